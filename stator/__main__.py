@@ -1,0 +1,67 @@
+"""The composition root: environment -> config -> parts -> run."""
+
+import os
+import platform
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from stator import __version__, launch
+from stator.config import Config
+from stator.exporter import Exporter
+from stator.launch.settings import StartError
+from stator.log import Log, adopt_stdlib, new_id
+from stator.sink import Sink
+from stator.server.supervisor import FAILED, Supervisor
+
+APP_ID = "stator"
+ABOUT = "'stator' makes a service observable: it registers, answers /monitor and /metrics, and logs what happened"
+BUILD = (("version", __version__), ("python", platform.python_version()))
+
+
+def run() -> int:
+    """Runs the program with this process's command line and environment; returns its exit status."""
+    return main(sys.argv[1:], os.environ)
+
+
+def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
+    """Loads the config, and runs the service until it is stopped.
+
+    Raises:
+        SystemExit: A flag was answered, or the environment is wrong.
+    """
+    launched = launch.load(
+        Config, prefix="STTR", about=ABOUT, version=__version__, argv=argv, environ=environ
+    )
+    run_id = new_id()
+    log = launched.config.logger.new(Sink(1), terminal=os.isatty(1)).bind(app_id=APP_ID, run_id=run_id)
+    adopt_stdlib(log)
+    log.info("starting up", config=launched.shown)
+    launched.warn(log)
+    try:
+        return assemble(launched.config, launched.shown, run_id, log).run()
+    except StartError as error:
+        log.error("can't start", reason=str(error))
+        return FAILED
+
+
+def assemble(config: Config, shown: dict[str, Any], run_id: str, log: Log) -> Supervisor:
+    """Makes all parts.
+
+    Raises:
+        StartError: A part can't be made.
+    """
+    exporter = Exporter(config.collectors.new(APP_ID, run_id), config.formatter(), BUILD, log)
+    listener = config.server.listen()
+    roster = config.roster.new(config.registrar(log), config.client.base_uri, listener.getsockname()[1], log)
+
+    def app() -> Any:
+        from stator.server import app, middleware  # noqa: PLC0415 # Falcon is for the server's process alone
+
+        return middleware.RequestLog(app.create(exporter, shown, log), log, config.client.secret_headers)
+
+    return Supervisor(config.server, listener, app, roster, config.roster.drain.seconds, log)
+
+
+if __name__ == "__main__":
+    sys.exit(run())

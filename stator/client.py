@@ -1,0 +1,293 @@
+"""The HTTP client toward the discovery service: pooled, bounded in time and size, and it logs what it does."""
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, urlsplit
+
+from attrs import field, frozen
+
+from stator.launch.duration import Duration
+from stator.launch.settings import LONGER_THAN_ZERO, REDACTED, Check, Secret, setting
+from stator.log import Log, new_id
+
+if TYPE_CHECKING:
+    import urllib3
+
+# Redacted wherever they are logged, beside those that STTR_CLIENT_REDACTHEADERS names.
+SECRET_HEADERS = frozenset({"authorization", "cookie", "proxy-authorization", "set-cookie", "x-consul-token"})
+# No answer that we ask for is near this size; more is a sign of somebody else at the other end.
+MAX_ANSWER = 1 << 20
+
+
+def shown_headers(headers: Iterable[tuple[str, str]], secret: frozenset[str]) -> dict[str, list[str]]:
+    """Headers as they are logged: canonical names, a list of values each, secrets hidden.
+
+    Args:
+        headers: (name, value) pairs; a name may come more than once.
+        secret: Names, in lower case, of headers to hide beside `SECRET_HEADERS`.
+    """
+    shown: dict[str, list[str]] = {}
+    for name, value in headers:
+        hidden = name.lower() in SECRET_HEADERS or name.lower() in secret
+        shown.setdefault(name.title(), []).append(REDACTED if hidden else value)
+    return shown
+
+
+def _pairs(words: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    return zip(words[::2], words[1::2], strict=True)
+
+
+def _shown_pairs(config: "Config", words: tuple[str, ...]) -> list[str]:
+    secret = SECRET_HEADERS | config.secret_headers
+    pairs = (words[at : at + 2] for at in range(0, len(words), 2))
+    return [shown for pair in pairs for shown in (pair[0], *(REDACTED if pair[0].lower() in secret else v for v in pair[1:]))]
+
+
+@frozen
+class Config:
+    """How to reach the discovery service."""
+
+    base_uri: str = setting("", desc="discovery service, ex: http://localhost:8500; unset: no discovery")
+    timeout: Duration = setting(Duration.parse("1m"), desc="request timeout", check=LONGER_THAN_ZERO)
+    timeout_short: Duration = setting(
+        Duration.parse("10s"), desc="dialer and header timeout", check=LONGER_THAN_ZERO
+    )
+    headers: tuple[str, ...] = setting(
+        (),
+        desc="header pairs to be sent with every request: name,value,name,value",
+        check=Check("pairs of header name and value: name,value,name,value", lambda words: len(words) % 2 == 0),
+        show=_shown_pairs,
+    )
+    skip_verify: bool = setting(default=False, desc="skip cert verification")
+    user: str = setting("", desc="username for basic auth")
+    password: Secret = setting(Secret(), desc="password for basic auth", env="PASS")
+    redact_headers: tuple[str, ...] = setting((), desc="headers to redact from request logging")
+    skip_body: bool = setting(default=False, desc="skip logging of body for request and response")
+    ca_file: str = setting("", desc="PEM file of the authorities to trust, instead of the system's")
+    cert_file: str = setting("", desc="PEM file of the client certificate")
+    key_file: str = setting("", desc="PEM file of the client certificate's key")
+
+    def problems(self) -> Iterator[tuple[str, str]]:
+        """What is wrong between settings, or with a URI or file that they name."""
+        if self.base_uri:
+            yield from self._uri_problems()
+        if self.key_file and not self.cert_file:
+            yield "key_file", "STTR_CLIENT_CERTFILE to be set too"
+        if self.password and not self.user:
+            yield "user", "a name, since STTR_CLIENT_PASS is set"
+        for name in ("ca_file", "cert_file", "key_file"):
+            if path := getattr(self, name):
+                try:
+                    with open(path, "rb"):  # noqa: PTH123
+                        pass
+                except OSError as error:
+                    yield name, f"a readable file ({error.strerror})"
+
+    def _uri_problems(self) -> Iterator[tuple[str, str]]:
+        try:
+            uri = urlsplit(self.base_uri)
+            good = uri.scheme in ("http", "https") and uri.hostname and (uri.port is None or uri.port)
+        except ValueError:
+            good = None
+        if not good or uri.query or uri.fragment:
+            yield "base_uri", "a URI such as http://localhost:8500"
+        elif uri.username or uri.password:
+            yield "base_uri", "a URI without a user: that goes into STTR_CLIENT_USER and STTR_CLIENT_PASS"
+
+    @property
+    def secret_headers(self) -> frozenset[str]:
+        """Names of headers to hide, in lower case."""
+        return frozenset(name.lower() for name in self.redact_headers)
+
+    def new(self, log: Log) -> "Client":
+        """A client that logs what it sends and gets."""
+        return Client(self, log)
+
+
+class ClientError(Exception):
+    """A request got no usable answer.
+
+    Attributes:
+        status: The HTTP status of the answer, or None where there was none.
+    """
+
+    def __init__(self, message: str, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+@frozen
+class Answer:
+    """What came back: a status below 400, and the body."""
+
+    status: int
+    body: bytes
+    headers: Mapping[str, str] = field(factory=dict)
+
+
+class Client:
+    """Sends requests to one service, and logs each request and each response with the same ``request_id``."""
+
+    def __init__(self, config: Config, log: Log, clock: Callable[[], float] = time.monotonic) -> None:
+        self._config, self._log, self._clock = config, log, clock
+        uri = urlsplit(config.base_uri)
+        self._base = f"{uri.scheme}://{uri.netloc}"
+        self._root = uri.path.rstrip("/")
+        self._pool: urllib3.PoolManager | None = None
+
+    def send(
+        self,
+        method: str,
+        path: str,
+        payload: object = None,
+        *,
+        headers: Mapping[str, str] | None = None,
+        timeout: float | None = None,
+        level: str = "info",
+    ) -> Answer:
+        """Sends one request and waits for the whole answer.
+
+        Args:
+            method: HTTP method.
+            path: Path below the base URI, with a query where there is one.
+            payload: What to send as JSON; None sends no body.
+            headers: Headers beside the configured ones.
+            timeout: Longest time for all of it in seconds, where it's shorter than the configured one.
+            level: Level at which request and response are logged.
+
+        Raises:
+            ClientError: No answer, not in time, too long, or with a status of 400 and more.
+        """
+        import orjson  # noqa: PLC0415 # slow to import
+
+        body = orjson.dumps(payload) if payload is not None else None
+        sent = self._headers(headers or {}, has_body=body is not None)
+        tell = getattr(self._log.bind(request_id=new_id()), level)
+        secret = self._config.secret_headers
+        uri = urlsplit(self._root + path)
+        tell(
+            "sending request",
+            method=method,
+            scheme=self._base.partition(":")[0],
+            host=self._base.partition("//")[2],
+            path=uri.path,
+            query=parse_qs(uri.query, keep_blank_values=True),
+            headers=shown_headers(sent.items(), secret),
+            body=self._shown(body or b""),
+        )
+        start = self._clock()
+        try:
+            answer = self._exchange(method, self._root + path, body, sent, start, timeout)
+        except ClientError as error:
+            tell("no response", path=uri.path, reason=str(error), elapsed=self._nanoseconds_since(start))
+            raise
+        tell(
+            "received response",
+            path=uri.path,
+            status=answer.status,
+            headers=shown_headers(answer.headers.items(), secret),
+            body=self._shown(answer.body),
+            elapsed=self._nanoseconds_since(start),
+        )
+        if answer.status >= 400:
+            text = answer.body[:200].decode(errors="replace").strip()
+            msg = f"{method} {self._base}{uri.path} was answered with status {answer.status}: {text}"
+            raise ClientError(msg, answer.status)
+        return answer
+
+    def _exchange(
+        self,
+        method: str,
+        path: str,
+        body: bytes | None,
+        headers: Mapping[str, str],
+        start: float,
+        timeout: float | None,
+    ) -> Answer:
+        import urllib3  # noqa: PLC0415 # slow to import
+
+        total = min(timeout or self._config.timeout.seconds, self._config.timeout.seconds)
+        short = min(total, self._config.timeout_short.seconds)
+        where = f"{method} {self._base}{path.partition('?')[0]}"
+        try:
+            response = self._opened().request(
+                method,
+                self._base + path,
+                body=body,
+                headers=headers,
+                timeout=urllib3.Timeout(connect=short, read=short),
+                retries=False,
+                redirect=False,
+                preload_content=False,
+            )
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            msg = f"{where}: {_reason(error)}"
+            raise ClientError(msg) from error
+        try:
+            return Answer(response.status, self._read(response, where, start + total), dict(response.headers))
+        finally:
+            # Only a body that was read to its end leaves a connection that can be used again.
+            response.release_conn() if response.isclosed() else response.close()
+
+    def _read(self, response: "urllib3.BaseHTTPResponse", where: str, deadline: float) -> bytes:
+        """Reads a body within bounds: a peer may send for ever, or a byte at a time."""
+        import urllib3  # noqa: PLC0415
+
+        body = bytearray()
+        try:
+            while chunk := response.read1(1 << 16):
+                body += chunk
+                if len(body) > MAX_ANSWER:
+                    msg = f"{where}: the answer is longer than {MAX_ANSWER} bytes"
+                    raise ClientError(msg)
+                if self._clock() > deadline:
+                    msg = f"{where}: the answer took too long"
+                    raise ClientError(msg)
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            msg = f"{where}: {_reason(error)}"
+            raise ClientError(msg) from error
+        return bytes(body)
+
+    def _opened(self) -> "urllib3.PoolManager":
+        """The pool, made at the first request: what TLS files hold may not be usable."""
+        import urllib3  # noqa: PLC0415
+
+        if self._pool is None:
+            config = self._config
+            self._pool = urllib3.PoolManager(
+                num_pools=1,
+                maxsize=2,
+                cert_reqs="CERT_NONE" if config.skip_verify else "CERT_REQUIRED",
+                ca_certs=config.ca_file or None,
+                cert_file=config.cert_file or None,
+                key_file=config.key_file or None,
+            )
+            if config.skip_verify:
+                urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
+        return self._pool
+
+    def _headers(self, more: Mapping[str, str], *, has_body: bool) -> dict[str, str]:
+        import urllib3  # noqa: PLC0415
+
+        headers = {"Accept": "application/json", "User-Agent": "stator"}
+        if has_body:
+            headers["Content-Type"] = "application/json"
+        if self._config.user:
+            headers |= urllib3.make_headers(basic_auth=f"{self._config.user}:{self._config.password.reveal()}")
+        return headers | dict(_pairs(self._config.headers)) | dict(more)
+
+    def _shown(self, body: bytes) -> bytes | str:
+        return "--skipped--" if self._config.skip_body and body else body
+
+    def _nanoseconds_since(self, start: float) -> int:
+        return int((self._clock() - start) * 1e9)
+
+
+def _reason(error: BaseException) -> str:
+    """The last cause in a chain of wrapped errors, which names what happened: ``Connection refused``."""
+    inner = getattr(error, "reason", None) or error.__cause__ or error.__context__
+    if isinstance(inner, BaseException) and inner is not error:
+        return _reason(inner)
+    strerror = getattr(error, "strerror", None)
+    return strerror if isinstance(strerror, str) else str(error) or type(error).__name__

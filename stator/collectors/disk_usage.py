@@ -1,0 +1,53 @@
+"""Disk usage of chosen filesystems."""
+
+import os
+from collections.abc import Iterator
+
+from attrs import frozen
+
+from stator.entity import Point, PointsAt
+from stator.launch.settings import setting
+
+
+@frozen
+class Config:
+    """What a disk usage collector can be told."""
+
+    paths: tuple[str, ...] = setting(("/",), desc="filesystem paths to collect usage stats")
+
+    def new(self) -> "DiskUsage":
+        """A collector of these paths."""
+        return DiskUsage(self.paths)
+
+
+@frozen
+class DiskUsage:
+    """Collects size, available and used space of each path's filesystem.
+
+    A path that can't be read fails the collection with the path and the reason.
+    """
+
+    paths: tuple[str, ...]
+
+    def collect(self, now: float) -> PointsAt:
+        """Asks the kernel for each path.
+
+        Raises:
+            OSError: A path can't be read.
+        """
+        points = [point for path in self.paths for point in _usage(path)]
+        return PointsAt("du", now, points=points)
+
+
+def _usage(path: str) -> Iterator[Point]:
+    usage = os.statvfs(path)
+    labels = (("path", path),)
+    used = usage.f_blocks - usage.f_bfree
+    # As df has it: blocks that are kept for root are neither used nor available.
+    usable = used + usage.f_bavail
+    yield Point("size", "Total size of the filesystem", "bytes", "gauge", usage.f_blocks * usage.f_frsize, labels)
+    yield Point(
+        "available", "Available space on the filesystem", "bytes", "gauge", usage.f_bavail * usage.f_frsize, labels
+    )
+    percent = 100 * used / usable if usable else 0.0
+    yield Point("used", "Percentage of space on the filesystem in use", "percent", "gauge", percent, labels)

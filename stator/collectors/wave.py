@@ -1,0 +1,71 @@
+"""Waves: a signal that is fun to look at, and that a test can predict."""
+
+import math
+import random
+
+from attrs import frozen
+
+from stator.entity import Point, PointsAt
+from stator.launch.settings import setting
+
+# Seconds of one turn of the simple and of the square wave.
+PERIOD = 60.0
+# How many odd harmonics of the square wave's Fourier series are summed.
+HARMONICS = 4
+
+
+@frozen
+class Config:
+    """What the waves can be told."""
+
+    seed: int = setting(1, desc="seed of the random waves: the same seed gives the same waves")
+
+    def new(self) -> "Wave":
+        """A collector of the waves of this seed."""
+        return Wave(tuple(_random_sine(random.Random(f"{self.seed}/{nth}")) for nth in range(3)))  # noqa: S311
+
+
+@frozen
+class Sine:
+    """One sine wave: amplitude, period in seconds, and phase in radians."""
+
+    amplitude: float
+    period: float
+    phase: float = 0.0
+
+    def at(self, now: float) -> float:
+        """Its value at a time in seconds."""
+        return self.amplitude * math.sin(2 * math.pi * math.fmod(now, self.period) / self.period + self.phase)
+
+
+@frozen
+class Wave:
+    """Collects the series ``simple``, ``three_random`` and ``square``, each a pure function of time from -1.2 to 1.2.
+
+    Two processes with the same waves give the same values at the same time.
+    """
+
+    three_random: tuple[Sine, ...]
+
+    def collect(self, now: float) -> PointsAt:
+        """The value of each series at a time in Unix seconds."""
+        values = {
+            "simple": Sine(1.0, PERIOD).at(now),
+            "three_random": sum(sine.at(now) for sine in self.three_random),
+            "square": square(now),
+        }
+        points = [Point("sine", "Sine wave(s)", "", "gauge", value, (("name", name),)) for name, value in values.items()]
+        return PointsAt("wave", now, points=points)
+
+
+def square(now: float, harmonics: int = HARMONICS) -> float:
+    """The first odd harmonics of the Fourier series of a square wave of amplitude 1.
+
+    https://mathworld.wolfram.com/FourierSeriesSquareWave.html
+    """
+    odd = range(1, 2 * harmonics, 2)
+    return sum(Sine(4 / (math.pi * nth), PERIOD / nth).at(now) for nth in odd)
+
+
+def _random_sine(chance: random.Random) -> Sine:
+    return Sine(chance.uniform(0.1, 1 / 3), chance.uniform(PERIOD / 10, PERIOD), chance.uniform(0, 2 * math.pi))

@@ -1,0 +1,82 @@
+"""What collectors say and formatters write: the one language that both share."""
+
+from collections.abc import Iterable
+from typing import Literal, NamedTuple, TypeAlias
+
+Labels: TypeAlias = tuple[tuple[str, str], ...]
+"""Label pairs in the order in which they are written."""
+
+Type: TypeAlias = Literal["counter", "gauge", "histogram", "summary", "info", "unknown"]
+"""A family's type, by its OpenMetrics name."""
+
+
+class Histogram(NamedTuple):
+    """A distribution counted in buckets.
+
+    Attributes:
+        buckets: (upper bound, cumulative count) pairs, ascending; the ``+Inf`` bucket is implied by ``count``.
+        sum: Sum of all observations, in the point's unit.
+        count: Number of observations.
+    """
+
+    buckets: tuple[tuple[float, int], ...]
+    sum: float
+    count: int
+
+
+class Summary(NamedTuple):
+    """A distribution told by quantiles.
+
+    Attributes:
+        quantiles: (quantile from 0 to 1, value) pairs, ascending.
+        sum: Sum of all observations, in the point's unit.
+        count: Number of observations.
+    """
+
+    quantiles: tuple[tuple[float, float], ...]
+    sum: float
+    count: int
+
+
+Value: TypeAlias = int | float | Histogram | Summary
+
+
+class Point(NamedTuple):
+    """One value of one family.
+
+    Attributes:
+        name: What is measured, without the common name and the unit: ``used``.
+        desc: One sentence for a reader.
+        unit: Base unit (``seconds``, ``bytes``), or empty where there is none.
+        type: The family's type.
+        value: A number, or the histogram or summary that ``type`` names.
+        labels: Labels of this point alone.
+    """
+
+    name: str
+    desc: str
+    unit: str
+    type: Type
+    value: Value
+    labels: Labels = ()
+
+
+class PointsAt(NamedTuple):
+    """Related points, and what they have in common.
+
+    Attributes:
+        name: First part of each exposed name: ``du``.
+        stamp: When they were collected, in Unix seconds.
+        labels: Labels of every point, written before its own.
+        points: The points, in any order.
+    """
+
+    name: str
+    stamp: float
+    labels: Labels = ()
+    points: Iterable[Point] = ()
+
+
+def family_name(common: str, point: Point) -> str:
+    """Name under which a point's family is known: ``{common}_{name}`` and ``_{unit}`` where there is one."""
+    return f"{common}_{point.name}_{point.unit}" if point.unit else f"{common}_{point.name}"

@@ -1,0 +1,117 @@
+"""Environment in, objects out.
+
+What ``-h`` and ``-V`` do not need is imported only when a Config is really read: they answer in a blink.
+"""
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any, Generic, NoReturn, TypeVar
+
+from attrs import frozen
+
+from stator.launch.usage import rows, table
+
+C = TypeVar("C", bound=Any)
+BAD_CONFIG = 2
+
+
+@frozen
+class Launched(Generic[C]):
+    """What a start is made of.
+
+    Attributes:
+        config: The Config that the environment gave.
+        shown: The same as plain data, secrets hidden.
+        warnings: What the environment holds that nothing reads, a sentence each.
+    """
+
+    config: C
+    shown: dict[str, Any]
+    warnings: list[str]
+
+    def warn(self, log: Any) -> None:
+        """Tells the warnings to a log."""
+        for warning in self.warnings:
+            log.warning(warning)
+
+
+def load(
+    config: type[C], *, prefix: str, about: str, version: str, argv: Sequence[str], environ: Mapping[str, str]
+) -> Launched[C]:
+    """Reads flags and environment; answers the flags that end the program at once.
+
+    Args:
+        config: The root Config class.
+        prefix: First part of each variable's name.
+        about: One line on what the program does.
+        version: The program's version.
+        argv: Command line, without the program's name.
+        environ: The process's environment; it wins over ``--env-file``.
+
+    Raises:
+        SystemExit: A flag was answered (status 0), or the command line or environment is wrong (status 2).
+    """
+    flags = _parser(config, prefix, about, version).parse_args(argv)
+
+    from stator.launch.decode import ConfigError, decode, read_env_file, unread  # noqa: PLC0415 # slow to import
+    from stator.launch.dump import dump  # noqa: PLC0415
+
+    try:
+        variables = (read_env_file(flags.env_file) if flags.env_file else {}) | dict(environ)
+        launched = decode(config, prefix, variables)
+    except ConfigError as error:
+        _give_up(error.problems)
+    shown = {"version": version, **dump(launched)}
+    warnings = unread(config, prefix, variables)
+    if flags.check or flags.conf:
+        sys.stderr.writelines(f"stator: warning: {warning}\n" for warning in warnings)
+        _show(shown if flags.conf else None)
+    return Launched(launched, shown, warnings)
+
+
+def _parser(config: type[Any], prefix: str, about: str, version: str) -> argparse.ArgumentParser:
+    parser = _Parser(prog="stator", add_help=False, allow_abbrev=False)
+    parser.settings = lambda: f"{about}\n\n{_FLAGS}\n{_SETTINGS}\n\n{table(rows(config, prefix))}\n"
+    parser.add_argument("-h", "--help", action="help")
+    parser.add_argument("-V", "--version", action="version", version=f"stator {version}")
+    parser.add_argument("-c", "--conf", action="store_true")
+    parser.add_argument("--check", action="store_true")
+    parser.add_argument("-e", "--env-file", metavar="FILE")
+    return parser
+
+
+_FLAGS = """\
+Flags:
+  -h, --help           show this and exit
+  -c, --conf           show the loaded configuration as JSON and exit
+      --check          say what is wrong with the configuration, if anything, and exit
+  -e, --env-file FILE  read variables from FILE too; those of the environment win
+  -V, --version        show the version and exit
+"""
+_SETTINGS = "The following environment variables are available for configuration:"
+
+
+class _Parser(argparse.ArgumentParser):
+    """Argparse for the flags, with our table in place of its help."""
+
+    settings = staticmethod(lambda: "")
+
+    def format_help(self) -> str:
+        return self.settings()
+
+    def error(self, message: str) -> NoReturn:
+        _give_up([f"{message}; -h shows what there is"])
+
+
+def _show(shown: dict[str, Any] | None) -> NoReturn:
+    if shown is not None:
+        import orjson  # noqa: PLC0415
+
+        sys.stdout.buffer.write(orjson.dumps(shown, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+    raise SystemExit(0)
+
+
+def _give_up(problems: Sequence[str]) -> NoReturn:
+    sys.stderr.writelines(f"stator: {problem}\n" for problem in problems)
+    raise SystemExit(BAD_CONFIG)

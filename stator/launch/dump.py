@@ -1,0 +1,23 @@
+"""A Config as plain data for people and JSON: durations readable, secrets hidden."""
+
+from typing import Any
+
+import attrs
+
+from stator.launch.duration import Duration
+from stator.launch.settings import REDACTED, Secret, declared
+
+
+def dump(config: "attrs.AttrsInstance") -> dict[str, Any]:
+    """Nested dictionaries with a Config's field names as keys."""
+    return attrs.asdict(config, value_serializer=_shown)
+
+
+def _shown(config: Any, attribute: "attrs.Attribute[Any] | None", value: Any) -> Any:
+    if attribute is not None and (show := declared(attribute).show):
+        value = show(config, value)
+    if isinstance(value, Secret):
+        return REDACTED if value else ""
+    if isinstance(value, tuple):
+        return [list(each) if isinstance(each, tuple) else each for each in value]
+    return str(value) if isinstance(value, Duration) else value

@@ -1,0 +1,174 @@
+"""How a setting is declared: one line in the Config of the part that it is for.
+
+A Config is a frozen attrs class whose fields come from `setting` and, for the Config of a part within, `part`.
+A field's variable is the prefix, the names of the parts above it and its own, in capitals without underscores
+within a name: ``roster.service.ip_address`` is ``STTR_ROSTER_SERVICE_IPADDRESS``.
+"""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import attrs
+from attrs import frozen
+
+REDACTED = "--redacted--"
+_KEY = "stator.setting"
+C = TypeVar("C")
+
+
+class StartError(Exception):
+    """A part can't be made from its Config; the message says why."""
+
+
+class Secret:
+    """A text that is never shown, and is read anew for each use where it comes from a file."""
+
+    __slots__ = ("_path", "_text")
+
+    def __init__(self, text: str = "", path: Path | None = None) -> None:
+        self._text, self._path = text, path
+
+    @classmethod
+    def from_file(cls, path: Path) -> "Secret":
+        """Reads a secret, without the white space around it, from a file that may change later.
+
+        Raises:
+            OSError: The file can't be read.
+            UnicodeDecodeError: The file is not UTF-8.
+        """
+        return cls(path.read_text("utf-8").strip(), path)
+
+    def reveal(self) -> str:
+        """The text as it is now; the last that could be read where the file is gone."""
+        if self._path is not None:
+            try:
+                self._text = self._path.read_text("utf-8").strip()
+            except (OSError, UnicodeDecodeError):
+                return self._text
+        return self._text
+
+    def __bool__(self) -> bool:
+        return bool(self._text)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and self.reveal() == other.reveal()
+
+    def __hash__(self) -> int:
+        return hash(Secret)
+
+    def __repr__(self) -> str:
+        return REDACTED if self else ""
+
+
+@frozen
+class Check:
+    """A bound on a setting's value, and how to say it: ``an integer from 0 to 65535``."""
+
+    expected: str
+    holds: Callable[[Any], bool]
+
+    def __call__(self, _config: object, attribute: "attrs.Attribute[Any]", value: object) -> None:
+        """Holds the bound for a Config made in code too, as attrs asks its validators.
+
+        Raises:
+            ValueError: The value is out of bounds.
+        """
+        if not self.holds(value):
+            msg = f"{attribute.name}={value!r}: expected {self.expected}"
+            raise ValueError(msg)
+
+
+@frozen
+class Declared:
+    """What a field says of itself."""
+
+    desc: str = ""
+    env: str | None = None
+    check: Check | None = None
+    show: Callable[[Any, Any], Any] | None = None
+    is_part: bool = False
+
+
+@frozen
+class Setting:
+    """One variable that a Config reads.
+
+    Attributes:
+        name: The variable: ``STTR_SERVER_PORT``.
+        path: Field names from the root Config down: ``("server", "port")``.
+        type: The field's type.
+        default: The value where the variable is not set.
+        desc: What it is for.
+        check: The bound on its value, if any.
+    """
+
+    name: str
+    path: tuple[str, ...]
+    type: Any
+    default: Any
+    desc: str
+    check: Check | None
+
+    @property
+    def secret(self) -> bool:
+        """Whether the value must never be shown."""
+        return self.type is Secret
+
+
+def setting(
+    default: Any,
+    *,
+    desc: str,
+    env: str | None = None,
+    check: Check | None = None,
+    show: Callable[[Any, Any], Any] | None = None,
+) -> Any:
+    """Declares one setting.
+
+    Args:
+        default: Value where the variable is not set.
+        desc: What it is for, for ``-h`` and the README.
+        env: Last part of the variable's name, where the field's name doesn't give it.
+        check: Bound on the value.
+        show: Gives the value to show in dumps from the Config and the value, where they hold secrets.
+    """
+    return attrs.field(default=default, validator=check, metadata={_KEY: Declared(desc, env, check, show)})
+
+
+def part(config: Callable[[], C], *, env: str | None = None) -> C:
+    """Declares the Config of a part within; ``env=""`` leaves the part out of its variables' names."""
+    made: C = attrs.field(factory=config, metadata={_KEY: Declared(env=env, is_part=True)})
+    return made
+
+
+def declared(attribute: "attrs.Attribute[Any]") -> Declared:
+    """What a Config's field says of itself."""
+    about: Declared = attribute.metadata[_KEY]
+    return about
+
+
+def walk(config: type[Any], prefix: str, path: tuple[str, ...] = ()) -> Iterator[Setting]:
+    """All settings of a Config class, in the order of declaration."""
+    for attribute in attrs.fields(config):
+        about = declared(attribute)
+        own = attribute.name.replace("_", "").upper() if about.env is None else about.env
+        name = f"{prefix}_{own}" if own else prefix
+        if about.is_part:
+            yield from walk(attribute.type, name, (*path, attribute.name))  # type: ignore[arg-type] # attrs has no better type
+        else:
+            here = (*path, attribute.name)
+            yield Setting(name, here, attribute.type, attribute.default, about.desc, about.check)
+
+
+def at_least(low: int) -> Check:
+    """The bound of a count."""
+    return Check(f"an integer of {low} or more", lambda value: value >= low)
+
+
+def between(low: int, high: int) -> Check:
+    """The bounds of an integer, both included."""
+    return Check(f"an integer from {low} to {high}", lambda value: low <= value <= high)
+
+
+LONGER_THAN_ZERO = Check("a duration longer than 0s", lambda value: value > 0)

@@ -1,0 +1,39 @@
+"""The table of settings, for ``-h`` and the README."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from stator.launch.kinds import kind_of
+from stator.launch.settings import Secret, Setting, walk
+
+HEADINGS = ("KEY", "TYPE", "DEFAULT", "REQUIRED", "DESCRIPTION")
+
+
+def rows(config: type[Any], prefix: str) -> list[tuple[str, str, str, str, str]]:
+    """KEY, TYPE, DEFAULT, REQUIRED and DESCRIPTION of each setting."""
+    return [_row(each) for each in walk(config, prefix)]
+
+
+def _row(setting: Setting) -> tuple[str, str, str, str, str]:
+    kind = kind_of(setting.type)
+    default = "" if setting.secret else kind.write(setting.default)
+    desc = f"{setting.desc} (or {setting.name}_FILE: a file that holds it)" if setting.type is Secret else setting.desc
+    return setting.name, kind.label, default, "", desc
+
+
+def table(rows: Iterable[tuple[str, ...]]) -> str:
+    """Columns of plain text, wide enough for what they hold."""
+    lines = [HEADINGS, *rows]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(HEADINGS) - 1)]
+    padded = ("".join(f"{cell:<{width + 2}}" for cell, width in zip(line, widths, strict=False)) for line in lines)
+    return "\n".join(cells + line[-1] for cells, line in zip(padded, lines, strict=True))
+
+
+def markdown(rows: Iterable[tuple[str, ...]]) -> str:
+    """The same table for the README."""
+    lines = [HEADINGS, ("---",) * len(HEADINGS), *rows]
+    return "\n".join("| " + " | ".join(_cell(cell) for cell in line) + " |" for line in lines)
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")

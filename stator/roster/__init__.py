@@ -1,0 +1,1 @@
+"""Staying registered with a discovery service."""

@@ -1,0 +1,98 @@
+"""A Prometheus file_sd file as a registrar, for hosts without a discovery service.
+
+https://prometheus.io/docs/prometheus/latest/configuration/configuration/#file_sd_config
+"""
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import Any
+
+from attrs import frozen
+
+from stator.launch.settings import setting
+from stator.roster.service import RegistrarError, Service
+
+
+@frozen
+class Config:
+    """Where the targets stand."""
+
+    path: str = setting("", desc="where the file registrar writes Prometheus file_sd targets, ex: /etc/targets/stator.json")
+
+    def problems(self) -> Iterator[tuple[str, str]]:
+        """A path that Prometheus would not read, or that can't be written."""
+        if not self.path:
+            return
+        if not self.path.endswith(".json"):
+            yield "path", "a path that ends in .json, since Prometheus reads no other as JSON"
+        elif reason := _unwritable(Path(self.path)):
+            yield "path", f"a path that can be written ({reason})"
+
+    def new(self) -> "File":
+        """A registrar that writes the file."""
+        return File(Path(self.path))
+
+
+@frozen
+class File:
+    """Writes one service as the only target of a file, atomically."""
+
+    path: Path
+
+    def register(self, service: Service, *, timeout: float | None = None, level: str = "info") -> None:  # noqa: ARG002
+        """Writes the file.
+
+        Raises:
+            RegistrarError: It can't be written.
+        """
+        import orjson  # noqa: PLC0415 # slow to import
+
+        data = orjson.dumps(_targets(service), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+        try:
+            _replace(self.path, data)
+        except OSError as error:
+            msg = f"can't write {self.path}: {error.strerror}"
+            raise RegistrarError(msg) from error
+
+    def unregister(self, service: Service, *, timeout: float | None = None, level: str = "info") -> None:  # noqa: ARG002
+        """Removes the file.
+
+        Raises:
+            RegistrarError: It can't be removed.
+        """
+        try:
+            self.path.unlink(missing_ok=True)
+        except OSError as error:
+            msg = f"can't remove {self.path}: {error.strerror}"
+            raise RegistrarError(msg) from error
+
+
+def _targets(service: Service) -> list[dict[str, Any]]:
+    address = f"[{service.address}]" if ":" in service.address else service.address
+    labels = {"service": service.name, "service_id": service.id, "tags": f",{','.join(service.tags)},"}
+    labels |= {f"meta_{re.sub('[^a-zA-Z0-9_]', '_', key)}": value for key, value in service.meta}
+    return [{"targets": [f"{address}:{service.port}"], "labels": labels}]
+
+
+def _replace(path: Path, data: bytes) -> None:
+    # Written in the same folder, so that the last step is a rename: a reader sees the old file or the new one.
+    with NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+        try:
+            file.write(data)
+            os.fchmod(file.fileno(), 0o644)
+            file.flush()
+            Path(file.name).replace(path)
+        except OSError:
+            Path(file.name).unlink(missing_ok=True)
+            raise
+
+
+def _unwritable(path: Path) -> str | None:
+    if path.is_dir():
+        return "it is a folder"
+    if not path.parent.is_dir():
+        return f"{path.parent} is no folder"
+    return None if os.access(path.parent, os.W_OK | os.X_OK) else f"{path.parent} is not writable"

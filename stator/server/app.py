@@ -1,0 +1,102 @@
+"""The Falcon application: /metrics, /monitor and /config."""
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Protocol
+
+import falcon
+import falcon.asgi
+import orjson
+
+from stator.log import Log
+
+if TYPE_CHECKING:
+    from falcon.asgi import Request, Response
+
+
+class Scrape(Protocol):
+    """An answer to a scrape."""
+
+    @property
+    def content_type(self) -> str:
+        """The exposition format's media type."""
+
+    @property
+    def body(self) -> bytes:
+        """The exposition."""
+
+
+class Exporter(Protocol):
+    """What collects and formats."""
+
+    def scrape(self) -> Scrape:
+        """All metrics as they are now."""
+
+
+def create(exporter: Exporter, shown_config: dict[str, Any], log: Log) -> falcon.asgi.App:
+    """An application that exposes what an exporter collects.
+
+    Args:
+        exporter: What answers ``/metrics``.
+        shown_config: What answers ``/config``, free of secrets.
+        log: Where errors are told.
+    """
+    app: falcon.asgi.App = falcon.asgi.App()
+    app.add_route("/metrics", Metrics(exporter))
+    app.add_route("/monitor", Fixed({"status": "ok"}))
+    app.add_route("/config", Fixed({"config": shown_config}))
+    app.add_error_handler(falcon.HTTPRouteNotFound, _not_found)
+    app.add_error_handler(falcon.HTTPError, _refused)
+    app.add_error_handler(Exception, Failed(log))
+    return app
+
+
+class Metrics:
+    """Answers with an exposition; collectors may block, so they run in a thread."""
+
+    def __init__(self, exporter: Exporter) -> None:
+        self._exporter = exporter
+
+    async def on_get(self, _req: "Request", resp: "Response") -> None:
+        """Collects and formats."""
+        scrape = await asyncio.to_thread(self._exporter.scrape)
+        resp.content_type = scrape.content_type
+        resp.data = scrape.body
+
+    on_head = on_get
+
+
+class Fixed:
+    """Answers with the same JSON always."""
+
+    def __init__(self, answer: dict[str, Any]) -> None:
+        self._body = orjson.dumps(answer)
+
+    async def on_get(self, _req: "Request", resp: "Response") -> None:
+        """Answers."""
+        resp.data = self._body
+
+    on_head = on_get
+
+
+class Failed:
+    """Tells of an error that nobody foresaw, in the log in full and to the client in brief."""
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+
+    async def __call__(self, _req: "Request", resp: "Response", error: Exception, _params: dict[str, Any]) -> None:
+        """Answers with status 500."""
+        self._log.error("failed to answer", error=error)
+        resp.status = falcon.HTTP_500
+        resp.data = b'{"error":"internal server error"}'
+
+
+async def _not_found(_req: "Request", resp: "Response", _error: Exception, _params: dict[str, Any]) -> None:
+    resp.status = falcon.HTTP_404
+    resp.data = b'{"not":"found"}'
+
+
+async def _refused(_req: "Request", resp: "Response", error: falcon.HTTPError, _params: dict[str, Any]) -> None:
+    resp.status = error.status
+    resp.set_headers(error.headers or {})
+    resp.data = orjson.dumps({"error": error.title})

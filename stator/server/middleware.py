@@ -1,0 +1,145 @@
+"""Logs each request and its response, with one ``request_id`` on all that is logged in between."""
+
+import time
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from typing import Any, TypeAlias
+from urllib.parse import parse_qs
+
+from structlog.contextvars import bind_contextvars, reset_contextvars
+
+from stator.client import shown_headers
+from stator.log import Log, new_id
+
+Scope: TypeAlias = MutableMapping[str, Any]
+Message: TypeAlias = MutableMapping[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[Message]]
+Send: TypeAlias = Callable[[Message], Awaitable[None]]
+App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+# No request that we answer has a body; what is sent all the same is logged, up to here.
+MAX_BODY = 64 * 1024
+
+
+class RequestLog:
+    """ASGI middleware: https://asgi.readthedocs.io/en/latest/specs/www.html
+
+    Args:
+        app: The application within.
+        log: Where requests and responses are told.
+        secret_headers: Names of headers to hide, in lower case.
+        clock: Nanoseconds that only go up.
+    """
+
+    def __init__(
+        self,
+        app: App,
+        log: Log,
+        secret_headers: frozenset[str] = frozenset(),
+        clock: Callable[[], int] = time.perf_counter_ns,
+    ) -> None:
+        self._app, self._log, self._secret_headers, self._clock = app, log, secret_headers, clock
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Passes a request on; one with a body that is too long is answered with status 413."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        tokens = bind_contextvars(request_id=new_id())
+        try:
+            await self._tell(scope, receive, send)
+        finally:
+            reset_contextvars(**tokens)
+
+    async def _tell(self, scope: Scope, receive: Receive, send: Send) -> None:
+        response = _Response(send, self._log, self._secret_headers, self._clock)
+        body = await _read(receive) if _has_body(scope["headers"]) else b""
+        peer = scope.get("client") or ("", 0)
+        self._log.info(
+            "received request",
+            method=scope["method"],
+            path=scope["path"],
+            query=parse_qs(scope["query_string"].decode("latin-1"), keep_blank_values=True),
+            remote_ip=peer[0].removeprefix("::ffff:"),
+            remote_port=str(peer[1]),
+            headers=_shown(scope["headers"], self._secret_headers),
+            body=body,
+        )
+        if len(body) > MAX_BODY:
+            await _refuse(response.send)
+        else:
+            await self._app(scope, _replay(body, receive), response.send)
+        if not response.ended:
+            self._log.warning("response was not sent", elapsed=response.elapsed())
+
+
+class _Response:
+    """Sends a response on, and logs it when its last part is sent."""
+
+    __slots__ = ("_body", "_clock", "_headers", "_log", "_secret", "_send", "_start", "_status", "ended")
+
+    def __init__(self, send: Send, log: Log, secret_headers: frozenset[str], clock: Callable[[], int]) -> None:
+        self._send, self._log, self._secret, self._clock = send, log, secret_headers, clock
+        self._start = clock()
+        self._status = 0
+        self._headers: Iterable[tuple[bytes, bytes]] = ()
+        self._body = b""
+        self.ended = False
+
+    def elapsed(self) -> int:
+        """Nanoseconds since the request came."""
+        return self._clock() - self._start
+
+    async def send(self, message: Message) -> None:
+        """Passes one message of the application to the server."""
+        if message["type"] == "http.response.start":
+            self._status, self._headers = message["status"], message.get("headers", ())
+        elif message["type"] == "http.response.body":
+            self._body = self._body or message.get("body", b"")
+            if not message.get("more_body", False):
+                self._tell()
+        await self._send(message)
+
+    def _tell(self) -> None:
+        self.ended = True
+        self._log.info(
+            "sending response",
+            status=self._status,
+            headers=_shown(self._headers, self._secret),
+            body=self._body,
+            elapsed=self.elapsed(),
+        )
+
+
+def _shown(headers: Iterable[tuple[bytes, bytes]], secret: frozenset[str]) -> dict[str, list[str]]:
+    return shown_headers(((name.decode("latin-1"), value.decode("latin-1")) for name, value in headers), secret)
+
+
+def _has_body(headers: Iterable[tuple[bytes, bytes]]) -> bool:
+    return any(name in (b"content-length", b"transfer-encoding") for name, _ in headers)
+
+
+async def _read(receive: Receive) -> bytes:
+    """A request's body, or a little more than `MAX_BODY` of it."""
+    body = b""
+    while len(body) <= MAX_BODY:
+        message = await receive()
+        body += message.get("body", b"")
+        if not message.get("more_body", False):
+            break
+    return body
+
+
+def _replay(body: bytes, receive: Receive) -> Receive:
+    """Gives the application a body that was read already, then whatever the server has next."""
+    whole = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def replay() -> Message:
+        return whole.pop() if whole else await receive()
+
+    return replay
+
+
+async def _refuse(send: Send) -> None:
+    headers = [(b"content-type", b"application/json"), (b"connection", b"close")]
+    await send({"type": "http.response.start", "status": 413, "headers": headers})
+    await send({"type": "http.response.body", "body": b'{"error":"request body too long"}'})

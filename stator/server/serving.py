@@ -1,0 +1,155 @@
+"""Gunicorn as we run it: its settings, its log, and a worker that lets go of idle connections when it stops."""
+
+import asyncio
+import gc
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from gunicorn.app.base import BaseApplication
+from gunicorn.arbiter import Arbiter
+from gunicorn.asgi.protocol import ASGIProtocol
+from gunicorn.glogging import Logger
+from gunicorn.workers.gasgi import ASGIWorker
+from structlog.contextvars import bind_contextvars
+
+from stator.log import new_id
+
+SHARED_MEMORY = "/dev/shm"  # noqa: S108 # where heartbeats wait for no disk
+
+
+def serve(load: Callable[[], Any], listener_fd: int, workers: int, timeout: float) -> None:
+    """Runs gunicorn's arbiter in this process until it is told to stop.
+
+    Args:
+        load: Makes the ASGI application.
+        listener_fd: A bound socket; it is closed in the end.
+        workers: Number of worker processes.
+        timeout: Characteristic time in seconds: for a request to come, and for requests to end on the way out.
+
+    Raises:
+        SystemExit: Always, with gunicorn's status.
+    """
+    seconds = max(1, round(timeout))
+    settings = {
+        "bind": [f"fd://{listener_fd}"],
+        "workers": workers,
+        "worker_class": Worker,
+        "logger_class": Log,
+        "preload_app": True,
+        "asgi_loop": "asyncio",
+        "asgi_lifespan": "off",
+        "keepalive": seconds,
+        "graceful_timeout": seconds,
+        "worker_tmp_dir": SHARED_MEMORY if os.access(SHARED_MEMORY, os.W_OK) else None,
+        "control_socket_disable": True,
+        "post_fork": _name_worker,
+    }
+    Arbiter(_Application(load, settings)).run()
+
+
+class _Application(BaseApplication):
+    """Gunicorn's idea of an application: settings, and a function that makes it."""
+
+    def __init__(self, load: Callable[[], Any], settings: dict[str, Any]) -> None:
+        self._load, self._settings = load, settings
+        super().__init__()
+
+    def load_config(self) -> None:
+        for name, value in self._settings.items():
+            self.cfg.set(name, value)
+
+    def load(self) -> Any:
+        app = self._load()
+        # What is alive now lives as long as the workers: they need not look at it, nor copy its pages to do so.
+        gc.collect()
+        gc.freeze()
+        return app
+
+
+class Log(Logger):
+    """Leaves gunicorn's messages to the standard library's root logger, and so to ours; no access log."""
+
+    def setup(self, cfg: Any) -> None:
+        """Called by gunicorn at start and at reload."""
+        super().setup(cfg)
+        self.error_log.handlers.clear()
+        self.error_log.propagate = True
+
+
+class Connection(ASGIProtocol):
+    """Gunicorn's connection, known to its worker, and with a limit on how long the first request may take."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Called by asyncio."""
+        super().connection_made(transport)
+        self.worker.connections.add(self)
+        self._arm_keepalive_timer()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Called by asyncio."""
+        self.worker.connections.discard(self)
+        super().connection_lost(exc)
+
+    def close_if_idle(self) -> None:
+        """Ends a connection on which no request is being answered."""
+        if self._awaiting_request:
+            self._keepalive_timeout()
+
+    def _send_error_response(self, status: int, message: str, extra_headers: Sequence[tuple[str, str]] = ()) -> None:
+        self.log.warning("request refused with status %d: %s", status, message)
+        super()._send_error_response(status, message, extra_headers)
+
+
+class Worker(ASGIWorker):
+    """Gunicorn's ASGI worker, which ends as soon as the requests that it has begun are answered.
+
+    Gunicorn's own notices a signal up to a second later, and waits for keep-alive connections to end by themselves.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.connections: set[Connection] = set()
+        self._stopping = asyncio.Event()
+
+    def handle_exit_signal(self) -> None:
+        """Called in the event loop at SIGTERM."""
+        super().handle_exit_signal()
+        self._stopping.set()
+
+    def handle_quit_signal(self) -> None:
+        """Called in the event loop at SIGQUIT and SIGINT."""
+        super().handle_quit_signal()
+        self._stopping.set()
+
+    async def _serve(self) -> None:
+        for listener in self.sockets:
+            server = await self.loop.create_server(lambda: Connection(self), sock=listener.sock)
+            self.servers.append(server)
+        while self.alive and self.ppid == os.getppid():
+            self.notify()
+            await self._stopped_within(1.0)
+        self.alive = False
+        for server in self.servers:
+            server.close()
+        await self._finish()
+
+    async def _finish(self) -> None:
+        """Waits for requests that were begun, as long as the graceful timeout."""
+        deadline = self.loop.time() + self.cfg.graceful_timeout
+        while self.connections and self.loop.time() < deadline and not self._quick_shutdown:
+            for connection in list(self.connections):
+                connection.close_if_idle()
+            self.notify()
+            await asyncio.sleep(0.01)
+
+    async def _stopped_within(self, seconds: float) -> None:
+        try:
+            await asyncio.wait_for(self._stopping.wait(), seconds)
+        except TimeoutError:
+            pass
+
+
+def _name_worker(_arbiter: Arbiter, _worker: Worker) -> None:
+    bind_contextvars(worker_id=new_id())
+
