@@ -11,8 +11,8 @@ from stator.config import Config
 from stator.exporter import Exporter
 from stator.launch.settings import StartError
 from stator.log import Log, adopt_stdlib, new_id
-from stator.sink import Sink
 from stator.server.supervisor import FAILED, Supervisor
+from stator.sink import Sink
 
 APP_ID = "stator"
 ABOUT = "'stator' makes a service observable: it registers, answers /monitor and /metrics, and logs what happened"
@@ -30,9 +30,7 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     Raises:
         SystemExit: A flag was answered, or the environment is wrong.
     """
-    launched = launch.load(
-        Config, prefix="STTR", about=ABOUT, version=__version__, argv=argv, environ=environ
-    )
+    launched = launch.load(Config, prefix="STTR", about=ABOUT, version=__version__, argv=argv, environ=environ)
     run_id = new_id()
     log = launched.config.logger.new(Sink(1), terminal=os.isatty(1)).bind(app_id=APP_ID, run_id=run_id)
     adopt_stdlib(log)
@@ -56,7 +54,7 @@ def assemble(config: Config, shown: dict[str, Any], run_id: str, log: Log) -> Su
     roster = config.roster.new(config.registrar(log), config.client.base_uri, listener.getsockname()[1], log)
 
     def app() -> Any:
-        from stator.server import app, middleware  # noqa: PLC0415 # Falcon is for the server's process alone
+        from stator.server import app, middleware  # Falcon is for the server's process alone
 
         return middleware.RequestLog(app.create(exporter, shown, log), log, config.client.secret_headers)
 

@@ -2,7 +2,8 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
 
 from attrs import field, frozen
@@ -41,7 +42,11 @@ def _pairs(words: tuple[str, ...]) -> Iterator[tuple[str, str]]:
 def _shown_pairs(config: "Config", words: tuple[str, ...]) -> list[str]:
     secret = SECRET_HEADERS | config.secret_headers
     pairs = (words[at : at + 2] for at in range(0, len(words), 2))
-    return [shown for pair in pairs for shown in (pair[0], *(REDACTED if pair[0].lower() in secret else v for v in pair[1:]))]
+    return [
+        shown
+        for pair in pairs
+        for shown in (pair[0], *(REDACTED if pair[0].lower() in secret else v for v in pair[1:]))
+    ]
 
 
 @frozen
@@ -50,9 +55,7 @@ class Config:
 
     base_uri: str = setting("", desc="discovery service, ex: http://localhost:8500; unset: no discovery")
     timeout: Duration = setting(Duration.parse("1m"), desc="request timeout", check=LONGER_THAN_ZERO)
-    timeout_short: Duration = setting(
-        Duration.parse("10s"), desc="dialer and header timeout", check=LONGER_THAN_ZERO
-    )
+    timeout_short: Duration = setting(Duration.parse("10s"), desc="dialer and header timeout", check=LONGER_THAN_ZERO)
     headers: tuple[str, ...] = setting(
         (),
         desc="header pairs to be sent with every request: name,value,name,value",
@@ -79,8 +82,7 @@ class Config:
         for name in ("ca_file", "cert_file", "key_file"):
             if path := getattr(self, name):
                 try:
-                    with open(path, "rb"):  # noqa: PTH123
-                        pass
+                    Path(path).open("rb").close()
                 except OSError as error:
                     yield name, f"a readable file ({error.strerror})"
 
@@ -159,7 +161,7 @@ class Client:
         Raises:
             ClientError: No answer, not in time, too long, or with a status of 400 and more.
         """
-        import orjson  # noqa: PLC0415 # slow to import
+        import orjson  # slow to import
 
         body = orjson.dumps(payload) if payload is not None else None
         sent = self._headers(headers or {}, has_body=body is not None)
@@ -205,7 +207,7 @@ class Client:
         start: float,
         timeout: float | None,
     ) -> Answer:
-        import urllib3  # noqa: PLC0415 # slow to import
+        import urllib3  # slow to import
 
         total = min(timeout or self._config.timeout.seconds, self._config.timeout.seconds)
         short = min(total, self._config.timeout_short.seconds)
@@ -225,14 +227,17 @@ class Client:
             msg = f"{where}: {_reason(error)}"
             raise ClientError(msg) from error
         try:
-            return Answer(response.status, self._read(response, where, start + total), dict(response.headers))
-        finally:
-            # Only a body that was read to its end leaves a connection that can be used again.
-            response.release_conn() if response.isclosed() else response.close()
+            answer = self._read(response, where, start + total)
+        except ClientError:
+            # What is left of the body would be taken for the next answer.
+            response.close()
+            raise
+        response.release_conn()
+        return Answer(response.status, answer, dict(response.headers))
 
     def _read(self, response: "urllib3.BaseHTTPResponse", where: str, deadline: float) -> bytes:
         """Reads a body within bounds: a peer may send for ever, or a byte at a time."""
-        import urllib3  # noqa: PLC0415
+        import urllib3
 
         body = bytearray()
         try:
@@ -251,7 +256,7 @@ class Client:
 
     def _opened(self) -> "urllib3.PoolManager":
         """The pool, made at the first request: what TLS files hold may not be usable."""
-        import urllib3  # noqa: PLC0415
+        import urllib3
 
         if self._pool is None:
             config = self._config
@@ -268,7 +273,7 @@ class Client:
         return self._pool
 
     def _headers(self, more: Mapping[str, str], *, has_body: bool) -> dict[str, str]:
-        import urllib3  # noqa: PLC0415
+        import urllib3
 
         headers = {"Accept": "application/json", "User-Agent": "stator"}
         if has_body:

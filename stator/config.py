@@ -83,7 +83,10 @@ class Config:
     def problems(self) -> Iterator[tuple[str, str]]:
         """What a chosen registrar misses."""
         if self.roster.registrar == "consul" and not self.client.base_uri:
-            yield "client.base_uri", "a URI such as http://localhost:8500, since STTR_ROSTER_REGISTRAR is consul"
+            yield (
+                "client.base_uri",
+                "a URI such as http://localhost:8500, since STTR_ROSTER_REGISTRAR is consul",
+            )
         if self.roster.registrar == "file" and not self.file.path:
             yield "file.path", "the path of a file, since STTR_ROSTER_REGISTRAR is file"
 

@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from typing import Literal, NamedTuple, TypeAlias
 
+from attrs import frozen
+
 Labels: TypeAlias = tuple[tuple[str, str], ...]
 """Label pairs in the order in which they are written."""
 
@@ -10,7 +12,8 @@ Type: TypeAlias = Literal["counter", "gauge", "histogram", "summary", "info", "u
 """A family's type, by its OpenMetrics name."""
 
 
-class Histogram(NamedTuple):
+@frozen
+class Histogram:
     """A distribution counted in buckets.
 
     Attributes:
@@ -24,7 +27,8 @@ class Histogram(NamedTuple):
     count: int
 
 
-class Summary(NamedTuple):
+@frozen
+class Summary:
     """A distribution told by quantiles.
 
     Attributes:

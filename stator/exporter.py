@@ -32,7 +32,8 @@ class Config:
     """How metrics are exposed."""
 
     timestamps: Literal["auto", "always", "never"] = setting(
-        "auto", desc="timestamps on samples; auto: only in text 0.0.4, as Prometheus' staleness needs them away"
+        "auto",
+        desc="timestamps on samples; auto: only in text 0.0.4, as Prometheus' staleness needs them away",
     )
 
 

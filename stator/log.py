@@ -45,12 +45,14 @@ class Config:
 
     def new(self, sink: "Sink", *, terminal: bool) -> Log:
         """A logger that writes to a sink; ``terminal`` says whether that is one."""
-        import structlog  # noqa: PLC0415 # slow to import
+        import structlog  # slow to import
 
         text = self.format == "text" or (self.format == "auto" and terminal)
         fields = Fields(self.max_len)
         processors = [structlog.contextvars.merge_contextvars, fields.text if text else fields.json]
-        return structlog.make_filtering_bound_logger(self.level)(sink, processors, {})
+        bound: Any = structlog.make_filtering_bound_logger(self.level)
+        made: Log = bound(sink, processors, {})
+        return made
 
 
 def new_id(choices: Callable[..., list[str]] = random.choices) -> str:
@@ -62,7 +64,7 @@ class Fields:
     """Turns what was logged into a line: order of fields, time, errors, and their greatest length."""
 
     def __init__(self, max_len: int) -> None:
-        import orjson  # noqa: PLC0415 # slow to import
+        import orjson  # slow to import
 
         self._max_len = max_len
         self._dumps = orjson.dumps
@@ -82,14 +84,15 @@ class Fields:
     def text(self, log: object, level: str, event: MutableMapping[str, Any]) -> bytes:
         """A coloured line for a terminal, with a traceback below it where there is one."""
         if self._console is None:
-            from structlog.dev import ConsoleRenderer  # noqa: PLC0415
+            from structlog.dev import ConsoleRenderer
 
             self._console = ConsoleRenderer(colors=True, sort_keys=False)
         line = {"timestamp": _now(), "level": level, "event": event.pop("event")}
         for name, value in event.items():
             shown = self._field(value)
             line[name] = shown if isinstance(shown, str) else self._dumps(shown, default=str).decode()
-        return f"{self._console(log, level, line)}\n".encode()
+        text = self._console(log, level, line)
+        return f"{text!s}\n".encode()
 
     def _field(self, value: Any) -> Any:
         if isinstance(value, str):

@@ -5,6 +5,7 @@ import select
 import socket
 import stat
 import threading
+from datetime import UTC, datetime
 from typing import Protocol
 
 # How long one line may wait for a reader that is a little behind. A reader that is further behind loses lines.
@@ -12,14 +13,15 @@ PATIENCE_MS = 100
 
 
 class Write(Protocol):
-    """Writes what it can without waiting and tells how many bytes that was.
+    """A way to write to a descriptor."""
 
-    Raises:
-        BlockingIOError: Nothing can be written now.
-        OSError: Nothing can be written any more.
-    """
+    def __call__(self, data: memoryview, /) -> int:
+        """Writes what it can without waiting, and tells how many bytes that was.
 
-    def __call__(self, data: bytes, /) -> int: ...
+        Raises:
+            BlockingIOError: Nothing can be written now.
+            OSError: Nothing can be written any more.
+        """
 
 
 class Sink:
@@ -39,8 +41,7 @@ class Sink:
         """Writes one line, its end included."""
         with self._lock:
             if self._dropped:
-                told = b'{"level":"warning","msg":"log lines were dropped","dropped":%d}\n' % self._dropped
-                line = told + line
+                line = _told(self._dropped) + line
             if self._rest and not self._push(self._rest):
                 self._dropped += 1
             elif self._push(line):
@@ -74,6 +75,11 @@ class Sink:
 
     def _renew_lock(self) -> None:
         self._lock = threading.Lock()
+
+
+def _told(dropped: int) -> bytes:
+    now = datetime.now(UTC).replace(tzinfo=None).isoformat(timespec="microseconds")
+    return f'{{"ts":"{now}Z","level":"warning","msg":"log lines were dropped","dropped":{dropped}}}\n'.encode()
 
 
 def _open(fd: int) -> tuple[Write, int]:

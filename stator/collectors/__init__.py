@@ -1,0 +1,1 @@
+"""What gives points: one file a collector."""

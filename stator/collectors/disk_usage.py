@@ -47,7 +47,12 @@ def _usage(path: str) -> Iterator[Point]:
     usable = used + usage.f_bavail
     yield Point("size", "Total size of the filesystem", "bytes", "gauge", usage.f_blocks * usage.f_frsize, labels)
     yield Point(
-        "available", "Available space on the filesystem", "bytes", "gauge", usage.f_bavail * usage.f_frsize, labels
+        "available",
+        "Available space on the filesystem",
+        "bytes",
+        "gauge",
+        usage.f_bavail * usage.f_frsize,
+        labels,
     )
     percent = 100 * used / usable if usable else 0.0
     yield Point("used", "Percentage of space on the filesystem in use", "percent", "gauge", percent, labels)

@@ -45,7 +45,10 @@ class GcClock:
         return clock
 
     def __call__(self, phase: str, info: dict[str, int]) -> None:
-        """What the garbage collector calls: https://docs.python.org/3/library/gc.html#gc.callbacks"""
+        """Called by the garbage collector.
+
+        https://docs.python.org/3/library/gc.html#gc.callbacks
+        """
         if phase == "start":
             self._start = self._clock()
         else:
@@ -95,7 +98,14 @@ class Runtime:
             yield _point("gc_collections", "Garbage collections", "", "counter", number, generation)
         for generation, each in stats:
             number = each["collected"]
-            yield _point("gc_collected_objects", "Objects freed by garbage collections", "", "counter", number, generation)
+            yield _point(
+                "gc_collected_objects",
+                "Objects freed by garbage collections",
+                "",
+                "counter",
+                number,
+                generation,
+            )
         for generation, each in stats:
             number = each["uncollectable"]
             desc = "Objects that garbage collections could not free"
@@ -109,7 +119,7 @@ class Runtime:
 
     def _current_process(self) -> "psutil.Process":
         """The process that calls; another than before where this object was inherited by a fork."""
-        import psutil  # noqa: PLC0415 # slow to import
+        import psutil  # slow to import
 
         if self._process is None or self._process.pid != os.getpid():
             self._process = psutil.Process()

@@ -1,0 +1,1 @@
+"""Ways to write points: one file an exposition format."""

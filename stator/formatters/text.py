@@ -10,7 +10,13 @@ from attrs import frozen
 
 from stator.entity import Histogram, Labels, Point, PointsAt, Summary, family_name
 
-_TYPES = {"counter": "counter", "gauge": "gauge", "histogram": "histogram", "summary": "summary", "info": "gauge"}
+_TYPES = {
+    "counter": "counter",
+    "gauge": "gauge",
+    "histogram": "histogram",
+    "summary": "summary",
+    "info": "gauge",
+}
 
 
 @frozen
@@ -27,9 +33,7 @@ class TextFormat:
         families: dict[str, list[Point]] = {}
         for point in points_at.points:
             families.setdefault(family_name(points_at.name, point), []).append(point)
-        lines = [
-            line for name, points in families.items() for line in _family(name, points_at.labels, points, stamp)
-        ]
+        lines = [line for name, points in families.items() for line in _family(name, points_at.labels, points, stamp)]
         return "".join(lines).encode()
 
 

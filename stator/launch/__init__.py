@@ -54,8 +54,8 @@ def load(
     """
     flags = _parser(config, prefix, about, version).parse_args(argv)
 
-    from stator.launch.decode import ConfigError, decode, read_env_file, unread  # noqa: PLC0415 # slow to import
-    from stator.launch.dump import dump  # noqa: PLC0415
+    from stator.launch.decode import ConfigError, decode, read_env_file, unread  # slow to import
+    from stator.launch.dump import dump
 
     try:
         variables = (read_env_file(flags.env_file) if flags.env_file else {}) | dict(environ)
@@ -106,7 +106,7 @@ class _Parser(argparse.ArgumentParser):
 
 def _show(shown: dict[str, Any] | None) -> NoReturn:
     if shown is not None:
-        import orjson  # noqa: PLC0415
+        import orjson
 
         sys.stdout.buffer.write(orjson.dumps(shown, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
     raise SystemExit(0)

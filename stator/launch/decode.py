@@ -183,5 +183,3 @@ def _at(config: object, path: tuple[str, ...]) -> Any:
     for name in path:
         config = getattr(config, name)
     return config
-
-

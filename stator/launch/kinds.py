@@ -39,7 +39,11 @@ def kind_of(type_: Any) -> Kind:
     """
     if get_origin(type_) is Literal:
         choices = ", ".join(get_args(type_))
-        return Kind(f"One of {choices}", f"one of {choices}", lambda env, name: _choice(env.str(name), get_args(type_)))
+        return Kind(
+            f"One of {choices}",
+            f"one of {choices}",
+            lambda env, name: _choice(env.str(name), get_args(type_)),
+        )
     return _KINDS[type_]
 
 
@@ -50,8 +54,8 @@ def _choice(text: str, choices: tuple[str, ...]) -> str:
 
 
 def _words(env: "Env", name: str) -> tuple[str, ...]:
-    words = (word.strip() for word in env.list(name))
-    return tuple(word for word in words if word)
+    words: list[str] = env.list(name)
+    return tuple(word.strip() for word in words if word.strip())
 
 
 def _pairs(env: "Env", name: str) -> tuple[tuple[str, str], ...]:
@@ -67,7 +71,9 @@ _KINDS: dict[Any, Kind] = {
     str: Kind("String", "a text", lambda env, name: env.str(name), keeps_empty=True),
     Secret: Kind("Secret", "a text", lambda env, name: Secret(env.str(name)), lambda _: REDACTED, keeps_empty=True),
     Duration: Kind(
-        "Duration", "a duration such as 250ms, 10s or 1m30s", lambda env, name: Duration.parse(env.str(name).strip())
+        "Duration",
+        "a duration such as 250ms, 10s or 1m30s",
+        lambda env, name: Duration.parse(env.str(name).strip()),
     ),
     tuple[str, ...]: Kind(
         "Comma-separated list of String", "a comma-separated list", _words, ",".join, keeps_empty=True

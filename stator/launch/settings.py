@@ -155,7 +155,7 @@ def walk(config: type[Any], prefix: str, path: tuple[str, ...] = ()) -> Iterator
         own = attribute.name.replace("_", "").upper() if about.env is None else about.env
         name = f"{prefix}_{own}" if own else prefix
         if about.is_part:
-            yield from walk(attribute.type, name, (*path, attribute.name))  # type: ignore[arg-type] # attrs has no better type
+            yield from walk(attribute.type, name, (*path, attribute.name))
         else:
             here = (*path, attribute.name)
             yield Setting(name, here, attribute.type, attribute.default, about.desc, about.check)

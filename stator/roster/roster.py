@@ -98,7 +98,7 @@ class Roster:
         return not self._thread.is_alive()
 
     def _work(self, registrar: Registrar) -> None:
-        from structlog.contextvars import bind_contextvars  # noqa: PLC0415 # slow to import
+        from structlog.contextvars import bind_contextvars  # slow to import
 
         bind_contextvars(worker_id=new_id())
         self._log.info("worker starting", name="roster")

@@ -10,7 +10,7 @@ import orjson
 from stator.log import Log
 
 if TYPE_CHECKING:
-    from falcon.asgi import Request, Response
+    from falcon.asgi import App, Request, Response
 
 
 class Scrape(Protocol):
@@ -32,7 +32,7 @@ class Exporter(Protocol):
         """All metrics as they are now."""
 
 
-def create(exporter: Exporter, shown_config: dict[str, Any], log: Log) -> falcon.asgi.App:
+def create(exporter: Exporter, shown_config: dict[str, Any], log: Log) -> "App[Request, Response]":
     """An application that exposes what an exporter collects.
 
     Args:
@@ -40,7 +40,7 @@ def create(exporter: Exporter, shown_config: dict[str, Any], log: Log) -> falcon
         shown_config: What answers ``/config``, free of secrets.
         log: Where errors are told.
     """
-    app: falcon.asgi.App = falcon.asgi.App()
+    app: App[Request, Response] = falcon.asgi.App()
     app.add_route("/metrics", Metrics(exporter))
     app.add_route("/monitor", Fixed({"status": "ok"}))
     app.add_route("/config", Fixed({"config": shown_config}))

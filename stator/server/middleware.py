@@ -14,14 +14,16 @@ Scope: TypeAlias = MutableMapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
-App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
+App: TypeAlias = Callable[[Any, Any, Any], Awaitable[None]]
 
 # No request that we answer has a body; what is sent all the same is logged, up to here.
 MAX_BODY = 64 * 1024
 
 
 class RequestLog:
-    """ASGI middleware: https://asgi.readthedocs.io/en/latest/specs/www.html
+    """ASGI middleware that tells the log of each request.
+
+    https://asgi.readthedocs.io/en/latest/specs/www.html
 
     Args:
         app: The application within.

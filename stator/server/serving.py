@@ -4,6 +4,7 @@ import asyncio
 import gc
 import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from gunicorn.app.base import BaseApplication
@@ -107,6 +108,8 @@ class Worker(ASGIWorker):
     Gunicorn's own notices a signal up to a second later, and waits for keep-alive connections to end by themselves.
     """
 
+    alive: bool
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.connections: set[Connection] = set()
@@ -144,12 +147,9 @@ class Worker(ASGIWorker):
             await asyncio.sleep(0.01)
 
     async def _stopped_within(self, seconds: float) -> None:
-        try:
+        with suppress(TimeoutError):
             await asyncio.wait_for(self._stopping.wait(), seconds)
-        except TimeoutError:
-            pass
 
 
 def _name_worker(_arbiter: Arbiter, _worker: Worker) -> None:
     bind_contextvars(worker_id=new_id())
-

@@ -113,7 +113,13 @@ class Supervisor:
     """
 
     def __init__(
-        self, config: Config, listener: socket.socket, load: Callable[[], Any], roster: Roster, drain: float, log: Log
+        self,
+        config: Config,
+        listener: socket.socket,
+        load: Callable[[], Any],
+        roster: Roster,
+        drain: float,
+        log: Log,
     ) -> None:
         self._config, self._listener, self._load, self._roster = config, listener, load, roster
         self._drain, self._log = drain, log
@@ -169,7 +175,7 @@ class Supervisor:
             os.setpgid(0, 0)
             _die_with(parent)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, self._signals())
-            from stator.server.serving import serve  # noqa: PLC0415 # slow to import, and the main process needs none of it
+            from stator.server.serving import serve  # slow to import, and the main process needs none of it
 
             serve(self._load, self._listener.detach(), self._config.workers, self._config.timeout.seconds)
         except SystemExit as ended:

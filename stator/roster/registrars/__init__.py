@@ -1,0 +1,1 @@
+"""Ways to be found: one file a discovery service."""

@@ -1,4 +1,7 @@
-"""Consul's agent as a registrar: https://developer.hashicorp.com/consul/api-docs/agent/service"""
+"""Consul's agent as a registrar.
+
+https://developer.hashicorp.com/consul/api-docs/agent/service
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -20,7 +20,9 @@ from stator.roster.service import RegistrarError, Service
 class Config:
     """Where the targets stand."""
 
-    path: str = setting("", desc="where the file registrar writes Prometheus file_sd targets, ex: /etc/targets/stator.json")
+    path: str = setting(
+        "", desc="where the file registrar writes Prometheus file_sd targets, ex: /etc/targets/stator.json"
+    )
 
     def problems(self) -> Iterator[tuple[str, str]]:
         """A path that Prometheus would not read, or that can't be written."""
@@ -42,13 +44,13 @@ class File:
 
     path: Path
 
-    def register(self, service: Service, *, timeout: float | None = None, level: str = "info") -> None:  # noqa: ARG002
+    def register(self, service: Service, *, timeout: float | None = None, level: str = "info") -> None:
         """Writes the file.
 
         Raises:
             RegistrarError: It can't be written.
         """
-        import orjson  # noqa: PLC0415 # slow to import
+        import orjson  # slow to import
 
         data = orjson.dumps(_targets(service), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
         try:
@@ -57,7 +59,7 @@ class File:
             msg = f"can't write {self.path}: {error.strerror}"
             raise RegistrarError(msg) from error
 
-    def unregister(self, service: Service, *, timeout: float | None = None, level: str = "info") -> None:  # noqa: ARG002
+    def unregister(self, service: Service, *, timeout: float | None = None, level: str = "info") -> None:
         """Removes the file.
 
         Raises:
