@@ -1,0 +1,65 @@
+# Everything a checkout can do. It needs Python 3.11 or newer with venv, git and make; the rest it gets itself.
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help run pyz test lint format bench lock readme clean
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
+VENV := .venv/bin/python
+PIP := $(VENV) -m pip install -qq --disable-pip-version-check --no-deps
+# _version.py is written by the build itself, from git: a commit or a tag is a new version.
+SOURCES := $(shell find stator -type f ! -name '*.pyc' ! -name _version.py) $(wildcard .git/logs/HEAD .git/refs/tags)
+RECIPE := $(addprefix build/,pyz.py bootstrap_main.py requirements.lock) pyproject.toml README.md LICENSE
+
+help: ## list what there is to make
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: dist/stator.pyz ## build stator.pyz and run it with its defaults
+	@echo "look at http://localhost:$${STTR_SERVER_PORT:-8087}/metrics, /monitor and /config; Ctrl-C stops"
+	@exec $(PYTHON) dist/stator.pyz
+
+pyz: dist/stator.pyz ## build dist/stator.pyz
+
+test: lint ## run all checks and tests; ARGS go to pytest
+	@$(VENV) tests/peers/fetch.py
+	@$(VENV) -m pytest $(ARGS)
+
+lint: .venv/.dev ## run ruff and mypy
+	@$(VENV) -m ruff check
+	@$(VENV) -m ruff format --check
+	@$(VENV) -m mypy
+
+format: .venv/.dev ## format the code, and mend what ruff can
+	@$(VENV) -m ruff format
+	@$(VENV) -m ruff check --fix
+
+bench: .venv/.dev dist/stator.pyz ## compare speed and memory with peers; ARGS go to tests.bench
+	@$(VENV) -m tests.bench $(ARGS)
+
+lock: .venv/.dev ## write build/*.lock from pyproject.toml; ARGS=--upgrade takes the newest versions
+	@$(VENV) build/lock.py $(ARGS)
+
+readme: .venv/.dev ## write the table of settings in README.md
+	@$(VENV) build/readme.py
+
+clean: ## remove all that make has made
+	rm -rf .venv .peers .cache dist .mypy_cache .ruff_cache .pytest_cache .hypothesis stator/_version.py
+
+dist/stator.pyz: .venv/.tools $(SOURCES) $(RECIPE)
+	@$(VENV) build/pyz.py
+
+.venv/.tools: build/tools.lock | $(VENV)
+	@echo "installing what builds stator.pyz into .venv"
+	@$(PIP) --require-hashes -r $<
+	@touch $@
+
+.venv/.dev: build/dev.lock .venv/.tools
+	@echo "installing what checks and tests it into .venv"
+	@$(PIP) --require-hashes -r $<
+	@$(PIP) --no-build-isolation -e .
+	@touch $@
+
+$(VENV):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "Stator needs Python 3.11 or newer; name one: make PYTHON=/usr/bin/python3.12 ..." >&2; exit 1; }
+	@$(PYTHON) -m venv --clear .venv \
+		|| { rm -rf .venv; echo "$(PYTHON) can't make .venv; on Debian: apt-get install python3-venv" >&2; exit 1; }

@@ -1,0 +1,166 @@
+"""The artifact: small, the same wherever it is built, and at home under every Python and in every container."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from zipfile import ZipFile
+
+import pytest
+
+from tests.conftest import ROOT
+from tests.peers.programs import Program, free_ports
+
+VERSIONS = ("3.11", "3.12", "3.13")
+# Nobody can make a folder there, not even root.
+UNWRITABLE = "/proc"
+
+
+def pythons() -> list[str]:
+    """An interpreter of each version that the artifact is for, as far as they are here: the running one at least."""
+    here = [shutil.which(f"python{version}") for version in VERSIONS]
+    pyenv = [path for version in VERSIONS for path in Path.home().glob(f".pyenv/versions/{version}.*/bin/python3")]
+    found: dict[str, str] = {}
+    # Resolved, since a virtual environment's has all that the artifact must bring along.
+    for path in map(str, [Path(sys.executable).resolve(), *filter(None, here), *pyenv]):
+        asked = subprocess.run([path, "-V"], capture_output=True, text=True, check=False)  # may be pyenv's empty shell
+        if asked.returncode == 0:
+            found.setdefault(asked.stdout.split()[1].rpartition(".")[0], path)
+    return [found[version] for version in VERSIONS if version in found]
+
+
+EVERY_PYTHON = pytest.mark.parametrize("python", pythons())
+
+
+def start(pyz: Path, *arguments: str, python: str = sys.executable, **env: str) -> subprocess.CompletedProcess[str]:
+    """Runs the artifact to its end."""
+    command = [python, str(pyz), *arguments]
+    return subprocess.run(command, env=os.environ | env, capture_output=True, text=True, check=False, timeout=60)
+
+
+def cache_name(pyz: Path) -> str:
+    """What the artifact calls the folder that it unpacks into."""
+    with ZipFile(pyz) as archive:
+        build_id = json.loads(archive.read("environment.json"))["build_id"]
+    return f"{pyz.name}_{build_id}"
+
+
+class Stator(Program):
+    """The artifact with nothing but its defaults, on a port of its own."""
+
+    def ready(self) -> bool:
+        return self.get("/monitor") == b'{"status":"ok"}'
+
+
+def test_is_at_most_six_megabytes(pyz: Path) -> None:
+    assert pyz.stat().st_size <= 6_000_000
+
+
+@pytest.mark.usefixtures("pyz")
+def test_two_checkouts_of_a_commit_build_the_same_bytes(tmp_path: Path) -> None:
+    one, another = tmp_path / "one", tmp_path / "another/in/a/longer/path"
+    for checkout, umask in [(one, 0o022), (another, 0o077)]:
+        subprocess.run(["git", "clone", "--quiet", ROOT, checkout], check=True, umask=umask)
+    # The other one installs all wheels anew.
+    shutil.copytree(ROOT / ".cache/pyz", one / ".cache/pyz")
+    for checkout, umask in [(one, 0o022), (another, 0o077)]:
+        subprocess.run([sys.executable, checkout / "build/pyz.py"], check=True, umask=umask)
+    assert (one / "dist/stator.pyz").read_bytes() == (another / "dist/stator.pyz").read_bytes()
+
+
+@EVERY_PYTHON
+def test_says_its_version_under_each_python(pyz: Path, python: str) -> None:
+    done = start(pyz, "-V", python=python)
+    assert re.fullmatch(r"(stator )?\d+\.\d+\S*\n", done.stdout), done
+
+
+@EVERY_PYTHON
+def test_answers_a_scrape_under_each_python(
+    pyz: Path, python: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (port,) = free_ports(1)
+    monkeypatch.setenv("STTR_SERVER_HOST", "127.0.0.1")
+    monkeypatch.setenv("STTR_SERVER_PORT", str(port))
+    version = subprocess.run([python, "-V"], capture_output=True, text=True, check=True).stdout.split()[1]
+    with Stator([python, pyz], port, tmp_path) as stator:
+        info = re.search("^stator_build_info{.*}", stator.get("/metrics").decode(), re.MULTILINE)
+    assert info
+    assert f'python="{version}"' in info[0]
+
+
+@EVERY_PYTHON
+def test_loads_the_compiled_parts_for_each_python(pyz: Path, python: str) -> None:
+    # Falcon would do without its own, and only be slower.
+    parts = "import falcon.cyutil.uri, orjson.orjson, psutil._psutil_linux as p"
+    code = f"{parts}; print(falcon.cyutil.uri.__file__, orjson.orjson.__file__, p.__file__)"
+    done = start(pyz, "-c", code, python=python, SHIV_INTERPRETER="1")
+    assert len(done.stdout.split()) == 3, done
+    assert all(cache_name(pyz) in path for path in done.stdout.split())
+
+
+def test_takes_its_own_packages_before_those_of_the_machine(pyz: Path, tmp_path: Path) -> None:
+    (tmp_path / "attrs.py").write_text("raise RuntimeError('not ours')")
+    assert start(pyz, "-V", PYTHONPATH=str(tmp_path)).returncode == 0
+
+
+@pytest.mark.parametrize("home", [UNWRITABLE, "/nowhere/at/all"])
+def test_unpacks_among_temporary_files_where_there_is_no_home_to_write_to(
+    pyz: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, home: str
+) -> None:
+    monkeypatch.delenv("SHIV_ROOT")
+    first, second = (start(pyz, "-V", HOME=home, TMPDIR=str(tmp_path)) for _ in range(2))
+    assert (first.returncode, second.returncode) == (0, 0), first
+    (folder,) = tmp_path.iterdir()
+    assert folder.name == f"stator-{os.geteuid()}"
+    assert folder.stat().st_mode & 0o777 == 0o700
+
+
+def test_takes_no_folder_that_others_can_write_to(pyz: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SHIV_ROOT")
+    folder = tmp_path / f"stator-{os.geteuid()}"
+    folder.mkdir()
+    folder.chmod(0o777)
+    done = start(pyz, "-V", HOME=UNWRITABLE, TMPDIR=str(tmp_path))
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"stator.pyz: {folder} is not ours alone")
+    assert not list(folder.iterdir())
+
+
+def test_says_in_a_line_that_it_cannot_unpack(pyz: Path) -> None:
+    done = start(pyz, "-V", SHIV_ROOT=f"{UNWRITABLE}/shiv")
+    assert done.returncode == 1
+    assert re.fullmatch(r"stator\.pyz: can't unpack to .*\n", done.stderr)
+
+
+def test_unpacks_nothing_that_others_could_write_to(pyz: Path, tmp_path: Path) -> None:
+    subprocess.run([sys.executable, pyz, "-V"], env=os.environ | {"SHIV_ROOT": str(tmp_path)}, check=True, umask=0)
+    unpacked = list((tmp_path / cache_name(pyz)).rglob("*"))
+    assert unpacked
+    assert not [path for path in unpacked if path.stat().st_mode & 0o022]
+
+
+def test_many_first_starts_at_once_all_work(pyz: Path, tmp_path: Path) -> None:
+    env = os.environ | {"SHIV_ROOT": str(tmp_path)}
+    started = [subprocess.Popen([sys.executable, pyz, "-V"], env=env, stdout=subprocess.DEVNULL) for _ in range(4)]
+    assert [process.wait(60) for process in started] == [0, 0, 0, 0]
+
+
+def test_uses_nothing_of_an_unpacking_that_was_cut_short(pyz: Path, tmp_path: Path) -> None:
+    half = tmp_path / f"{cache_name(pyz)}.tmp/site-packages/stator"
+    half.mkdir(parents=True)
+    (half / "__main__.py").write_text("raise RuntimeError('half')")
+    assert start(pyz, "-V", SHIV_ROOT=str(tmp_path)).returncode == 0
+
+
+def test_says_which_pythons_it_is_for(pyz: Path, tmp_path: Path) -> None:
+    # The same start, told that it was built for others.
+    with ZipFile(pyz) as archive:
+        code = archive.read("__main__.py").decode().replace("3.11, 3.12, 3.13", "2.6, 2.7")
+    main = tmp_path / "__main__.py"
+    main.write_text(code)
+    done = subprocess.run([sys.executable, main], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("stator.pyz: built for cpython 2.6, 2.7 on ")

@@ -1,0 +1,29 @@
+"""What all tests share."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _built_in_defaults() -> Iterator[None]:
+    """No setting of a developer's own shell (etc/dev.sh) reaches what a test starts."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith("STTR_")]:
+            patch.delenv(name)
+        yield
+
+
+@pytest.fixture(scope="session")
+def pyz(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The artifact, built from the sources as they are now; it unpacks into a folder of this session's."""
+    subprocess.run([sys.executable, ROOT / "build/pyz.py"], check=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SHIV_ROOT", str(tmp_path_factory.mktemp("shiv")))
+        yield ROOT / "dist/stator.pyz"

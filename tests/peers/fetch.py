@@ -1,0 +1,291 @@
+"""Gets the real programs that the tests in this folder run against, without root.
+
+    python tests/peers/fetch.py [name ...]
+
+Each comes as a Debian package of the suite that has the wanted version, from the mirror that this machine's
+own apt uses, and is unpacked into a folder of its own, `.peers/<name>/`. What is already there, or on PATH
+where any version serves, is left as it is. What can't be had is said; with CI=true it is also a failure.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+FOLDER = Path(__file__).resolve().parents[2] / ".peers"
+
+
+class FetchError(Exception):
+    """A peer can't be had; the arguments are the reasons."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A real program, and the Debian package that it comes in."""
+
+    name: str
+    suite: str
+    package: str
+    any_version: bool = False  # then one on PATH is as good
+    default: bool = True  # fetched without being named
+
+    @property
+    def pin(self) -> str:
+        """What is asked of apt. What was fetched under another pin is fetched anew."""
+        return f"{self.package}/{self.suite}"
+
+    def find(self, program: str = "") -> Path | None:
+        """Give the path of one of this peer's programs, by default the one named like its package."""
+        program = program or self.package
+        if self.any_version and (on_path := shutil.which(program)):
+            return Path(on_path)
+        path = FOLDER / self.name / "usr/bin" / program
+        stamp = FOLDER / self.name / "stamp"
+        return path if path.is_file() and stamp.is_file() and stamp.read_text() == self.pin else None
+
+    def fetch(self, apt: Apt) -> str:
+        """Put the package's files into this peer's folder, all or none of them, and give their version.
+
+        Raises:
+            FetchError: where apt doesn't give them, or the program doesn't run here.
+        """
+        with tempfile.TemporaryDirectory(dir=FOLDER) as scratch:
+            fresh = Path(scratch) / self.name
+            version = apt.unpack(self.pin, fresh)
+            # Tells at once, and once, that a shared library is missing or that this machine's is too old.
+            _run(str(fresh / "usr/bin" / self.package), "--version")
+            (fresh / "stamp").write_text(self.pin)
+            if (FOLDER / self.name).exists():
+                (FOLDER / self.name).rename(Path(scratch) / "outdated")
+            fresh.rename(FOLDER / self.name)
+        return version
+
+
+PEERS = {
+    peer.name: peer
+    for peer in (
+        Peer("consul", "bullseye", "consul", any_version=True),
+        Peer("prometheus-2.24", "bullseye", "prometheus"),  # the last that Debian builds with consul_sd_configs
+        Peer("prometheus-2.42", "bookworm", "prometheus"),  # the last whose package has promtool
+        Peer("prometheus-2.53", "trixie", "prometheus", default=False),
+        Peer("prometheus-3", "sid", "prometheus", default=False),
+        Peer("victoria-metrics", "sid", "victoria-metrics", any_version=True),
+        Peer("node-exporter", "trixie", "prometheus-node-exporter", default=False),
+    )
+}
+
+_CONF = """\
+Dir::State "{home}/state";
+Dir::State::status "{home}/state/status";
+Dir::Cache "{home}/cache";
+Dir::Cache::pkgcache "pkgcache.bin";
+Dir::Cache::srcpkgcache "";
+Dir::Etc::sourcelist "{home}/peers.sources";
+Dir::Etc::sourceparts "-";
+Dir::Etc::preferences "-";
+Dir::Etc::preferencesparts "-";
+Acquire::Languages "none";
+Acquire::http::Timeout "30";
+Acquire::https::Timeout "30";
+// Without this, a mirror that can't be reached is a warning.
+APT::Update::Error-Mode "any";
+// As root, apt would download as a user who can't enter a private folder.
+APT::Sandbox::User "root";
+// What the machine does after its own updates (refresh a software catalogue, clean caches) isn't for these.
+#clear APT::Update::Post-Invoke;
+#clear APT::Update::Post-Invoke-Success;
+"""
+
+
+class Apt:
+    """apt with sources, lists and caches in a folder of its own, so that it touches none of the machine's.
+
+    All else (proxies, credentials, architecture) is as the machine's configuration says.
+    """
+
+    def __init__(self, home: Path) -> None:
+        """Set up the folder.
+
+        Raises:
+            FetchError: where there is no apt, or it knows no mirror.
+        """
+        if not (shutil.which("apt-get") and shutil.which("dpkg-deb")):
+            msg = "there is no apt-get and dpkg-deb on this machine"
+            raise FetchError(msg)
+        for folder in ("state/lists/partial", "cache/archives/partial"):
+            (home / folder).mkdir(parents=True, exist_ok=True)
+        (home / "state/status").touch()
+        (home / "apt.conf").write_text(_CONF.format(home=home))
+        self._home = home
+        self._mirror = _mirror()
+        # Where a machine has no Debian keyring, the keys that its apt trusts for everything decide.
+        self._keyrings = _keyrings(Path("/usr/share/keyrings"))
+        self._complaints: list[str] = []
+
+    def update(self, suites: Sequence[str]) -> None:
+        """Get these suites' package lists; one that can't be had shows when a package is asked of it."""
+        if self._update(suites):
+            return
+        # This machine's keyring can be older than a suite, or so new that it has dropped an old suite's keys.
+        # Signature checks stay on: each suite that *can* be verified has a keyring package, with the keys of
+        # its neighbours too, so trust goes on from there. All the table's suites take part, to reach further.
+        every_suite = sorted({peer.suite for peer in PEERS.values()})
+        self._update(every_suite)
+        found = [keyring for suite in every_suite for keyring in self._keyring_package(suite)]
+        if found:
+            self._keyrings += found
+            self._update(every_suite)
+
+    def _keyring_package(self, suite: str) -> list[Path]:
+        folder = self._home / "keyrings" / suite
+        try:
+            self.unpack(f"debian-archive-keyring/{suite}", folder)
+        except FetchError:
+            return []
+        return _keyrings(folder / "usr/share/keyrings")
+
+    def unpack(self, package: str, folder: Path) -> str:
+        """Download a package (`name/suite`), unpack it into a folder and give its version.
+
+        Raises:
+            FetchError: with what apt says about the suite's list, or else about the package.
+        """
+        with tempfile.TemporaryDirectory(dir=self._home) as scratch:
+            try:
+                self._get("download", package, cwd=scratch)
+            except FetchError as error:
+                suite = package.partition("/")[2]
+                about = [line for line in self._complaints if suite in line.replace("/", " ").split()]
+                raise FetchError(*about, *error.args) from None
+            (deb,) = Path(scratch).glob("*.deb")
+            folder.mkdir(parents=True, exist_ok=True)
+            _run("dpkg-deb", "-x", str(deb), str(folder))
+            return _run("dpkg-deb", "-f", str(deb), "Version").strip()
+
+    def _update(self, suites: Sequence[str]) -> bool:
+        fields = {
+            "Types": "deb",
+            "URIs": self._mirror,
+            "Suites": " ".join(suites),
+            "Components": "main",
+            "Targets": "Packages",
+        }
+        if self._keyrings:
+            fields["Signed-By"] = " ".join(map(str, self._keyrings))
+        (self._home / "peers.sources").write_text("".join(f"{key}: {value}\n" for key, value in fields.items()))
+        try:
+            self._get("update", cwd=self._home)
+        except FetchError as error:
+            self._complaints = list(error.args)
+            return False
+        self._complaints = []
+        return True
+
+    def _get(self, *arguments: str, cwd: str | Path) -> None:
+        _run("apt-get", "-qq", f"--config-file={self._home}/apt.conf", *arguments, cwd=cwd)
+
+
+def _keyrings(folder: Path) -> list[Path]:
+    """Give Debian's keyring in a folder, under its older (.gpg) or its newer name (.pgp), if it is there."""
+    return sorted(folder.glob("debian-archive-keyring.[gp]*"))[:1]
+
+
+def _mirror() -> str:
+    """Give the URI that this machine's apt takes Debian from; apt itself reads both forms of its sources."""
+    names = {"stable", "testing", "unstable", "sid"}
+    for line in Path("/etc/os-release").read_text().splitlines():
+        if line.startswith("VERSION_CODENAME="):
+            names.add(line.partition("=")[2].strip('"'))
+    targets = _run("apt-get", "indextargets", "--no-release-info", "--format", "$(RELEASE) $(COMPONENT) $(REPO_URI)")
+    for target in targets.splitlines():
+        suite, component, uri = target.split(" ", maxsplit=2)
+        if suite in names and component == "main":
+            return uri
+    msg = "apt's configuration on this machine names no Debian mirror"
+    raise FetchError(msg)
+
+
+def _run(*command: str, cwd: str | Path | None = None) -> str:
+    """Run a command and give what it prints.
+
+    Raises:
+        FetchError: with apt's errors, or else the last line that the command prints.
+    """
+    done = subprocess.run(
+        command,
+        cwd=cwd,
+        env={**os.environ, "LC_ALL": "C"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        lines = done.stderr.strip().splitlines() or [f"{command[0]} ended with status {done.returncode}"]
+        errors = [line.removeprefix("E: ") for line in lines if line.startswith("E: ")] or lines[-1:]
+        raise FetchError(*errors)
+    return done.stdout
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Wait until no other run of this program works in the folder."""
+    FOLDER.mkdir(exist_ok=True)
+    with (FOLDER / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _fetch(peers: Sequence[Peer]) -> None:
+    """Fetch these peers and say, for each, its version or why it can't be had."""
+    try:
+        apt = Apt(FOLDER / "apt")
+        apt.update(sorted({peer.suite for peer in peers}))
+    except FetchError as error:
+        for peer in peers:
+            _say(peer, f"can't be had: {error}")
+        return
+    for peer in peers:
+        try:
+            _say(peer, f"fetched {peer.fetch(apt)} from {peer.suite}")
+        except FetchError as error:
+            _say(peer, f"can't be had: {error}")
+
+
+def _say(peer: Peer, what: object) -> None:
+    sys.stdout.write(f"{peer.name}: {what}\n")
+    sys.stdout.flush()
+
+
+def main() -> int:
+    """Get the peers that are named, or all that are to be had by default, and say a line for each."""
+    parser = argparse.ArgumentParser(description="Get the real programs that tests/peers runs against.")
+    parser.add_argument("names", nargs="*", metavar="name", help=f"one of {', '.join(PEERS)}")
+    names = parser.parse_args().names or [name for name, peer in PEERS.items() if peer.default]
+    if unknown := [name for name in names if name not in PEERS]:
+        parser.error(f"no peer is named {', '.join(unknown)}; there are {', '.join(PEERS)}")
+
+    wanted = [PEERS[name] for name in dict.fromkeys(names)]
+    with _alone():
+        for peer in wanted:
+            if path := peer.find():
+                _say(peer, path)
+        if missing := [peer for peer in wanted if not peer.find()]:
+            _fetch(missing)
+    return 0 if all(peer.find() for peer in wanted) or os.environ.get("CI") != "true" else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
