@@ -1,0 +1,93 @@
+"""Starting programs for a benchmark: how long until they answer, and how much memory they take."""
+
+import http.client
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from socket import create_server
+from typing import NamedTuple
+
+import psutil
+
+ROOT = Path(__file__).parents[2]
+PYZ = ROOT / "dist" / "stator.pyz"
+GIVE_UP = 20.0
+
+
+class Started(NamedTuple):
+    """A service that answers.
+
+    Attributes:
+        port: Where it listens, on 127.0.0.1.
+        seconds: From starting it to its first answer with status 200.
+        process: Its main process.
+    """
+
+    port: int
+    seconds: float
+    process: subprocess.Popen[bytes]
+
+    def pss(self) -> int:
+        """Memory in bytes of all of its processes; what several share is counted once."""
+        main = psutil.Process(self.process.pid)
+        return sum(each.memory_full_info().pss for each in (main, *main.children(recursive=True)))
+
+
+@contextmanager
+def started(command: list[str], port: int, env: dict[str, str] | None = None) -> Iterator[Started]:
+    """Starts a service and stops it in the end.
+
+    Raises:
+        TimeoutError: It does not answer /monitor.
+    """
+    begin = time.perf_counter()
+    process = subprocess.Popen(
+        command, cwd=ROOT, env=os.environ | (env or {}), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        while not answers(port):
+            if time.perf_counter() - begin > GIVE_UP or process.poll() is not None:
+                msg = f"{command} does not answer"
+                raise TimeoutError(msg)
+            time.sleep(0.002)
+        yield Started(port, time.perf_counter() - begin, process)
+    finally:
+        process.terminate()
+        process.wait(GIVE_UP)
+
+
+def answers(port: int) -> bool:
+    """Whether a service answers /monitor with status 200."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=GIVE_UP)
+    with suppress(OSError, http.client.HTTPException):
+        connection.request("GET", "/monitor")
+        return connection.getresponse().status == http.HTTPStatus.OK
+    return False
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that nothing uses."""
+    with create_server(("127.0.0.1", 0)) as probe:
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@contextmanager
+def stator() -> Iterator[Started]:
+    """The .pyz with nothing but its defaults, on a port of its own."""
+    port = free_port()
+    with started([sys.executable, str(PYZ)], port, {"STTR_SERVER_PORT": str(port)}) as running:
+        yield running
+
+
+@contextmanager
+def bare() -> Iterator[Started]:
+    """Gunicorn's asgi worker with a Falcon application that only answers /monitor."""
+    port = free_port()
+    command = [sys.executable, "-m", "gunicorn", "-k", "asgi", "--no-control-socket"]
+    with started([*command, "-b", f"127.0.0.1:{port}", "tests.bench.bare:app"], port) as running:
+        yield running

@@ -1,0 +1,50 @@
+"""What it costs to start: the time of -h, the time to the first answer, the memory of all processes."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from statistics import median
+
+from tests.bench.processes import PYZ, bare, stator
+
+ROUNDS = 15
+MB = 1_000_000
+
+
+def run() -> None:
+    """Prints each figure beside its aim."""
+    ours, peer = alternate(lambda: timed([str(PYZ), "-h"]), lambda: timed(["-c", "pass"]))
+    print(f"-h from the .pyz: {ours / peer:.1f} times `python3 -c pass` (aim: 5 or less)")
+    ours, peer = alternate(start_of_stator, start_of_bare)
+    print(f"start to first 200 of /monitor: {ours / peer:.2f} times bare gunicorn+falcon.asgi (aim: 1.5 or less)")
+    with stator() as running:
+        ours = running.pss()
+    with bare() as running:
+        peer = running.pss()
+    print(f"PSS over all processes: {ours / MB:.0f} MB (aim: 60 MB or less), {ours / peer:.2f} times bare")
+
+
+def alternate(ours: Callable[[], float], peer: Callable[[], float]) -> tuple[float, float]:
+    """Medians of two measurements taken in turn, so that a noisy moment meets both; the first round warms up."""
+    rounds = [(ours(), peer()) for _ in range(ROUNDS + 1)][1:]
+    return median(each[0] for each in rounds), median(each[1] for each in rounds)
+
+
+def timed(arguments: list[str]) -> float:
+    """Seconds that Python takes for a command line."""
+    begin = time.perf_counter()
+    subprocess.run([sys.executable, *arguments], stdout=subprocess.DEVNULL, check=True)
+    return time.perf_counter() - begin
+
+
+def start_of_stator() -> float:
+    """Seconds from starting the .pyz to its first answer."""
+    with stator() as running:
+        return running.seconds
+
+
+def start_of_bare() -> float:
+    """Seconds from starting the peer to its first answer."""
+    with bare() as running:
+        return running.seconds

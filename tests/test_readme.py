@@ -1,0 +1,32 @@
+"""What the README says is true."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from stator.config import Config
+from stator.exporter import Collector
+from stator.launch.usage import markdown, rows
+
+README = (Path(__file__).parents[1] / "README.md").read_text("utf-8")
+
+
+def test_the_settings_table_is_the_generated_one() -> None:
+    assert markdown(rows(Config, "STTR")) in README, "to write it anew: make readme"
+
+
+def test_the_example_collector_collects() -> None:
+    (example,) = (code for code in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if "class Load" in code)
+    names: dict[str, type[Collector]] = {}
+    exec(example, names)
+    points_at = names["Load"]().collect(1.5)
+    (point,) = points_at.points
+    assert (points_at.name, points_at.stamp, point.name) == ("load", 1.5, "minute")
+    assert point.value >= 0  # type: ignore[operator] # a plain number
+
+
+@pytest.mark.parametrize("target", re.findall(r"`make (\w+)`", README))
+def test_the_make_targets_it_names_exist(target: str) -> None:
+    makefile = (Path(__file__).parents[1] / "Makefile").read_text("utf-8")
+    assert re.search(rf"^{target}:", makefile, re.MULTILINE)
