@@ -58,6 +58,11 @@ dist/stator.pyz: .venv/.tools $(SOURCES) $(RECIPE)
 	@$(PIP) --no-build-isolation -e .
 	@touch $@
 
+# A .venv whose Python is gone holds nothing that can be used, whatever its stamps say.
+ifeq ($(wildcard $(VENV)),)
+$(shell rm -f .venv/.tools .venv/.dev)
+endif
+
 $(VENV):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "Stator needs Python 3.11 or newer; name one: make PYTHON=/usr/bin/python3.12 ..." >&2; exit 1; }

@@ -9,17 +9,24 @@ is no writable home. shiv still unpacks, and takes over when one of its settings
 import os
 import stat
 import sys
+from zipimport import zipimporter
 
 # pyz.py puts these in.
 BUILD_ID = "@BUILD_ID@"
 PLATFORM = "@PLATFORM@"
 PYTHONS = "@PYTHONS@"
+# Flags whose answer is the same always, and stands in the archive: to work it out takes many times as long.
+ANSWERS = {"-h": "help", "--help": "help", "-V": "version", "--version": "version"}
 
 
 def main() -> int:
     """Runs Stator; returns its exit status."""
     check_interpreter()
     archive = os.path.dirname(__file__)
+    if len(sys.argv) == 2 and (answer := ANSWERS.get(sys.argv[1])):
+        sys.stdout.write(zipimporter(archive).get_data(f"answers/{answer}").decode())
+        return 0
+
     name = f"{os.path.basename(os.path.realpath(archive))}_{BUILD_ID}"
     root = os.environ.get("SHIV_ROOT") or find_root(name)
 

@@ -60,7 +60,7 @@ def main() -> None:
             lay_over(installed(python, [f"{tag}_{machine}" for tag in WHEELS[libc]]), site)
         add_stator(Path(temporary, "wheel"), site)
         pack(site, draft, epoch)
-        seal(draft, epoch, platform)
+        seal(draft, epoch, platform, {"help": said(site, "--help"), "version": said(site, "--version")})
     size = OUTPUT.stat().st_size / 1e6
     pythons = ", ".join(PYTHONS)
     sys.stdout.write(f"built {OUTPUT.relative_to(ROOT)}: {size:.1f} MB, for CPython {pythons} on {platform}\n")
@@ -143,14 +143,27 @@ def pack(site: Path, draft: Path, epoch: int) -> None:
     run(*command, SOURCE_DATE_EPOCH=str(epoch))
 
 
-def seal(draft: Path, epoch: int, platform: str) -> None:
+def said(site: Path, flag: str) -> bytes:
+    """What Stator answers to a flag where nothing is set."""
+    unset = dict.fromkeys((name for name in os.environ if name.startswith("STTR_")), "")
+    return run(sys.executable, "-B", "-m", "stator", flag, PYTHONPATH=str(site), **unset).encode()
+
+
+def seal(draft: Path, epoch: int, platform: str, answers: dict[str, bytes]) -> None:
     """Writes shiv's archive anew, to its place, with our start, in a fixed order and with fixed permissions.
+
+    Args:
+        draft: What shiv made.
+        epoch: The Unix time that all files get.
+        platform: Python's name for the platform that the compiled modules are for.
+        answers: What our start answers by itself, by name.
 
     shiv takes its own files in the order, and with the permissions, that they happen to have on this machine.
     """
     with zipfile.ZipFile(draft) as archive:
         contents = {name: archive.read(name) for name in sorted(archive.namelist())}
     build_id = json.loads(contents["environment.json"])["build_id"]
+    contents |= {f"answers/{name}": answer for name, answer in answers.items()}
     contents["__main__.py"] = start(BUILD_ID=build_id, PLATFORM=platform, PYTHONS=", ".join(PYTHONS))
 
     OUTPUT.parent.mkdir(exist_ok=True)

@@ -77,6 +77,14 @@ def test_says_its_version_under_each_python(pyz: Path, python: str) -> None:
     assert re.fullmatch(r"(stator )?\d+\.\d+\S*\n", done.stdout), done
 
 
+@pytest.mark.parametrize("flag", ["-h", "--help", "-V", "--version"])
+def test_answers_from_the_archive_what_the_program_answers(pyz: Path, flag: str) -> None:
+    answer = subprocess.run([sys.executable, "-m", "stator", flag], capture_output=True, text=True, check=True).stdout
+    # A version may tell more of the checkout by the time that it's built; the words are the same.
+    assert start(pyz, flag).stdout.split()[0] == answer.split()[0]
+    assert len(start(pyz, flag).stdout.splitlines()) == len(answer.splitlines())
+
+
 @EVERY_PYTHON
 def test_answers_a_scrape_under_each_python(
     pyz: Path, python: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -103,7 +111,7 @@ def test_loads_the_compiled_parts_for_each_python(pyz: Path, python: str) -> Non
 
 def test_takes_its_own_packages_before_those_of_the_machine(pyz: Path, tmp_path: Path) -> None:
     (tmp_path / "attrs.py").write_text("raise RuntimeError('not ours')")
-    assert start(pyz, "-V", PYTHONPATH=str(tmp_path)).returncode == 0
+    assert start(pyz, "--check", PYTHONPATH=str(tmp_path)).returncode == 0
 
 
 @pytest.mark.parametrize("home", [UNWRITABLE, "/nowhere/at/all"])
@@ -111,7 +119,7 @@ def test_unpacks_among_temporary_files_where_there_is_no_home_to_write_to(
     pyz: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, home: str
 ) -> None:
     monkeypatch.delenv("SHIV_ROOT")
-    first, second = (start(pyz, "-V", HOME=home, TMPDIR=str(tmp_path)) for _ in range(2))
+    first, second = (start(pyz, "--check", HOME=home, TMPDIR=str(tmp_path)) for _ in range(2))
     assert (first.returncode, second.returncode) == (0, 0), first
     (folder,) = tmp_path.iterdir()
     assert folder.name == f"stator-{os.geteuid()}"
@@ -123,20 +131,20 @@ def test_takes_no_folder_that_others_can_write_to(pyz: Path, tmp_path: Path, mon
     folder = tmp_path / f"stator-{os.geteuid()}"
     folder.mkdir()
     folder.chmod(0o777)
-    done = start(pyz, "-V", HOME=UNWRITABLE, TMPDIR=str(tmp_path))
+    done = start(pyz, "--check", HOME=UNWRITABLE, TMPDIR=str(tmp_path))
     assert done.returncode == 1
     assert done.stderr.startswith(f"stator.pyz: {folder} is not ours alone")
     assert not list(folder.iterdir())
 
 
 def test_says_in_a_line_that_it_cannot_unpack(pyz: Path) -> None:
-    done = start(pyz, "-V", SHIV_ROOT=f"{UNWRITABLE}/shiv")
+    done = start(pyz, "--check", SHIV_ROOT=f"{UNWRITABLE}/shiv")
     assert done.returncode == 1
     assert re.fullmatch(r"stator\.pyz: can't unpack to .*\n", done.stderr)
 
 
 def test_unpacks_nothing_that_others_could_write_to(pyz: Path, tmp_path: Path) -> None:
-    subprocess.run([sys.executable, pyz, "-V"], env=os.environ | {"SHIV_ROOT": str(tmp_path)}, check=True, umask=0)
+    subprocess.run([sys.executable, pyz, "--check"], env=os.environ | {"SHIV_ROOT": str(tmp_path)}, check=True, umask=0)
     unpacked = list((tmp_path / cache_name(pyz)).rglob("*"))
     assert unpacked
     assert not [path for path in unpacked if path.stat().st_mode & 0o022]
@@ -144,7 +152,7 @@ def test_unpacks_nothing_that_others_could_write_to(pyz: Path, tmp_path: Path) -
 
 def test_many_first_starts_at_once_all_work(pyz: Path, tmp_path: Path) -> None:
     env = os.environ | {"SHIV_ROOT": str(tmp_path)}
-    started = [subprocess.Popen([sys.executable, pyz, "-V"], env=env, stdout=subprocess.DEVNULL) for _ in range(4)]
+    started = [subprocess.Popen([sys.executable, pyz, "--check"], env=env, stdout=subprocess.DEVNULL) for _ in range(4)]
     assert [process.wait(60) for process in started] == [0, 0, 0, 0]
 
 
@@ -152,7 +160,7 @@ def test_uses_nothing_of_an_unpacking_that_was_cut_short(pyz: Path, tmp_path: Pa
     half = tmp_path / f"{cache_name(pyz)}.tmp/site-packages/stator"
     half.mkdir(parents=True)
     (half / "__main__.py").write_text("raise RuntimeError('half')")
-    assert start(pyz, "-V", SHIV_ROOT=str(tmp_path)).returncode == 0
+    assert start(pyz, "--check", SHIV_ROOT=str(tmp_path)).returncode == 0
 
 
 def test_says_which_pythons_it_is_for(pyz: Path, tmp_path: Path) -> None:
