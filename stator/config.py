@@ -38,14 +38,8 @@ class Collectors:
 
     def problems(self) -> Iterator[tuple[str, str]]:
         """Names of collectors that don't exist or can't be loaded."""
-        for name in self.enabled:
-            if ":" not in name and name not in BUILT_IN:
-                yield "enabled", f"names out of {', '.join(BUILT_IN)}, or module:Class; there is no {name!r}"
-            elif ":" in name:
-                try:
-                    load_class(name)
-                except StartError as error:
-                    yield "enabled", f"collectors that can be loaded; {error}"
+        if reasons := [reason for name in self.enabled if (reason := _unusable(name))]:
+            yield "enabled", f"names out of {', '.join(BUILT_IN)}, or module:Class; {'; '.join(reasons)}"
 
     def new(self, app_id: str, run_id: str) -> dict[str, Collector]:
         """The collectors by name.
@@ -65,6 +59,17 @@ class Collectors:
                 return self.wave.new()
         made: Collector = make(name)
         return made
+
+
+def _unusable(name: str) -> str | None:
+    """Why no collector goes by a name."""
+    if ":" not in name:
+        return None if name in BUILT_IN else f"there is no {name!r}"
+    try:
+        load_class(name)
+    except StartError as error:
+        return str(error)
+    return None
 
 
 @frozen

@@ -87,7 +87,8 @@ class Exporter:
     def _format(self, name: str, collector: Collector, now: float) -> bytes | None:
         try:
             return self._formatter.format(collector.collect(now))
-        except Exception as error:  # noqa: BLE001 # a collector is anybody's code: one must not take down the rest
+        # A collector is anybody's code: one must not take down the rest.
+        except (Exception, SystemExit) as error:  # noqa: BLE001
             self._log.error("failed to collect", collector=name, error=error)
             return None
 

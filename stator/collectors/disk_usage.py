@@ -16,8 +16,8 @@ class Config:
     paths: tuple[str, ...] = setting(("/",), desc="filesystem paths to collect usage stats")
 
     def new(self) -> "DiskUsage":
-        """A collector of these paths."""
-        return DiskUsage(self.paths)
+        """A collector of these paths, each once: a series must not come twice."""
+        return DiskUsage(tuple(dict.fromkeys(self.paths)))
 
 
 @frozen

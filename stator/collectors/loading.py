@@ -1,9 +1,10 @@
 """Loads a collector of the user's own, named as ``module:Class``."""
 
-import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from stator.launch.settings import StartError
@@ -16,11 +17,10 @@ def load_class(spec: str) -> Callable[[], Any]:
         StartError: There is no such class, or it has no ``collect``; the message says why.
     """
     module_name, _, class_name = spec.partition(":")
-    if (here := os.getcwd()) not in sys.path:  # noqa: PTH109 # sys.path holds texts
-        sys.path.append(here)
+    _search_working_folder()
     try:
         found = getattr(import_module(module_name), class_name, None)
-    except Exception as error:  # the module is anybody's code
+    except (Exception, SystemExit) as error:  # the module is anybody's code, a script even
         msg = f"{spec} can't be imported: {type(error).__name__}: {error}"
         raise StartError(msg) from error
     if not isinstance(found, type):
@@ -41,6 +41,13 @@ def make(spec: str) -> Any:
     class_ = load_class(spec)
     try:
         return class_()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         msg = f"{spec} can't be made: {type(error).__name__}: {error}"
         raise StartError(msg) from error
+
+
+def _search_working_folder() -> None:
+    with suppress(OSError):  # it may have been removed
+        here = str(Path.cwd())
+        if here not in sys.path:
+            sys.path.append(here)

@@ -5,7 +5,8 @@ What ``-h`` and ``-V`` do not need is imported only when a Config is really read
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Generic, NoReturn, TypeVar
 
 from attrs import frozen
@@ -14,6 +15,7 @@ from stator.launch.usage import rows, table
 
 C = TypeVar("C", bound=Any)
 BAD_CONFIG = 2
+FAILED = 1
 
 
 @frozen
@@ -50,23 +52,26 @@ def load(
         environ: The process's environment; it wins over ``--env-file``.
 
     Raises:
-        SystemExit: A flag was answered (status 0), or the command line or environment is wrong (status 2).
+        SystemExit: A flag was answered (status 0; 1 where stdout takes no answer), or the command line or environment
+            is wrong (status 2).
     """
     flags = _parser(config, prefix, about, version).parse_args(argv)
 
     from stator.launch.decode import ConfigError, decode, read_env_file, unread  # slow to import
     from stator.launch.dump import dump
 
+    warnings: list[str] = []
     try:
-        variables = (read_env_file(flags.env_file) if flags.env_file else {}) | dict(environ)
+        variables = ({} if flags.env_file is None else read_env_file(flags.env_file)) | dict(environ)
+        warnings = unread(config, prefix, variables)
         launched = decode(config, prefix, variables)
     except ConfigError as error:
-        _give_up(error.problems)
+        _tell([*error.problems, *_as_told(warnings)])
+        raise SystemExit(BAD_CONFIG) from None
     shown = {"version": version, **dump(launched)}
-    warnings = unread(config, prefix, variables)
     if flags.check or flags.conf:
-        sys.stderr.writelines(f"stator: warning: {warning}\n" for warning in warnings)
-        _show(shown if flags.conf else None)
+        _tell(_as_told(warnings))
+        _end(shown if flags.conf else None)
     return Launched(launched, shown, warnings)
 
 
@@ -101,17 +106,35 @@ class _Parser(argparse.ArgumentParser):
         return self.settings()
 
     def error(self, message: str) -> NoReturn:
-        _give_up([f"{message}; -h shows what there is"])
+        _tell([f"{message}; -h shows what there is"])
+        raise SystemExit(BAD_CONFIG)
+
+    def _print_message(self, message: str, _file: object = None) -> None:
+        _answer(message.encode())
 
 
-def _show(shown: dict[str, Any] | None) -> NoReturn:
+def _end(shown: dict[str, Any] | None) -> NoReturn:
     if shown is not None:
         import orjson
 
-        sys.stdout.buffer.write(orjson.dumps(shown, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+        _answer(orjson.dumps(shown, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
     raise SystemExit(0)
 
 
-def _give_up(problems: Sequence[str]) -> NoReturn:
-    sys.stderr.writelines(f"stator: {problem}\n" for problem in problems)
-    raise SystemExit(BAD_CONFIG)
+def _answer(text: bytes) -> None:
+    # Not through sys.stdout: that is None where it's closed, and complains of a full disk when all is over.
+    try:
+        with open(1, "wb", closefd=False) as stdout:
+            stdout.write(text)
+    except OSError as error:
+        _tell([f"can't write to stdout: {error.strerror}"])
+        raise SystemExit(FAILED) from None
+
+
+def _as_told(warnings: Iterable[str]) -> Iterable[str]:
+    return (f"warning: {warning}" for warning in warnings)
+
+
+def _tell(lines: Iterable[str]) -> None:
+    with suppress(OSError, AttributeError):  # stderr may be closed; the exit status tells all the same
+        sys.stderr.writelines(f"stator: {line}\n" for line in lines)

@@ -3,6 +3,7 @@
 All that is wrong is found before anything is said, so that one try shows every mistake.
 """
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
@@ -14,10 +15,11 @@ from dotenv.parser import parse_stream
 
 from stator.launch.duration import Duration
 from stator.launch.kinds import kind_of
-from stator.launch.settings import Secret, Setting, walk
+from stator.launch.settings import REDACTED, Secret, Setting, walk
 
 C = TypeVar("C")
 FILE_SUFFIX = "_FILE"
+_USER_OF_URI = re.compile(r"(?<=://).*@")
 
 
 class ConfigError(Exception):
@@ -44,7 +46,7 @@ def read_env_file(path: str) -> dict[str, str]:
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not UTF-8"
         raise ConfigError([f"--env-file {path!r}: expected a readable file ({reason})"]) from error
-    bad = [binding for binding in bindings if binding.error or (binding.key and binding.value is None)]
+    bad = [each for each in bindings if each.error or (each.key and each.value is None) or "\0" in each.original.string]
     if bad:
         raise ConfigError([f"--env-file {path!r}, line {each.original.line}: expected NAME=value" for each in bad])
     return {each.key: each.value for each in bindings if each.key is not None and each.value is not None}
@@ -68,7 +70,7 @@ def decode(config: type[C], prefix: str, variables: Mapping[str, str]) -> C:
             problems[problem.name] = str(problem)
     made = _converter().structure(tree, config)
     for each, expected in _cross_checks(made, config, prefix):
-        problems.setdefault(each.name, _line(each.name, variables.get(each.name), expected, secret=each.secret))
+        problems.setdefault(each.name, _line(each.name, variables.get(each.name), expected, hidden=each.hidden))
     if problems:
         raise ConfigError(list(problems.values()))
     return made
@@ -103,13 +105,13 @@ class _Unset(Exception):  # noqa: N818 # not an error: the default holds
 class _Problem(Exception):  # noqa: N818 # becomes a line of a ConfigError
     """A variable can't be used."""
 
-    def __init__(self, name: str, value: str | None, expected: str, *, secret: bool = False) -> None:
-        super().__init__(_line(name, value, expected, secret=secret))
+    def __init__(self, name: str, value: str | None, expected: str, *, hidden: bool = False) -> None:
+        super().__init__(_line(name, value, expected, hidden=hidden))
         self.name = name
 
 
-def _line(name: str, value: str | None, expected: str, *, secret: bool) -> str:
-    shown = "" if secret or value is None else f"={value!r}"
+def _line(name: str, value: str | None, expected: str, *, hidden: bool) -> str:
+    shown = "" if hidden or value is None else f"={_USER_OF_URI.sub(f'{REDACTED}@', repr(value))}"
     return f"{name}{shown}: expected {expected}"
 
 
@@ -136,13 +138,15 @@ class _Reader(environs.Env):
         text = self._variables.get(setting.name)
         if text is None or not (text or kind.keeps_empty):
             raise _Unset
+        if not _is_unicode(text):
+            raise _Problem(setting.name, text, "text in UTF-8", hidden=setting.hidden)
         expected = setting.check.expected if setting.check else kind.expected
         try:
             value = kind.read(self, setting.name)
         except (environs.EnvError, ValueError) as error:
-            raise _Problem(setting.name, text, expected, secret=setting.secret) from error
+            raise _Problem(setting.name, text, expected, hidden=setting.hidden) from error
         if setting.check and not setting.check.holds(value):
-            raise _Problem(setting.name, text, expected, secret=setting.secret)
+            raise _Problem(setting.name, text, expected, hidden=setting.hidden)
         return value
 
     def _read_file(self, setting: Setting) -> Secret:
@@ -155,6 +159,11 @@ class _Reader(environs.Env):
         except (OSError, UnicodeDecodeError) as error:
             reason = getattr(error, "strerror", None) or "not UTF-8"
             raise _Problem(name, path, f"a readable file ({reason})") from error
+
+
+def _is_unicode(text: str) -> bool:
+    # Bytes of the environment that are not UTF-8 come as lone surrogates, which JSON and Prometheus can't hold.
+    return not any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
 def _converter() -> cattrs.Converter:

@@ -16,6 +16,7 @@ UNITS = {
 }
 LONGEST = 2**63 - 1
 _TERM = re.compile(r"(?P<whole>[0-9]*)(?:\.(?P<fraction>[0-9]*))?(?P<unit>ns|us|µs|μs|ms|s|m|h)")
+_ZEROS = re.compile(r"(?:(?<=h)0m)?(?<=m)0s$")
 
 
 class Duration(int):
@@ -56,6 +57,11 @@ class Duration(int):
         hours, minutes = divmod(minutes, 60)
         seconds = _decimal(rest, UNITS["s"])
         return f"{hours}h{minutes}m{seconds}s" if hours else f"{minutes}m{seconds}s" if minutes else f"{seconds}s"
+
+    @property
+    def brief(self) -> str:
+        """The same text as a person would write it: ``1m`` for ``1m0s``."""
+        return _ZEROS.sub("", str(self))
 
     def __repr__(self) -> str:
         return f"Duration({str(self)!r})"

@@ -53,6 +53,14 @@ def _choice(text: str, choices: tuple[str, ...]) -> str:
     return text
 
 
+def _integer(env: "Env", name: str) -> int:
+    number: int = env.int(name)
+    # A longer one can't be shown as JSON.
+    if not -(2**63) <= number < 2**63:
+        raise ValueError(name)
+    return number
+
+
 def _words(env: "Env", name: str) -> tuple[str, ...]:
     words: list[str] = env.list(name)
     return tuple(word.strip() for word in words if word.strip())
@@ -66,7 +74,7 @@ def _pairs(env: "Env", name: str) -> tuple[tuple[str, str], ...]:
 
 
 _KINDS: dict[Any, Kind] = {
-    int: Kind("Integer", "an integer", lambda env, name: env.int(name)),
+    int: Kind("Integer", "an integer of 64 bits", _integer),
     bool: Kind("True or False", "true or false", lambda env, name: env.bool(name), lambda value: str(value).lower()),
     str: Kind("String", "a text", lambda env, name: env.str(name), keeps_empty=True),
     Secret: Kind("Secret", "a text", lambda env, name: Secret(env.str(name)), lambda _: REDACTED, keeps_empty=True),
@@ -74,6 +82,7 @@ _KINDS: dict[Any, Kind] = {
         "Duration",
         "a duration such as 250ms, 10s or 1m30s",
         lambda env, name: Duration.parse(env.str(name).strip()),
+        lambda duration: str(duration.brief),
     ),
     tuple[str, ...]: Kind(
         "Comma-separated list of String", "a comma-separated list", _words, ",".join, keeps_empty=True

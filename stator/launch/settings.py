@@ -75,7 +75,8 @@ class Check:
             ValueError: The value is out of bounds.
         """
         if not self.holds(value):
-            msg = f"{attribute.name}={value!r}: expected {self.expected}"
+            shown = "" if declared(attribute).show else f"={value!r}"
+            msg = f"{attribute.name}{shown}: expected {self.expected}"
             raise ValueError(msg)
 
 
@@ -101,6 +102,7 @@ class Setting:
         default: The value where the variable is not set.
         desc: What it is for.
         check: The bound on its value, if any.
+        holds_secrets: Whether some part of its value may be secret.
     """
 
     name: str
@@ -109,11 +111,17 @@ class Setting:
     default: Any
     desc: str
     check: Check | None
+    holds_secrets: bool
 
     @property
     def secret(self) -> bool:
-        """Whether the value must never be shown."""
+        """Whether the whole value is one, so that it can come from a file and is never written anywhere."""
         return self.type is Secret
+
+    @property
+    def hidden(self) -> bool:
+        """Whether an error must not show the value."""
+        return self.secret or self.holds_secrets
 
 
 def setting(
@@ -133,7 +141,9 @@ def setting(
         check: Bound on the value.
         show: Gives the value to show in dumps from the Config and the value, where they hold secrets.
     """
-    return attrs.field(default=default, validator=check, metadata={_KEY: Declared(desc, env, check, show)})
+    # What to hide depends on the whole Config, which a field's repr does not know: it hides everything.
+    shown = (lambda _: REDACTED) if show else True
+    return attrs.field(default=default, validator=check, repr=shown, metadata={_KEY: Declared(desc, env, check, show)})
 
 
 def part(config: Callable[[], C], *, env: str | None = None) -> C:
@@ -158,7 +168,8 @@ def walk(config: type[Any], prefix: str, path: tuple[str, ...] = ()) -> Iterator
             yield from walk(attribute.type, name, (*path, attribute.name))
         else:
             here = (*path, attribute.name)
-            yield Setting(name, here, attribute.type, attribute.default, about.desc, about.check)
+            hides = about.show is not None
+            yield Setting(name, here, attribute.type, attribute.default, about.desc, about.check, hides)
 
 
 def at_least(low: int) -> Check:
@@ -171,4 +182,4 @@ def between(low: int, high: int) -> Check:
     return Check(f"an integer from {low} to {high}", lambda value: low <= value <= high)
 
 
-LONGER_THAN_ZERO = Check("a duration longer than 0s", lambda value: value > 0)
+LONGER_THAN_ZERO = Check("a duration longer than 0s, such as 250ms, 10s or 1m30s", lambda value: value > 0)

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from stator.launch.kinds import kind_of
-from stator.launch.settings import Secret, Setting, walk
+from stator.launch.settings import Setting, walk
 
 HEADINGS = ("KEY", "TYPE", "DEFAULT", "REQUIRED", "DESCRIPTION")
 
@@ -17,7 +17,7 @@ def rows(config: type[Any], prefix: str) -> list[tuple[str, str, str, str, str]]
 def _row(setting: Setting) -> tuple[str, str, str, str, str]:
     kind = kind_of(setting.type)
     default = "" if setting.secret else kind.write(setting.default)
-    desc = f"{setting.desc} (or {setting.name}_FILE: a file that holds it)" if setting.type is Secret else setting.desc
+    desc = f"{setting.desc} (or {setting.name}_FILE: a file that holds it)" if setting.secret else setting.desc
     return setting.name, kind.label, default, "", desc
 
 

@@ -1,0 +1,188 @@
+"""The Prometheus text format 0.0.4."""
+
+import math
+from decimal import Decimal
+from enum import IntEnum
+from fractions import Fraction
+from typing import Any
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from stator.entity import Histogram, Labels, Point, PointsAt, Summary, Type, family_name
+from stator.formatters.text import TextFormat
+
+NO_TIMES = TextFormat(timestamps=False)
+
+
+def exposed(*points: Point, labels: Labels = ()) -> str:
+    return NO_TIMES.format(PointsAt("a", 0.0, labels, points)).decode()
+
+
+def gauge(value: Any, *labels: tuple[Any, Any]) -> Point:
+    return Point("b", "", "", "gauge", value, labels)
+
+
+def sample(value: Any) -> str:
+    """The text of a value."""
+    return exposed(gauge(value)).splitlines()[-1].removeprefix("a_b ")
+
+
+def test_a_whole_exposition_looks_like_this() -> None:
+    points = [
+        Point("temperature", "How warm \\ cold\nit is", "celsius", "gauge", 21.5, (("room", 'the "big" one'),)),
+        Point("requests", "Requests so far", "", "counter", 1027, (("method", "post"),)),
+        Point("temperature", "ignored: the first is told", "celsius", "gauge", -0.5, (("room", "C:\\\nü"),)),
+        Point("read_total", "Bytes read", "", "counter", 3),
+        Point("wait", "Time spent waiting", "seconds", "histogram", Histogram(((0.1, 2), (1, 5)), 3.25, 7)),
+        Point("size", "Size of answers", "bytes", "summary", Summary(((0.5, 100), (0.99, math.nan)), 1e3, 9)),
+        Point("info", "What it is", "", "info", 1, (("version", "1.2"),)),
+        Point("odd", "Who knows", "", "unknown", math.inf),
+    ]
+    body = TextFormat().format(PointsAt("x", 1795449820.4364, (("host", "h"),), points))
+    assert (
+        body.decode()
+        == """
+# HELP x_temperature_celsius How warm \\\\ cold\\nit is
+# TYPE x_temperature_celsius gauge
+x_temperature_celsius{host="h",room="the \\"big\\" one"} 21.5 1795449820436
+x_temperature_celsius{host="h",room="C:\\\\\\nü"} -0.5 1795449820436
+
+# HELP x_requests_total Requests so far
+# TYPE x_requests_total counter
+x_requests_total{host="h",method="post"} 1027 1795449820436
+
+# HELP x_read_total Bytes read
+# TYPE x_read_total counter
+x_read_total{host="h"} 3 1795449820436
+
+# HELP x_wait_seconds Time spent waiting
+# TYPE x_wait_seconds histogram
+x_wait_seconds_bucket{host="h",le="0.1"} 2 1795449820436
+x_wait_seconds_bucket{host="h",le="1.0"} 5 1795449820436
+x_wait_seconds_bucket{host="h",le="+Inf"} 7 1795449820436
+x_wait_seconds_sum{host="h"} 3.25 1795449820436
+x_wait_seconds_count{host="h"} 7 1795449820436
+
+# HELP x_size_bytes Size of answers
+# TYPE x_size_bytes summary
+x_size_bytes{host="h",quantile="0.5"} 100 1795449820436
+x_size_bytes{host="h",quantile="0.99"} NaN 1795449820436
+x_size_bytes_sum{host="h"} 1000.0 1795449820436
+x_size_bytes_count{host="h"} 9 1795449820436
+
+# HELP x_info What it is
+# TYPE x_info gauge
+x_info{host="h",version="1.2"} 1 1795449820436
+
+# HELP x_odd Who knows
+# TYPE x_odd untyped
+x_odd{host="h"} +Inf 1795449820436
+"""
+    )
+
+
+def test_the_content_type_names_format_version_and_charset() -> None:
+    assert TextFormat().content_type == "text/plain; version=0.0.4; charset=utf-8"
+
+
+def test_no_points_make_no_text() -> None:
+    assert exposed() == ""
+
+
+def test_without_timestamps_a_sample_ends_with_its_value() -> None:
+    assert exposed(gauge(1)) == "\n# HELP a_b \n# TYPE a_b gauge\na_b 1\n"
+
+
+def test_a_time_before_1970_and_between_milliseconds_can_be_written() -> None:
+    line = TextFormat().format(PointsAt("a", -1.0006, points=[gauge(1)])).splitlines()[-1]
+    assert line == b"a_b 1 -1001"
+
+
+@pytest.mark.parametrize("type_", ["counter", "gauge", "info", "unknown"])
+def test_points_that_come_interleaved_share_one_header(type_: Type) -> None:
+    points = [Point(name, "d", "", type_, 1, (("nth", str(nth)),)) for nth in range(3) for name in ("b", "c")]
+    families = list(text_string_to_metric_families(exposed(*points)))
+    assert [len(family.samples) for family in families] == [3, 3]
+    assert exposed(*points).count("# TYPE") == exposed(*points).count("# HELP") == 2
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.1, "0.1"),
+        (1e100, "1e+100"),
+        (5e-324, "5e-324"),
+        (-0.0, "-0.0"),
+        (2**53 + 1, "9007199254740993"),
+        (math.nan, "NaN"),
+        (-math.nan, "NaN"),
+        (math.inf, "+Inf"),
+        (-math.inf, "-Inf"),
+    ],
+)
+def test_a_number_is_the_shortest_text_that_reads_back_the_same(value: float, text: str) -> None:
+    assert sample(value) == text
+
+
+class Level(IntEnum):
+    """A number with a name."""
+
+    HIGH = 3
+
+
+class Celsius(float):
+    """A number that shows itself in words, as those of some libraries do."""
+
+    def __repr__(self) -> str:
+        return f"Celsius({super().__repr__()})"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (True, "1"),
+        (False, "0"),
+        (Level.HIGH, "3"),
+        (Celsius(1.5), "1.5"),
+        (Decimal("1.25"), "1.25"),
+        (Decimal("NaN"), "NaN"),
+        (Fraction(1, 4), "0.25"),
+    ],
+)
+def test_any_number_is_written_as_a_number(value: object, text: str) -> None:
+    assert sample(value) == text
+
+
+@pytest.mark.parametrize("value", ["1", None, [1]])
+def test_what_is_no_number_is_refused(value: object) -> None:
+    with pytest.raises(TypeError):
+        exposed(gauge(value))
+
+
+@pytest.mark.parametrize("name", ["my-app", "9lives", "ü", "a b", "a\n", ""])
+def test_a_name_that_would_spoil_the_whole_scrape_is_refused(name: str) -> None:
+    if name:
+        with pytest.raises(ValueError, match="is no name for a metric"):
+            NO_TIMES.format(PointsAt(name, 0.0, points=[gauge(1)]))
+    with pytest.raises(ValueError, match="is no name for a label"):
+        exposed(gauge(1, (name, "x")))
+
+
+def test_a_label_that_comes_twice_is_refused() -> None:
+    with pytest.raises(ValueError, match="a label comes twice in path, path"):
+        exposed(gauge(1, ("path", "/")), labels=(("path", "/"),))
+
+
+def test_what_utf_8_can_not_hold_is_replaced() -> None:
+    assert exposed(gauge(1, ("path", "k\udce4fer"))).splitlines()[-1] == 'a_b{path="k?fer"} 1'
+
+
+def test_a_bucket_without_bound_is_written_once() -> None:
+    histogram = Histogram(((1.0, 2), (math.inf, 3)), 4.0, 3)
+    assert exposed(Point("b", "d", "", "histogram", histogram)).count('le="+Inf"') == 1
+
+
+def test_a_familys_name_is_made_of_its_parts() -> None:
+    assert family_name("du", Point("size", "", "bytes", "gauge", 1)) == "du_size_bytes"
+    assert family_name("wave", Point("sine", "", "", "gauge", 1)) == "wave_sine"

@@ -1,0 +1,40 @@
+"""A Config as plain data for people and JSON."""
+
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from stator.config import Config
+from stator.launch.decode import decode
+from stator.launch.dump import dump
+
+
+def dumped(**variables: str) -> dict[str, Any]:
+    return dump(decode(Config, "STTR", {f"STTR_{name}": value for name, value in variables.items()}))
+
+
+def test_durations_are_readable() -> None:
+    assert dumped(ROSTER_INTERVAL="90s")["roster"]["interval"] == "1m30s"
+
+
+def test_lists_and_pairs_are_lists() -> None:
+    service = dumped(ROSTER_SERVICE_TAGS="dev,metrics", ROSTER_SERVICE_META="zone=a,rack=7")["roster"]["service"]
+    assert service["tags"] == ["dev", "metrics"]
+    assert service["meta"] == [["zone", "a"], ["rack", "7"]]
+
+
+def test_secrets_are_hidden_and_absent_ones_are_empty(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("s3cr3t")
+    shown = dumped(CLIENT_USER="me", CLIENT_PASS="s3cr3t", CONSUL_TOKEN_FILE=str(tmp_path / "token"))
+    assert shown["client"]["password"] == shown["consul"]["token"] == "--redacted--"
+    assert dumped()["client"]["password"] == dumped()["consul"]["token"] == ""
+
+
+def test_values_of_headers_that_hold_secrets_are_hidden() -> None:
+    shown = dumped(CLIENT_HEADERS="X-Open,a,AUTHORIZATION,b,x-Key,c", CLIENT_REDACTHEADERS="X-KEY")
+    assert shown["client"]["headers"] == ["X-Open", "a", "AUTHORIZATION", "--redacted--", "x-Key", "--redacted--"]
+
+
+def test_every_default_can_be_written_as_json() -> None:
+    assert orjson.loads(orjson.dumps(dumped())) == dumped()

@@ -1,0 +1,75 @@
+"""Configs and environments of any content."""
+
+from typing import Any, Literal, get_args, get_origin
+
+import attrs
+from hypothesis import strategies as st
+
+from stator.config import Config
+from stator.launch.duration import LONGEST, Duration
+from stator.launch.settings import Secret, Setting, declared, walk
+
+# What an environment can hold: no NUL, no lone surrogates.
+TEXTS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))
+WORDS = TEXTS.map(lambda text: text.replace(",", "").strip()).filter(bool)
+KEYS = WORDS.map(lambda text: text.replace("=", "").strip()).filter(bool)
+HEADERS = st.tuples(st.from_regex(r"[A-Za-z-]{1,8}", fullmatch=True), WORDS.filter(str.isprintable))
+PAIRS = st.tuples(KEYS, TEXTS.map(lambda text: text.replace(",", "").strip()))
+KINDS: dict[Any, st.SearchStrategy[Any]] = {
+    bool: st.booleans(),
+    int: st.integers(min_value=-(2**63), max_value=2**63 - 1) | st.integers(min_value=0, max_value=70000),
+    str: TEXTS,
+    Duration: st.integers(min_value=0, max_value=LONGEST).map(Duration),
+    tuple[str, ...]: st.lists(WORDS, max_size=4).map(tuple),
+    tuple[tuple[str, str], ...]: st.lists(PAIRS, max_size=4).map(tuple),
+}
+# Settings that are held to more than their type and bound, and secrets, which no environment is written with.
+PARTICULAR: dict[str, st.SearchStrategy[Any]] = {
+    "STTR_CLIENT_BASEURI": st.sampled_from(["http://localhost:8500", "https://consul/path", "http://[::1]:1"]),
+    "STTR_CLIENT_CAFILE": st.just(""),
+    "STTR_CLIENT_CERTFILE": st.just(""),
+    "STTR_CLIENT_KEYFILE": st.just(""),
+    "STTR_CLIENT_HEADERS": st.lists(HEADERS, max_size=2).map(
+        lambda pairs: tuple(word for pair in pairs for word in pair)
+    ),
+    "STTR_CLIENT_PASS": st.just(Secret()),
+    "STTR_CONSUL_TOKEN": st.just(Secret()),
+    "STTR_ROSTER_SERVICE_NAME": WORDS,
+    "STTR_ROSTER_SERVICE_IPADDRESS": st.sampled_from(["lookup", "127.0.0.1", "::1", "stator.example"]),
+    "STTR_ROSTER_SERVICE_MONITORSPEC": st.sampled_from(["http://%s:%d/monitor", "https://%s:%d/a b?c=d,e"]),
+    "STTR_FILE_PATH": st.just("/tmp/stator.json"),
+    "STTR_COLLECTORS": st.lists(st.sampled_from(["runtime", "diskusage", "wave"])).map(tuple),
+}
+
+
+def _values(setting: Setting) -> st.SearchStrategy[Any]:
+    if setting.name in PARTICULAR:
+        return PARTICULAR[setting.name]
+    if get_origin(setting.type) is Literal:
+        return st.sampled_from(get_args(setting.type))
+    values = KINDS[setting.type]
+    return values.filter(setting.check.holds) if setting.check else values
+
+
+def _made(config: type[Any], settings: dict[tuple[str, ...], Setting], path: tuple[str, ...]) -> st.SearchStrategy[Any]:
+    fields = {}
+    for attribute in attrs.fields(config):
+        here = (*path, attribute.name)
+        is_part = declared(attribute).is_part
+        fields[attribute.name] = _made(attribute.type, settings, here) if is_part else _values(settings[here])
+    return st.builds(config, **fields)
+
+
+def configs() -> st.SearchStrategy[Config]:
+    """Configs without secrets that an environment can give."""
+    made: st.SearchStrategy[Config] = _made(Config, {each.path: each for each in walk(Config, "STTR")}, ())
+    return made
+
+
+def environments() -> st.SearchStrategy[dict[str, str]]:
+    """Any texts at all for some of the settings."""
+    names = [each.name for each in walk(Config, "STTR")]
+    likely = st.sampled_from(
+        ["", "0", "1", "-1", "5s", "true", "auto", "file", "wave", "a,b", "a=b", "%", "%s", "http://"]
+    )
+    return st.dictionaries(st.sampled_from(names), likely | TEXTS)

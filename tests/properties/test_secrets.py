@@ -1,0 +1,105 @@
+"""No secret is ever shown."""
+
+import io
+import string
+from contextlib import redirect_stderr
+
+import orjson
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from stator import launch
+from stator.client import SECRET_HEADERS
+from stator.config import Config
+from stator.launch.decode import ConfigError, decode
+from stator.launch.dump import dump
+
+# Long and odd enough that none is in what is shown by chance.
+SECRETS = st.text(alphabet=string.ascii_letters + string.digits + "§$%&/()?'\"\\ ü", min_size=8, max_size=30).map(
+    lambda text: f"q{text}q"
+)
+NAMED = st.from_regex(r"X-[A-Z][a-z]{1,8}", fullmatch=True)
+CASES = st.sampled_from([str.lower, str.upper, str.title])
+
+
+@st.composite
+def environments(draw: st.DrawFn) -> tuple[dict[str, str], list[str]]:
+    """An environment, and the secrets that it holds."""
+    named, well_known = draw(NAMED), draw(st.sampled_from(sorted(SECRET_HEADERS)))
+    password, token, *values = draw(st.lists(SECRETS, unique=True, min_size=4, max_size=4))
+    redacted, cased = draw(CASES)(named), draw(CASES)(well_known)
+    environment = {
+        "STTR_CLIENT_USER": "me",
+        "STTR_CLIENT_PASS": password,
+        "STTR_CONSUL_TOKEN": token,
+        "STTR_CLIENT_HEADERS": f"X-Open,open,{named},{values[0]},{cased},{values[1]}",
+        "STTR_CLIENT_REDACTHEADERS": f"X-Other,{redacted}",
+    }
+    return environment, [password, token, *values]
+
+
+def holds_none(shown: str, secrets: list[str]) -> None:
+    for secret in secrets:
+        # As it is, and as the notations in which things are shown write it.
+        for written in (secret, repr(secret)[1:-1], orjson.dumps(secret).decode()[1:-1]):
+            assert written not in shown
+
+
+def load(argv: list[str], environment: dict[str, str]) -> None:
+    launch.load(Config, prefix="STTR", about="about", version="1", argv=argv, environ=environment)
+
+
+@given(environments())
+def test_no_secret_is_in_a_dump(given_: tuple[dict[str, str], list[str]]) -> None:
+    environment, secrets = given_
+    config = decode(Config, "STTR", environment)
+    shown = dump(config)
+    holds_none(str(shown), secrets)
+    holds_none(orjson.dumps(shown).decode(), secrets)
+    assert shown["client"]["headers"][:2] == ["X-Open", "open"]
+
+
+@given(environments())
+def test_no_secret_is_in_a_configs_repr(given_: tuple[dict[str, str], list[str]]) -> None:
+    environment, secrets = given_
+    config = decode(Config, "STTR", environment)
+    holds_none(f"{config} {config!r} {config.client.password!s} {config.consul.token!r}", secrets)
+
+
+@given(environments())
+# Each example reads what it alone has written.
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30)
+def test_no_secret_is_in_what_conf_prints(
+    capfd: pytest.CaptureFixture[str], given_: tuple[dict[str, str], list[str]]
+) -> None:
+    environment, secrets = given_
+    with pytest.raises(SystemExit) as ended:
+        load(["-c"], environment)
+    printed = capfd.readouterr()
+    assert ended.value.code == 0
+    holds_none(printed.out + printed.err, secrets)
+
+
+@given(environments(), st.sampled_from(["STTR_CLIENT_USER", "STTR_CLIENT_HEADERS", "STTR_CLIENT_REDACTHEADERS", ""]))
+def test_no_secret_is_in_a_mistakes_line(given_: tuple[dict[str, str], list[str]], broken: str) -> None:
+    environment, secrets = given_
+    environment["STTR_SERVER_PORT"] = "x"
+    environment["STTR_CLIENT_BASEURI"] = f"http://me:{secrets[0]}@consul"
+    environment["STTR_CONSUL_TOKEN_FILE"] = "/dev/null"
+    if broken:
+        environment[broken] = f"{environment[broken]},x" if broken == "STTR_CLIENT_HEADERS" else ""
+    with pytest.raises(ConfigError) as error:
+        decode(Config, "STTR", environment)
+    assert len(error.value.problems) >= 3
+    holds_none("\n".join(error.value.problems), secrets)
+
+
+@given(environments())
+def test_no_secret_is_in_what_a_failed_start_prints(given_: tuple[dict[str, str], list[str]]) -> None:
+    environment, secrets = given_
+    environment["STTR_SERVER_PORT"] = "x"
+    with redirect_stderr(io.StringIO()) as printed, pytest.raises(SystemExit):
+        load([], environment)
+    holds_none(printed.getvalue(), secrets)
+    assert "STTR_SERVER_PORT='x'" in printed.getvalue()

@@ -1,0 +1,96 @@
+"""The root Config chooses among implementations."""
+
+import io
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from stator.collectors.disk_usage import DiskUsage
+from stator.config import Config
+from stator.entity import Point, PointsAt
+from stator.launch.decode import ConfigError, decode
+from stator.log import Config as LoggerConfig
+from stator.log import Log
+from stator.roster.registrars.consul import Consul
+from stator.roster.registrars.file import File
+from stator.sink import Sink
+
+
+def configured(**variables: str) -> Config:
+    return decode(Config, "STTR", {f"STTR_{name}": value for name, value in variables.items()})
+
+
+@pytest.fixture
+def log() -> Iterator[Log]:
+    with Path(os.devnull).open("wb") as nowhere:
+        yield LoggerConfig().new(Sink(nowhere.fileno()), terminal=False)
+
+
+def test_all_built_in_collectors_run_unless_told_otherwise() -> None:
+    collectors = Config().collectors.new("stator", "I90Ltn4")
+    names = [collector.collect(0.0).name for collector in collectors.values()]
+    assert names == ["pyrt", "du", "wave"]
+
+
+def test_collectors_run_in_the_order_in_which_they_are_named() -> None:
+    assert list(configured(COLLECTORS="wave,diskusage").collectors.new("stator", "I90Ltn4")) == ["wave", "diskusage"]
+
+
+def test_no_collector_needs_to_run() -> None:
+    assert configured(COLLECTORS="").collectors.new("stator", "I90Ltn4") == {}
+
+
+def test_a_collector_gets_what_it_can_be_told() -> None:
+    collectors = configured(COLLECTORS="diskusage", DISKUSAGE_PATHS="/tmp").collectors.new("stator", "I90Ltn4")
+    assert collectors == {"diskusage": DiskUsage(("/tmp",))}
+
+
+def test_a_collector_of_the_users_own_goes_by_its_whole_name() -> None:
+    collectors = configured(COLLECTORS="tests.test_config:Mine").collectors.new("stator", "I90Ltn4")
+    assert collectors["tests.test_config:Mine"].collect(1.5) == PointsAt("mine", 1.5)
+
+
+class Mine:
+    """A user's own collector."""
+
+    def collect(self, now: float) -> PointsAt:
+        return PointsAt("mine", now)
+
+
+def test_all_collectors_that_can_not_run_are_told_in_one_line() -> None:
+    with pytest.raises(ConfigError) as error:
+        configured(COLLECTORS="wave,sun,moon,nowhere:Stars")
+    (line,) = error.value.problems
+    assert line == (
+        "STTR_COLLECTORS='wave,sun,moon,nowhere:Stars': expected names out of runtime, diskusage, wave, or"
+        " module:Class; there is no 'sun'; there is no 'moon';"
+        " nowhere:Stars can't be imported: ModuleNotFoundError: No module named 'nowhere'"
+    )
+
+
+def test_nothing_is_registered_without_a_discovery_service(log: Log) -> None:
+    assert Config().registrar(log) is None
+
+
+@pytest.mark.parametrize("registrar", ["auto", "consul"])
+def test_consul_registers_where_a_base_uri_is_set(log: Log, registrar: str) -> None:
+    config = configured(CLIENT_BASEURI="http://localhost:8500", ROSTER_REGISTRAR=registrar)
+    assert isinstance(config.registrar(log), Consul)
+
+
+def test_none_registers_nowhere_whatever_is_set(log: Log) -> None:
+    assert configured(CLIENT_BASEURI="http://localhost:8500", ROSTER_REGISTRAR="none").registrar(log) is None
+
+
+def test_the_file_registrar_writes_where_it_is_told(log: Log, tmp_path: Path) -> None:
+    file = tmp_path / "stator.json"
+    assert configured(FILE_PATH=str(file), ROSTER_REGISTRAR="file").registrar(log) == File(file)
+
+
+@pytest.mark.parametrize(("timestamps", "line"), [("auto", "a_b 1 1500"), ("always", "a_b 1 1500"), ("never", "a_b 1")])
+def test_timestamps_are_written_as_configured(timestamps: str, line: str) -> None:
+    formatter = configured(METRICS_TIMESTAMPS=timestamps).formatter()
+    body = formatter.format(PointsAt("a", 1.5, points=[Point("b", "", "", "gauge", 1)]))
+    assert io.BytesIO(body).readlines()[-1] == f"{line}\n".encode()
