@@ -11,7 +11,7 @@ from stator.config import Config
 from stator.exporter import Exporter
 from stator.launch.settings import StartError
 from stator.log import Log, adopt_stdlib, new_id
-from stator.server.supervisor import FAILED, Supervisor
+from stator.server.supervisor import FAILED, Supervisor, hold_signals
 from stator.sink import Sink
 
 APP_ID = "stator"
@@ -21,6 +21,7 @@ BUILD = (("version", __version__), ("python", platform.python_version()))
 
 def run() -> int:
     """Runs the program with this process's command line and environment; returns its exit status."""
+    hold_signals()
     return main(sys.argv[1:], os.environ)
 
 
@@ -56,7 +57,8 @@ def assemble(config: Config, shown: dict[str, Any], run_id: str, log: Log) -> Su
     def app() -> Any:
         from stator.server import app, middleware  # Falcon is for the server's process alone
 
-        return middleware.RequestLog(app.create(exporter, shown, log), log, config.client.secret_headers)
+        made = app.create(exporter, shown, log)
+        return middleware.RequestLog(made, log, config.client.secret_headers, config.server.timeout.seconds)
 
     return Supervisor(config.server, listener, app, roster, config.roster.drain.seconds, log)
 

@@ -1,8 +1,9 @@
 """The HTTP client toward the discovery service: pooled, bounded in time and size, and it logs what it does."""
 
+import re
 import time
+from base64 import b64encode
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 # Redacted wherever they are logged, beside those that STTR_CLIENT_REDACTHEADERS names.
 SECRET_HEADERS = frozenset({"authorization", "cookie", "proxy-authorization", "set-cookie", "x-consul-token"})
+_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 # No answer that we ask for is near this size; more is a sign of somebody else at the other end.
 MAX_ANSWER = 1 << 20
 
@@ -33,6 +36,11 @@ def shown_headers(headers: Iterable[tuple[str, str]], secret: frozenset[str]) ->
         hidden = name.lower() in SECRET_HEADERS or name.lower() in secret
         shown.setdefault(name.title(), []).append(REDACTED if hidden else value)
     return shown
+
+
+def _is_header(name: str, value: str) -> bool:
+    """Whether a header can be sent: https://www.rfc-editor.org/rfc/rfc9110#section-5."""
+    return bool(_NAME.fullmatch(name)) and not _CONTROL.search(value)
 
 
 def _pairs(words: tuple[str, ...]) -> Iterator[tuple[str, str]]:
@@ -75,20 +83,19 @@ class Config:
         """What is wrong between settings, or with a URI or file that they name."""
         if self.base_uri:
             yield from self._uri_problems()
+        if not all(_is_header(*pair) for pair in _pairs(self.headers)):
+            yield "headers", "names of letters, digits and dashes, and values without control characters"
         if self.key_file and not self.cert_file:
             yield "key_file", "STTR_CLIENT_CERTFILE to be set too"
         if self.password and not self.user:
             yield "user", "a name, since STTR_CLIENT_PASS is set"
-        for name in ("ca_file", "cert_file", "key_file"):
-            if path := getattr(self, name):
-                try:
-                    Path(path).open("rb").close()
-                except OSError as error:
-                    yield name, f"a readable file ({error.strerror})"
+        if self.ca_file or self.cert_file:
+            yield from self._tls_problems()
 
     def _uri_problems(self) -> Iterator[tuple[str, str]]:
         try:
             uri = urlsplit(self.base_uri)
+            (uri.hostname or "").encode("idna")
             good = uri.scheme in ("http", "https") and uri.hostname and (uri.port is None or uri.port)
         except ValueError:
             good = None
@@ -96,6 +103,22 @@ class Config:
             yield "base_uri", "a URI such as http://localhost:8500"
         elif uri.username or uri.password:
             yield "base_uri", "a URI without a user: that goes into STTR_CLIENT_USER and STTR_CLIENT_PASS"
+
+    def _tls_problems(self) -> Iterator[tuple[str, str]]:
+        import ssl  # slow to import
+
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        try:
+            if self.ca_file:
+                context.load_verify_locations(self.ca_file)
+        except (OSError, ValueError) as error:
+            yield "ca_file", f"a readable file of PEM certificates ({error})"
+        try:
+            if self.cert_file:
+                # An empty password, lest OpenSSL asks for one on the terminal.
+                context.load_cert_chain(self.cert_file, self.key_file or None, password="")
+        except (OSError, ValueError) as error:
+            yield "cert_file", f"a readable PEM file of a certificate, with its key unencrypted ({error})"
 
     @property
     def secret_headers(self) -> frozenset[str]:
@@ -121,7 +144,7 @@ class ClientError(Exception):
 
 @frozen
 class Answer:
-    """What came back: a status below 400, and the body."""
+    """What came back: a status below 300, and the body."""
 
     status: int
     body: bytes
@@ -159,7 +182,7 @@ class Client:
             level: Level at which request and response are logged.
 
         Raises:
-            ClientError: No answer, not in time, too long, or with a status of 400 and more.
+            ClientError: No answer, not in time, too long, or with a status of 300 and more: redirects are not followed.
         """
         import orjson  # slow to import
 
@@ -192,9 +215,9 @@ class Client:
             body=self._shown(answer.body),
             elapsed=self._nanoseconds_since(start),
         )
-        if answer.status >= 400:
+        if answer.status >= 300:
             text = answer.body[:200].decode(errors="replace").strip()
-            msg = f"{method} {self._base}{uri.path} was answered with status {answer.status}: {text}"
+            msg = f"{method} {self._base}{uri.path} was answered with status {answer.status}{text and f': {text}'}"
             raise ClientError(msg, answer.status)
         return answer
 
@@ -217,13 +240,14 @@ class Client:
                 method,
                 self._base + path,
                 body=body,
-                headers=headers,
+                # As UTF-8: Python would send Latin-1, which most names are not in.
+                headers={name: value.encode().decode("latin-1") for name, value in headers.items()},
                 timeout=urllib3.Timeout(connect=short, read=short),
                 retries=False,
                 redirect=False,
                 preload_content=False,
             )
-        except (urllib3.exceptions.HTTPError, OSError) as error:
+        except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
             msg = f"{where}: {_reason(error)}"
             raise ClientError(msg) from error
         try:
@@ -258,6 +282,8 @@ class Client:
         """The pool, made at the first request: what TLS files hold may not be usable."""
         import urllib3
 
+        from stator.connections import POOLS
+
         if self._pool is None:
             config = self._config
             self._pool = urllib3.PoolManager(
@@ -268,19 +294,24 @@ class Client:
                 cert_file=config.cert_file or None,
                 key_file=config.key_file or None,
             )
+            self._pool.pool_classes_by_scheme = POOLS
             if config.skip_verify:
                 urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
         return self._pool
 
     def _headers(self, more: Mapping[str, str], *, has_body: bool) -> dict[str, str]:
-        import urllib3
-
         headers = {"Accept": "application/json", "User-Agent": "stator"}
         if has_body:
             headers["Content-Type"] = "application/json"
         if self._config.user:
-            headers |= urllib3.make_headers(basic_auth=f"{self._config.user}:{self._config.password.reveal()}")
-        return headers | dict(_pairs(self._config.headers)) | dict(more)
+            # https://www.rfc-editor.org/rfc/rfc7617#section-2.1
+            known = f"{self._config.user}:{self._config.password.reveal()}".encode()
+            headers["Authorization"] = f"Basic {b64encode(known).decode()}"
+        headers |= dict(_pairs(self._config.headers)) | dict(more)
+        if bad := [name for name, value in headers.items() if not _is_header(name, value)]:
+            msg = f"can't send header {', '.join(bad)}: a control character, or no name at all"
+            raise ClientError(msg)
+        return headers
 
     def _shown(self, body: bytes) -> bytes | str:
         return "--skipped--" if self._config.skip_body and body else body
@@ -291,8 +322,13 @@ class Client:
 
 def _reason(error: BaseException) -> str:
     """The last cause in a chain of wrapped errors, which names what happened: ``Connection refused``."""
-    inner = getattr(error, "reason", None) or error.__cause__ or error.__context__
+    from http.client import BadStatusLine  # slow to import
+
+    context = None if error.__suppress_context__ else error.__context__
+    inner = getattr(error, "reason", None) or error.__cause__ or context
     if isinstance(inner, BaseException) and inner is not error:
         return _reason(inner)
+    if isinstance(error, BadStatusLine) and not isinstance(error, OSError):
+        return f"not an HTTP answer: {str(error)[:80]!r}"
     strerror = getattr(error, "strerror", None)
     return strerror if isinstance(strerror, str) else str(error) or type(error).__name__

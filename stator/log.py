@@ -29,6 +29,10 @@ TRUNCATED = "--truncated--"
 _ID_LETTERS = string.ascii_letters + string.digits
 # Order in which a line's first fields stand; the rest follow as they were given.
 _FIRST = ("app_id", "run_id", "worker_id", "request_id")
+# The largest integer that every reader of JSON can hold in 64 bits.
+_LARGEST = 2**63 - 1
+# What a client sent must not command the terminal: control characters show as their pictures (U+2400 and on).
+_CONTROLS = {code: 0x2400 + code for code in range(32)} | dict.fromkeys(range(0x7F, 0xA0), 0xFFFD)
 
 
 @frozen
@@ -68,18 +72,18 @@ class Fields:
 
         self._max_len = max_len
         self._dumps = orjson.dumps
-        self._option = orjson.OPT_NON_STR_KEYS | orjson.OPT_APPEND_NEWLINE
+        self._any_keys, self._line_end = orjson.OPT_NON_STR_KEYS, orjson.OPT_APPEND_NEWLINE
         self._console: Processor | None = None
 
     def json(self, _log: object, level: str, event: MutableMapping[str, Any]) -> bytes:
         """A JSON object and the line's end."""
-        line = {"ts": _now(), "level": level, "msg": event.pop("event")}
+        line = {"ts": _now(), "level": level, "msg": self._field(event.pop("event"))}
         for name in _FIRST:
             if name in event:
                 line[name] = event.pop(name)
         for name, value in event.items():
             line[name] = self._field(value)
-        return self._dumps(line, default=str, option=self._option)
+        return self._dumps(line, option=self._line_end)
 
     def text(self, log: object, level: str, event: MutableMapping[str, Any]) -> bytes:
         """A coloured line for a terminal, with a traceback below it where there is one."""
@@ -87,23 +91,36 @@ class Fields:
             from structlog.dev import ConsoleRenderer
 
             self._console = ConsoleRenderer(colors=True, sort_keys=False)
-        line = {"timestamp": _now(), "level": level, "event": event.pop("event")}
+        line = {"timestamp": _now(), "level": level, "event": self._visible(self._field(event.pop("event")))}
+        frames = ""
         for name, value in event.items():
             shown = self._field(value)
-            line[name] = shown if isinstance(shown, str) else self._dumps(shown, default=str).decode()
-        text = self._console(log, level, line)
-        return f"{text!s}\n".encode()
+            if isinstance(value, BaseException):
+                frames += f"\n{shown.pop('traceback')}"
+                shown = f"{shown.pop('type')}: {', '.join(shown.values())}"
+            line[name] = self._visible(shown)
+        return f"{self._console(log, level, line)!s}{frames}\n".encode()
+
+    def _visible(self, shown: Any) -> str:
+        text = shown if isinstance(shown, str) else self._dumps(shown).decode()
+        return text.translate(_CONTROLS)
 
     def _field(self, value: Any) -> Any:
         if isinstance(value, str):
             return self._cut(value)
-        if value is None or isinstance(value, int | float):
+        if value is None or isinstance(value, float) or (isinstance(value, int) and abs(value) <= _LARGEST):
             return value
         if isinstance(value, BaseException):
             return {name: self._cut(text) for name, text in _told(value).items()}
-        if isinstance(value, bytes | memoryview):
+        if isinstance(value, bytes | bytearray | memoryview):
             return self._cut_bytes(bytes(value))
-        return self._cut(self._dumps(value, default=str, option=0).decode())
+        return self._cut(self._nested(value))
+
+    def _nested(self, value: object) -> str:
+        try:
+            return self._dumps(value, default=str, option=self._any_keys).decode()
+        except TypeError:  # an integer that is too large, a lone surrogate, a circle: no log call may fail
+            return repr(value)
 
     def _cut(self, text: str) -> str:
         # A lone surrogate, as in a path that is not UTF-8, can't be written as JSON.
@@ -139,7 +156,14 @@ class _Bridge(logging.Handler):
         if record.exc_info and record.exc_info[1]:
             fields["error"] = record.exc_info[1]
         level = min(max(record.levelno // 10 * 10, logging.DEBUG), logging.CRITICAL)
-        self._log.log(level, record.getMessage(), **fields)
+        self._log.log(level, _message(record), **fields)
+
+
+def _message(record: logging.LogRecord) -> str:
+    try:
+        return record.getMessage()
+    except Exception:  # noqa: BLE001 # its arguments do not fit: whoever logs must not suffer for it
+        return f"{record.msg} {record.args}"
 
 
 def _now() -> str:

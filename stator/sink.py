@@ -5,6 +5,7 @@ import select
 import socket
 import stat
 import threading
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -32,10 +33,14 @@ class Sink:
 
     def __init__(self, fd: int) -> None:
         self._write, self._poll_fd = _open(fd)
+        self._begin()
+        # What was begun or dropped before a fork is the parent's to finish and to tell.
+        os.register_at_fork(after_in_child=self._begin)
+
+    def _begin(self) -> None:
         self._lock = threading.Lock()
         self._rest = b""
         self._dropped = 0
-        os.register_at_fork(after_in_child=self._renew_lock)
 
     def msg(self, line: bytes) -> None:
         """Writes one line, its end included."""
@@ -44,9 +49,9 @@ class Sink:
                 line = _told(self._dropped) + line
             if self._rest and not self._push(self._rest):
                 self._dropped += 1
-            elif self._push(line):
+            elif self._push(line) or self._rest:
                 self._dropped = 0
-            elif not self._rest:
+            else:
                 self._dropped += 1
 
     debug = info = warning = error = critical = exception = msg
@@ -63,8 +68,7 @@ class Sink:
                     break
                 patience = 0
             except OSError:
-                self._rest = b""
-                return False
+                break
         self._rest = bytes(view) if len(view) < len(data) or data is self._rest else b""
         return not view
 
@@ -72,9 +76,6 @@ class Sink:
         poller = select.poll()
         poller.register(self._poll_fd, select.POLLOUT)
         return bool(poller.poll(milliseconds))
-
-    def _renew_lock(self) -> None:
-        self._lock = threading.Lock()
 
 
 def _told(dropped: int) -> bytes:
@@ -84,14 +85,24 @@ def _told(dropped: int) -> bytes:
 
 def _open(fd: int) -> tuple[Write, int]:
     """A way to write to a descriptor without waiting, that changes nothing for others who share it."""
-    try:
-        mode = os.fstat(fd).st_mode
-        if stat.S_ISFIFO(mode):
-            # Opened anew, since O_NONBLOCK on the inherited description would hold for the reader's shell too.
-            fd = os.open(f"/proc/self/fd/{fd}", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        elif stat.S_ISSOCK(mode):
-            peer = socket.socket(fileno=os.dup(fd))
-            return lambda data: peer.send(data, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL), peer.fileno()
-    except OSError:
-        pass  # closed, or not ours to open: writing as it is fails, or works, just as well
+    _keep(fd)
+    mode = os.fstat(fd).st_mode
+    if stat.S_ISSOCK(mode):
+        peer = socket.socket(fileno=os.dup(fd))
+        return lambda data: peer.send(data, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL), peer.fileno()
+    if stat.S_ISFIFO(mode) or os.isatty(fd):
+        # Opened anew, since O_NONBLOCK on the inherited description would hold for the reader's shell too.
+        with suppress(OSError):  # no longer read, or not ours to open: writing as it is fails, or works, just as well
+            fd = os.open(f"/proc/self/fd/{fd}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     return lambda data: os.write(fd, data), fd
+
+
+def _keep(fd: int) -> None:
+    """Has a closed descriptor lead nowhere, lest the next file or connection gets its number, and our lines."""
+    try:
+        os.fstat(fd)
+    except OSError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, fd)
+        if nowhere != fd:
+            os.close(nowhere)

@@ -16,8 +16,12 @@ from stator.roster.service import RegistrarError, Service
 
 # First wait after a failure, in seconds; each further one may be twice as long.
 RETRY_FIRST = 0.05
+# Shortest wait after a failure: a refused connection is answered at once, and would be asked for at once.
+RETRY_LEAST = 0.005
 # Longest time in seconds that leaving may take: container engines kill after ten.
 LEAVING = 5.0
+# Seconds beyond that in which the roster's own thread may tell how it went.
+GRACE = 0.5
 
 
 class Registrar(Protocol):
@@ -74,9 +78,12 @@ class Roster:
         self._config, self._registrar, self._find_service, self._log = config, registrar, find_service, log
         self._jitter, self._clock = jitter, clock
         self._leaving = threading.Event()
+        self._deadline = 0.0
         self._thread: threading.Thread | None = None
         self._service: Service | None = None
+        self._registered = False
         self._failures = 0
+        self._told = ""
 
     def start(self) -> None:
         """Begins to register, and goes on in the background."""
@@ -88,14 +95,21 @@ class Roster:
 
     def stop(self) -> None:
         """Begins to unregister; `left` tells when that is done."""
+        self._deadline = self._clock() + LEAVING
         self._leaving.set()
 
     def left(self, timeout: float) -> bool:
-        """Waits, for `timeout` seconds at most, until the roster has left, and tells whether it has."""
+        """Waits, for `timeout` seconds at most, until the roster has left, and tells whether it has.
+
+        It has too where leaving takes too long: a request or a look-up may hang.
+        """
         if self._thread is None:
             return True
         self._thread.join(timeout)
-        return not self._thread.is_alive()
+        if self._thread.is_alive() and self._clock() > self._deadline + GRACE:
+            self._log.error("failed to unregister", reason=f"not done within {LEAVING} seconds")
+            self._thread = None
+        return self._thread is None or not self._thread.is_alive()
 
     def _work(self, registrar: Registrar) -> None:
         from structlog.contextvars import bind_contextvars  # slow to import
@@ -109,18 +123,19 @@ class Roster:
         self._log.info("worker stopped", name="roster")
 
     def _register(self, registrar: Registrar) -> bool:
-        """Tries once; of several failures in a row only the first is told, and the end of them."""
+        """Tries once; of failures in a row only the first and those with another reason are told, and their end."""
         level = "debug" if self._failures else "info"
         try:
             self._service = self._service or self._find_service()
             registrar.register(self._service, level=level)
-        except (RegistrarError, OSError) as error:
+        except Exception as error:  # noqa: BLE001 # whatever it is, the next try may go well
             self._failures += 1
-            if self._failures == 1:
-                self._log.error("failed to register, trying again", reason=str(error))
+            if self._told != str(error):
+                self._told = str(error)
+                self._log.error("failed to register, trying again", **_why(error))
             return False
         self._log.info("registered", service=self._service.id, failures=self._failures)
-        self._failures = 0
+        self._registered, self._failures, self._told = True, 0, ""
         return True
 
     def _backoff(self) -> float:
@@ -130,25 +145,28 @@ class Roster:
         """
         longest = self._config.retry_max.seconds
         doubled = RETRY_FIRST * 2.0 ** min(self._failures - 1, 40)
-        # Never quite zero: a refused connection is answered at once, and would be asked for at once.
-        return max(min(RETRY_FIRST, longest) / 10, self._jitter() * min(longest, doubled))
+        return max(RETRY_LEAST, self._jitter() * min(longest, doubled))
 
     def _unregister(self, registrar: Registrar) -> None:
-        """Leaves, whatever was registered or may have been; tries again for as long as `LEAVING`."""
+        """Leaves, whatever was registered or may have been; where it was, it tries for as long as `LEAVING`."""
         if self._service is None:
             return
-        deadline = self._clock() + LEAVING
         self._failures = 0
         while True:
             try:
-                registrar.unregister(self._service, timeout=max(0.1, deadline - self._clock()))
-            except RegistrarError as error:
+                registrar.unregister(self._service, timeout=max(0.1, self._deadline - self._clock()))
+            except Exception as error:  # noqa: BLE001 # whatever it is, the next try may go well
                 self._failures += 1
                 wait = self._backoff()
-                if self._clock() + wait > deadline:
-                    self._log.error("failed to unregister", service=self._service.id, reason=str(error))
+                if not self._registered or self._clock() + wait > self._deadline:
+                    self._log.error("failed to unregister", service=self._service.id, **_why(error))
                     return
                 time.sleep(wait)
             else:
                 self._log.info("unregistered", service=self._service.id)
                 return
+
+
+def _why(error: Exception) -> dict[str, object]:
+    """What the log is told of a failure: the reason, or where nobody foresaw it, all."""
+    return {"reason": str(error)} if isinstance(error, RegistrarError | OSError) else {"error": error}

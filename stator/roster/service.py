@@ -32,6 +32,8 @@ class Config:
         """What is wrong with single settings beyond their type."""
         if not self.name:
             yield "name", "a name"
+        if not self.ip_address:
+            yield "ip_address", f"an address, or {LOOKUP}"
         if not _is_monitor_spec(self.monitor_spec):
             yield "monitor_spec", f"a URL with %s for the address and %d for the port, such as {MONITOR_SPEC}"
 

@@ -84,19 +84,24 @@ class Failed:
     def __init__(self, log: Log) -> None:
         self._log = log
 
-    async def __call__(self, _req: "Request", resp: "Response", error: Exception, _params: dict[str, Any]) -> None:
+    async def __call__(
+        self, _req: "Request", resp: "Response | None", error: Exception, _params: dict[str, Any]
+    ) -> None:
         """Answers with status 500."""
         self._log.error("failed to answer", error=error)
-        resp.status = falcon.HTTP_500
-        resp.data = b'{"error":"internal server error"}'
+        _answer(resp, falcon.HTTP_500, b'{"error":"internal server error"}')
 
 
-async def _not_found(_req: "Request", resp: "Response", _error: Exception, _params: dict[str, Any]) -> None:
-    resp.status = falcon.HTTP_404
-    resp.data = b'{"not":"found"}'
+async def _not_found(_req: "Request", resp: "Response | None", _error: Exception, _params: dict[str, Any]) -> None:
+    _answer(resp, falcon.HTTP_404, b'{"not":"found"}')
 
 
-async def _refused(_req: "Request", resp: "Response", error: falcon.HTTPError, _params: dict[str, Any]) -> None:
-    resp.status = error.status
-    resp.set_headers(error.headers or {})
-    resp.data = orjson.dumps({"error": error.title})
+async def _refused(_req: "Request", resp: "Response | None", error: falcon.HTTPError, _params: dict[str, Any]) -> None:
+    _answer(resp, error.status, orjson.dumps({"error": error.title}), error.headers)
+
+
+def _answer(resp: "Response | None", status: str | int, body: bytes, headers: Any = None) -> None:
+    if resp is None:
+        return  # a WebSocket, which gunicorn refuses where nobody accepts it
+    resp.status, resp.data = status, body
+    resp.set_headers(headers or {})

@@ -1,5 +1,6 @@
 """Logs each request and its response, with one ``request_id`` on all that is logged in between."""
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any, TypeAlias
@@ -18,6 +19,7 @@ App: TypeAlias = Callable[[Any, Any, Any], Awaitable[None]]
 
 # No request that we answer has a body; what is sent all the same is logged, up to here.
 MAX_BODY = 64 * 1024
+REFUSALS = {408: b'{"error":"request body took too long"}', 413: b'{"error":"request body too long"}'}
 
 
 class RequestLog:
@@ -29,6 +31,7 @@ class RequestLog:
         app: The application within.
         log: Where requests and responses are told.
         secret_headers: Names of headers to hide, in lower case.
+        patience: Seconds that a request's body may take.
         clock: Nanoseconds that only go up.
     """
 
@@ -37,12 +40,14 @@ class RequestLog:
         app: App,
         log: Log,
         secret_headers: frozenset[str] = frozenset(),
+        patience: float = 10.0,
         clock: Callable[[], int] = time.perf_counter_ns,
     ) -> None:
-        self._app, self._log, self._secret_headers, self._clock = app, log, secret_headers, clock
+        self._app, self._log, self._secret_headers = app, log, secret_headers
+        self._patience, self._clock = patience, clock
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Passes a request on; one with a body that is too long is answered with status 413."""
+        """Passes a request on; one whose body is too long or does not come is answered with status 413 or 408."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -54,7 +59,18 @@ class RequestLog:
 
     async def _tell(self, scope: Scope, receive: Receive, send: Send) -> None:
         response = _Response(send, self._log, self._secret_headers, self._clock)
-        body = await _read(receive) if _has_body(scope["headers"]) else b""
+        try:
+            body, refused = await _read(scope["headers"], receive, self._patience)
+            self._received(scope, body)
+            if refused:
+                await _refuse(response.send, refused)
+            else:
+                await self._app(scope, _replay(body, receive), response.send)
+        finally:
+            if not response.ended:
+                self._log.warning("response was not sent", elapsed=response.elapsed())
+
+    def _received(self, scope: Scope, body: bytes) -> None:
         peer = scope.get("client") or ("", 0)
         self._log.info(
             "received request",
@@ -66,12 +82,6 @@ class RequestLog:
             headers=_shown(scope["headers"], self._secret_headers),
             body=body,
         )
-        if len(body) > MAX_BODY:
-            await _refuse(response.send)
-        else:
-            await self._app(scope, _replay(body, receive), response.send)
-        if not response.ended:
-            self._log.warning("response was not sent", elapsed=response.elapsed())
 
 
 class _Response:
@@ -116,19 +126,24 @@ def _shown(headers: Iterable[tuple[bytes, bytes]], secret: frozenset[str]) -> di
     return shown_headers(((name.decode("latin-1"), value.decode("latin-1")) for name, value in headers), secret)
 
 
-def _has_body(headers: Iterable[tuple[bytes, bytes]]) -> bool:
-    return any(name in (b"content-length", b"transfer-encoding") for name, _ in headers)
-
-
-async def _read(receive: Receive) -> bytes:
-    """A request's body, or a little more than `MAX_BODY` of it."""
+async def _read(headers: Iterable[tuple[bytes, bytes]], receive: Receive, patience: float) -> tuple[bytes, int]:
+    """A request's body, or what came of it; and the status with which to refuse it, or 0."""
+    framing = {name: value for name, value in headers if name in (b"content-length", b"transfer-encoding")}
+    if not framing:
+        return b"", 0
     body = b""
-    while len(body) <= MAX_BODY:
-        message = await receive()
-        body += message.get("body", b"")
-        if not message.get("more_body", False):
-            break
-    return body
+    too_long = int(framing.get(b"content-length", b"0")) > MAX_BODY
+    try:
+        async with asyncio.timeout(patience):
+            while not too_long:
+                message = await receive()
+                body += message.get("body", b"")
+                too_long = len(body) > MAX_BODY
+                if not message.get("more_body", False):
+                    break
+    except TimeoutError:
+        return body, 408
+    return body, 413 if too_long else 0
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:
@@ -141,7 +156,9 @@ def _replay(body: bytes, receive: Receive) -> Receive:
     return replay
 
 
-async def _refuse(send: Send) -> None:
-    headers = [(b"content-type", b"application/json"), (b"connection", b"close")]
-    await send({"type": "http.response.start", "status": 413, "headers": headers})
-    await send({"type": "http.response.body", "body": b'{"error":"request body too long"}'})
+async def _refuse(send: Send, status: int) -> None:
+    body = REFUSALS[status]
+    length = str(len(body)).encode()
+    headers = [(b"content-type", b"application/json"), (b"content-length", length), (b"connection", b"close")]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

@@ -3,7 +3,9 @@
 import asyncio
 import gc
 import os
-from collections.abc import Callable, Sequence
+import signal
+import socket
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -17,6 +19,9 @@ from structlog.contextvars import bind_contextvars
 from stator.log import new_id
 
 SHARED_MEMORY = "/dev/shm"  # noqa: S108 # where heartbeats wait for no disk
+WORKER_SIGNALS = (signal.SIGTERM, signal.SIGQUIT, signal.SIGINT)
+# Seconds on the way out in which who has connected is still let in, and in which who was let in may still ask.
+LAST_CALL = 0.05
 
 
 def serve(load: Callable[[], Any], listener_fd: int, workers: int, timeout: float) -> None:
@@ -24,7 +29,7 @@ def serve(load: Callable[[], Any], listener_fd: int, workers: int, timeout: floa
 
     Args:
         load: Makes the ASGI application.
-        listener_fd: A bound socket; it is closed in the end.
+        listener_fd: A listening socket; it is closed in the end.
         workers: Number of worker processes.
         timeout: Characteristic time in seconds: for a request to come, and for requests to end on the way out.
 
@@ -46,7 +51,22 @@ def serve(load: Callable[[], Any], listener_fd: int, workers: int, timeout: floa
         "control_socket_disable": True,
         "post_fork": _name_worker,
     }
-    Arbiter(_Application(load, settings)).run()
+    _Arbiter(_Application(load, settings)).run()
+
+
+class _Arbiter(Arbiter):
+    """Gunicorn's arbiter, whose workers miss no signal between their fork and their own handlers.
+
+    Gunicorn's would wait for such a worker as long as the graceful timeout, and then kill it.
+    """
+
+    def spawn_worker(self) -> Any:
+        """Called by gunicorn; returns the new worker's process id, and does not return in the worker."""
+        signal.pthread_sigmask(signal.SIG_BLOCK, WORKER_SIGNALS)
+        try:
+            return super().spawn_worker()
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, WORKER_SIGNALS)
 
 
 class _Application(BaseApplication):
@@ -98,6 +118,8 @@ class Connection(ASGIProtocol):
             self._keepalive_timeout()
 
     def _send_error_response(self, status: int, message: str, extra_headers: Sequence[tuple[str, str]] = ()) -> None:
+        if self._closed:
+            return  # the client left before it was answered
         self.log.warning("request refused with status %d: %s", status, message)
         super()._send_error_response(status, message, extra_headers)
 
@@ -115,6 +137,11 @@ class Worker(ASGIWorker):
         self.connections: set[Connection] = set()
         self._stopping = asyncio.Event()
 
+    def init_signals(self) -> None:
+        """Called by gunicorn in the new process."""
+        super().init_signals()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, WORKER_SIGNALS)
+
     def handle_exit_signal(self) -> None:
         """Called in the event loop at SIGTERM."""
         super().handle_exit_signal()
@@ -127,15 +154,26 @@ class Worker(ASGIWorker):
 
     async def _serve(self) -> None:
         for listener in self.sockets:
-            server = await self.loop.create_server(lambda: Connection(self), sock=listener.sock)
+            server = await self.loop.create_server(
+                lambda: Connection(self), sock=listener.sock, backlog=self.cfg.backlog
+            )
             self.servers.append(server)
         while self.alive and self.ppid == os.getppid():
             self.notify()
             await self._stopped_within(1.0)
         self.alive = False
+        await self._last_call()
+        waiting = [connected for listener in self.sockets for connected in _waiting(listener.sock)]
         for server in self.servers:
             server.close()
+        for connected in waiting:
+            await self.loop.connect_accepted_socket(lambda: Connection(self), connected)
+        await self._last_call()
         await self._finish()
+
+    async def _last_call(self) -> None:
+        if not self._quick_shutdown:
+            await asyncio.sleep(LAST_CALL)
 
     async def _finish(self) -> None:
         """Waits for requests that were begun, as long as the graceful timeout."""
@@ -149,6 +187,15 @@ class Worker(ASGIWorker):
     async def _stopped_within(self, seconds: float) -> None:
         with suppress(TimeoutError):
             await asyncio.wait_for(self._stopping.wait(), seconds)
+
+
+def _waiting(listener: socket.socket) -> Iterator[socket.socket]:
+    """Those who have connected, but were not yet let in: the kernel would reset them."""
+    with suppress(OSError):
+        while True:
+            connected, _ = listener.accept()
+            connected.setblocking(False)
+            yield connected
 
 
 def _name_worker(_arbiter: Arbiter, _worker: Worker) -> None:

@@ -53,15 +53,16 @@ class Config:
     workers: int = setting(1, desc="number of worker processes", check=at_least(1))
 
     def listen(self) -> socket.socket:
-        """A socket that is bound, so that a port in use is known before anything is started.
+        """A socket that listens, so that a port in use is known before anything is started.
 
         Raises:
             StartError: The host is unknown or not ours, or the port is in use or not allowed.
         """
         try:
-            return _bound(*_address(self.host, self.port))
-        except OSError as error:
-            msg = f"can't listen on {self.host or '*'}:{self.port}: {error.strerror}"
+            return _listening(*_address(self.host, self.port))
+        except (OSError, UnicodeError) as error:
+            reason = getattr(error, "strerror", None) or "no such host"
+            msg = f"can't listen on {self.host or '*'}:{self.port}: {reason}"
             raise StartError(msg) from error
 
 
@@ -73,13 +74,15 @@ def _address(host: str, port: int) -> tuple[int, Any]:
     return (socket.AF_INET6, ("::", port)) if socket.has_dualstack_ipv6() else (socket.AF_INET, ("0.0.0.0", port))
 
 
-def _bound(family: int, address: Any) -> socket.socket:
+def _listening(family: int, address: Any) -> socket.socket:
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         listener.bind(address)
+        # Two sockets may be bound to one port, but only one may listen.
+        listener.listen()
     except OSError:
         listener.close()
         raise
@@ -87,9 +90,23 @@ def _bound(family: int, address: Any) -> socket.socket:
 
 
 def _reachable(listener: socket.socket) -> tuple[str, int]:
-    """Host and port at which this host itself reaches a bound socket."""
+    """Host and port at which this host itself reaches a listening socket."""
     host, port = listener.getsockname()[:2]
     return ("127.0.0.1" if host in ("::", "0.0.0.0") else host), port
+
+
+def hold_signals() -> set[signal.Signals]:
+    """Holds back the signals that the supervisor waits for, until it does; they are returned.
+
+    To be called before any thread starts, a collector's even: where one thread does not hold a signal back, the
+    kernel ends the process by it.
+    """
+    # Whoever started us may have had it ignored; then nobody would tell us of the server's end.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    # Not those that whoever started us wants ignored, as nohup does.
+    held = {signal.SIGCHLD, *(each for each in STOP_SIGNALS if signal.getsignal(each) != signal.SIG_IGN)}
+    signal.pthread_sigmask(signal.SIG_BLOCK, held)
+    return held
 
 
 class _Stopped(Exception):  # noqa: N818 # not an error
@@ -105,7 +122,7 @@ class Supervisor:
 
     Args:
         config: How the service listens.
-        listener: The bound socket.
+        listener: The listening socket.
         load: Makes the ASGI application; called in the server's process.
         roster: What keeps the service registered.
         drain: Seconds between unregistering and stopping.
@@ -124,8 +141,6 @@ class Supervisor:
         self._config, self._listener, self._load, self._roster = config, listener, load, roster
         self._drain, self._log = drain, log
         self._where = _reachable(listener)
-        # Not those that whoever started us wants ignored, as nohup does.
-        self._stop_signals = {each for each in STOP_SIGNALS if signal.getsignal(each) != signal.SIG_IGN}
         self._server = 0
         self._server_status: int | None = None
 
@@ -135,7 +150,7 @@ class Supervisor:
         Returns:
             The exit status: 0 after a signal, 128 and its number after a second one, 1 where gunicorn died.
         """
-        signal.pthread_sigmask(signal.SIG_BLOCK, self._signals())
+        self._signals = hold_signals()
         self._server = self._fork()
         self._listener.close()
         status = 0
@@ -156,9 +171,6 @@ class Supervisor:
         self._log.info("stopped", status=status)
         return status
 
-    def _signals(self) -> set[signal.Signals]:
-        return {*self._stop_signals, signal.SIGCHLD}
-
     def _fork(self) -> int:
         parent = os.getpid()
         pid = os.fork()
@@ -174,7 +186,7 @@ class Supervisor:
         try:
             os.setpgid(0, 0)
             _die_with(parent)
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, self._signals())
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, self._signals)
             from stator.server.serving import serve  # slow to import, and the main process needs none of it
 
             serve(self._load, self._listener.detach(), self._config.workers, self._config.timeout.seconds)
@@ -216,7 +228,7 @@ class Supervisor:
         deadline = None if seconds is None else time.monotonic() + seconds
         while self._server_status is None:
             left = 3600.0 if deadline is None else max(0.0, deadline - time.monotonic())
-            came = signal.sigtimedwait(self._signals(), left)
+            came = signal.sigtimedwait(self._signals, left)
             if came is None and deadline is not None:
                 return True
             if came is not None and came.si_signo == signal.SIGCHLD:

@@ -97,11 +97,12 @@ def _registration(service: Service, config: Config) -> dict[str, Any]:
         "Timeout": str(config.check_timeout),
         "DeregisterCriticalServiceAfter": str(config.deregister_after),
     }
+    meta = {"Meta": dict(service.meta)} if service.meta else {}
     return {
         "ID": service.id,
         "Name": service.name,
         "Tags": service.tags,
-        "Meta": dict(service.meta),
+        **meta,
         "Address": service.address,
         "Port": service.port,
         "Check": check,

@@ -1,0 +1,134 @@
+"""The file that Prometheus reads targets from is there, whole and right, as long as the service is."""
+
+import json
+import os
+import re
+import shutil
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stator.roster.registrars.file import Config, File
+from stator.roster.service import Config as ServiceConfig
+from stator.roster.service import RegistrarError, Service
+
+
+def service(**settings: Any) -> Service:
+    return ServiceConfig(**{"id": "1", "ip_address": "10.0.0.1", "tags": ("dev", "metrics")} | settings).new(8087, "")
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "stator.json"
+
+
+@pytest.fixture
+def file(path: Path) -> File:
+    return Config(str(path)).new()
+
+
+def test_writes_one_target_and_takes_it_away(file: File, path: Path) -> None:
+    file.register(service())
+    assert json.loads(path.read_text()) == [
+        {
+            "targets": ["10.0.0.1:8087"],
+            "labels": {"service": "stator", "service_id": "stator-1", "tags": ",dev,metrics,"},
+        }
+    ]
+    file.unregister(service())
+    assert list(path.parent.iterdir()) == []
+
+
+def test_unregistering_twice_is_no_error(file: File) -> None:
+    file.register(service())
+    file.unregister(service())
+    file.unregister(service())
+
+
+def test_an_ipv6_target_stands_in_brackets(file: File, path: Path) -> None:
+    file.register(service(ip_address="2001:db8::1"))
+    assert json.loads(path.read_text())[0]["targets"] == ["[2001:db8::1]:8087"]
+
+
+def test_meta_become_labels_with_names_that_prometheus_takes(file: File, path: Path) -> None:
+    file.register(service(meta=(("version", "1.2"), ("team name", "a b"), ("naïve-key.x", '"ö"\n'))))
+    labels = json.loads(path.read_text())[0]["labels"]
+    assert all(re.fullmatch(r"[a-zA-Z_][a-zA-Z0-9_]*", name) for name in labels)
+    assert (labels["meta_version"], labels["meta_team_name"]) == ("1.2", "a b")
+    assert labels["meta_na_ve_key_x"] == '"ö"\n'
+
+
+def test_prometheus_may_read_it_whatever_our_umask_is(file: File, path: Path) -> None:
+    umask = os.umask(0o077)
+    try:
+        file.register(service())
+    finally:
+        os.umask(umask)
+    assert path.stat().st_mode & 0o777 == 0o644
+
+
+def test_a_reader_never_sees_half_a_file(file: File, path: Path) -> None:
+    file.register(service())
+
+    def write() -> None:
+        for number in range(300):
+            file.register(service(tags=tuple("abcdefgh" * (number % 50))))
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    reads = 0
+    while writer.is_alive():
+        (target,) = json.loads(path.read_text())
+        assert target["targets"] == ["10.0.0.1:8087"]
+        reads += 1
+    writer.join()
+    assert reads > 0
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_target_of_yesterday_is_replaced(file: File, path: Path) -> None:
+    path.write_text("rubbish")
+    file.register(service())
+    assert json.loads(path.read_text())[0]["labels"]["service_id"] == "stator-1"
+
+
+def test_a_folder_that_is_gone_is_an_error_that_names_the_file(tmp_path: Path) -> None:
+    folder = tmp_path / "targets"
+    folder.mkdir()
+    file = Config(str(folder / "stator.json")).new()
+    shutil.rmtree(folder)
+    with pytest.raises(RegistrarError, match=r"can't write .*/targets/stator.json: No such file or directory"):
+        file.register(service())
+    file.unregister(service())
+
+
+def test_a_folder_in_its_place_is_an_error_and_leaves_nothing_behind(file: File, path: Path) -> None:
+    path.mkdir()
+    with pytest.raises(RegistrarError, match=r"can't write .*stator.json: Is a directory"):
+        file.register(service())
+    with pytest.raises(RegistrarError, match=r"can't remove .*stator.json: Is a directory"):
+        file.unregister(service())
+    assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("targets.yml", "ends in .json"),
+        ("missing/targets.json", "no folder"),
+        ("taken/../taken", "ends in .json"),
+        ("folder.json", "it is a folder"),
+    ],
+)
+def test_a_path_that_can_not_be_used_is_told_at_the_start(tmp_path: Path, name: str, reason: str) -> None:
+    (tmp_path / "folder.json").mkdir()
+    ((setting, expected),) = Config(str(tmp_path / name)).problems()
+    assert setting == "path"
+    assert reason in expected
+
+
+def test_a_path_that_can_be_used_is_good(path: Path) -> None:
+    assert list(Config(str(path)).problems()) == []
+    assert list(Config().problems()) == []

@@ -1,0 +1,99 @@
+"""What a service is called, and where it says that it can be reached."""
+
+import socket
+
+import pytest
+
+from stator.roster.service import Config, look_up
+
+
+def has_ipv6() -> bool:
+    try:
+        with socket.create_server(("::1", 0), family=socket.AF_INET6):
+            return True
+    except OSError:
+        return False
+
+
+def test_the_names_and_addresses_of_the_original() -> None:
+    config = Config(id="123654", tags=("dev", "metrics"), ip_address="127.0.0.1")
+    service = config.new(8087, "http://localhost:8500")
+    assert (service.id, service.name, service.tags) == ("stator-123654", "stator", ("dev", "metrics"))
+    assert (service.address, service.port) == ("127.0.0.1", 8087)
+    assert service.monitor_url == "http://127.0.0.1:8087/monitor"
+
+
+def test_without_an_id_it_is_known_by_host_and_port() -> None:
+    assert Config(ip_address="10.0.0.1").new(9090, "").id == f"stator-{socket.gethostname()}-9090"
+
+
+def test_an_ipv6_address_stands_in_brackets_in_a_url_and_without_as_an_address() -> None:
+    service = Config(ip_address="2001:db8::1").new(8087, "")
+    assert service.address == "2001:db8::1"
+    assert service.monitor_url == "http://[2001:db8::1]:8087/monitor"
+
+
+def test_the_monitor_endpoint_can_be_elsewhere() -> None:
+    spec = "https://%s:%d/health%%20check?deep=1"
+    assert Config(ip_address="a.example", monitor_spec=spec).new(443, "").monitor_url == (
+        "https://a.example:443/health%20check?deep=1"
+    )
+
+
+@pytest.mark.parametrize(
+    "uri", ["http://127.0.0.1:8500", "http://127.0.0.1", "https://127.0.0.1/consul", "http://localhost:8500"]
+)
+def test_the_address_is_the_one_used_toward_the_discovery_service(uri: str) -> None:
+    assert look_up(uri) in ("127.0.0.1", "::1")
+
+
+def test_the_address_toward_another_loopback_address_is_that_of_loopback() -> None:
+    assert look_up("http://127.8.9.10:8500").startswith("127.")
+
+
+@pytest.mark.skipif(not has_ipv6(), reason="no IPv6 here")
+def test_the_address_toward_an_ipv6_discovery_service_is_ipv6() -> None:
+    assert look_up("http://[::1]:8500") == "::1"
+    assert Config().new(8087, "http://[::1]:8500").monitor_url == "http://[::1]:8087/monitor"
+
+
+def test_nothing_needs_to_listen_at_the_discovery_service() -> None:
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        assert look_up(f"http://127.0.0.1:{silent.getsockname()[1]}") == "127.0.0.1"
+
+
+def test_a_discovery_service_without_address_fails_the_look_up() -> None:
+    with pytest.raises(OSError, match=r"not known|resolution"):
+        look_up("http://nowhere.invalid:8500")
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        "",
+        "monitor",
+        "http://%s/monitor",
+        "http://%s:%d/%s",
+        "http://%d:%s/monitor",
+        "http://%s:%d/%",
+        "http://%(host)s:%(port)d/",
+        "http://%s:%d0000/",
+        "ftp://%s:%d/",
+        "%s:%d/monitor",
+        "http://host:80/monitor",
+    ],
+)
+def test_a_monitor_spec_that_gives_no_url_is_told(spec: str) -> None:
+    ((name, expected),) = Config(monitor_spec=spec).problems()
+    assert name == "monitor_spec"
+    assert "http://%s:%d/monitor" in expected
+
+
+@pytest.mark.parametrize("spec", ["http://%s:%d/monitor", "https://%s:%d", "http://%s:%d/a?b=%%20"])
+def test_a_monitor_spec_that_gives_a_url_is_good(spec: str) -> None:
+    assert list(Config(monitor_spec=spec).problems()) == []
+
+
+def test_an_empty_name_or_address_is_told() -> None:
+    assert [name for name, _ in Config(name="", ip_address="").problems()] == ["name", "ip_address"]

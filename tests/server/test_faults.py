@@ -1,0 +1,260 @@
+"""What the program does where its surroundings fail: it says so once and clearly, and goes on where it can."""
+
+import fcntl
+import json
+import os
+import re
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from signal import SIGTERM
+
+import pytest
+
+from tests.program import MODULE, Program, eventually
+from tests.server.conftest import Starts
+from tests.stand_in import Agent, Oddity, hangs, says
+
+SOON = 3.0
+
+
+@pytest.fixture
+def agent() -> Iterator[Agent]:
+    with Agent() as made:
+        yield made
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def failure(program: Program) -> str:
+    """The only line of an error so far; its reason."""
+    program.wait_for("failed to register, trying again")
+    (line,) = program.lines(level="error")
+    reason: str = line["reason"]
+    assert "\n" not in reason
+    return reason
+
+
+def ends_well(program: Program, within: float = SOON) -> None:
+    start = time.monotonic()
+    assert program.get("/monitor").status == 200
+    assert program.stop(SIGTERM, within=within) == 0
+    assert time.monotonic() - start < within
+    assert program.processes() == []
+    assert program.errors == ""
+
+
+# The discovery service
+
+
+def test_without_a_discovery_service_it_runs_and_says_so(starts: Starts) -> None:
+    program = starts()
+    assert program.wait_for("not registering: no discovery service is configured (STTR_CLIENT_BASEURI)")
+    ends_well(program)
+
+
+def test_a_discovery_service_that_refuses_is_told_once(starts: Starts) -> None:
+    port = free_port()
+    program = starts({"STTR_CLIENT_BASEURI": f"http://127.0.0.1:{port}"})
+    assert failure(program) == f"PUT http://127.0.0.1:{port}/v1/agent/service/register: Connection refused"
+    ends_well(program)
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (b"", "closed connection without response"),
+        (b"SSH-2.0-OpenSSH_9.2p1\r\n", "not an HTTP answer: 'SSH-2.0-OpenSSH_9.2p1"),
+        (b"HTTP/1.1 302 Found\r\nLocation: /ui/\r\nContent-Length: 0\r\n\r\n", "answered with status 302"),
+    ],
+)
+def test_a_discovery_service_that_answers_nonsense_is_told_once(starts: Starts, answer: bytes, reason: str) -> None:
+    with Oddity(says(answer)) as oddity:
+        program = starts({"STTR_CLIENT_BASEURI": oddity.uri})
+        assert reason in failure(program)
+        ends_well(program)
+
+
+def test_a_discovery_service_that_fails_is_asked_again_but_not_without_a_pause(starts: Starts) -> None:
+    with Agent(500, b"No cluster leader") as agent:
+        program = starts({"STTR_CLIENT_BASEURI": agent.uri, "STTR_ROSTER_RETRYMAX": "200ms"})
+        assert "answered with status 500: No cluster leader" in failure(program)
+        first = time.monotonic()
+        eventually(lambda: len(agent.requests) > 8)
+        # At most one in 5 ms, and one in 100 on average
+        assert time.monotonic() - first > 0.1
+        assert failure(program)
+        agent.status, agent.body = 200, b""
+        assert program.wait_for("registered")["failures"] >= 8
+        ends_well(program)
+        assert len(agent.asked("/v1/agent/service/deregister/")) == 1
+
+
+def test_a_discovery_service_that_hangs_does_not_hang_the_service(starts: Starts) -> None:
+    with Oddity(hangs) as oddity:
+        program = starts({"STTR_CLIENT_BASEURI": oddity.uri, "STTR_CLIENT_TIMEOUTSHORT": "200ms"})
+        assert failure(program) == f"PUT {oddity.uri}/v1/agent/service/register: timed out"
+        assert oddity.connections < 10
+        ends_well(program)
+
+
+def test_a_discovery_service_that_hangs_does_not_hang_the_end(starts: Starts) -> None:
+    with Oddity(hangs) as oddity:
+        program = starts({"STTR_CLIENT_BASEURI": oddity.uri})
+        program.wait_for("sending request")
+        ends_well(program, within=5 + SOON)
+        assert program.lines("failed to unregister", level="error")
+
+
+# Files
+
+
+def test_the_file_registrar_writes_its_file_and_takes_it_away(starts: Starts, tmp_path: Path) -> None:
+    path = tmp_path / "targets.json"
+    env = {"STTR_ROSTER_REGISTRAR": "file", "STTR_FILE_PATH": str(path), "STTR_ROSTER_SERVICE_IPADDRESS": "127.0.0.1"}
+    program = starts(env)
+    program.wait_for("registered")
+    (target,) = json.loads(path.read_text())
+    assert target["targets"] == [f"127.0.0.1:{program.port}"]
+    ends_well(program)
+    assert list(tmp_path.glob(".*")) == []
+    assert not path.exists()
+
+
+def test_a_file_that_can_no_longer_be_written_is_told_and_written_when_it_can(starts: Starts, tmp_path: Path) -> None:
+    folder = tmp_path / "targets"
+    folder.mkdir()
+    path = folder / "targets.json"
+    env = {"STTR_ROSTER_REGISTRAR": "file", "STTR_FILE_PATH": str(path), "STTR_ROSTER_INTERVAL": "50ms"}
+    program = starts(env)
+    program.wait_for("registered")
+    folder.rename(tmp_path / "elsewhere")
+    assert failure(program) == f"can't write {path}: No such file or directory"
+    folder.mkdir()
+    eventually(path.exists)
+    ends_well(program)
+
+
+# Bad settings
+
+BAD = {
+    "STTR_ROSTER_SERVICE_MONITORSPEC": "http://%s/monitor",
+    "STTR_COLLECTORS": "wave,missing:Collector,nonsense",
+    "STTR_FILE_PATH": "/nonexistent/targets.json",
+    "STTR_SERVER_PORT": "99999",
+    "STTR_CLIENT_BASEURI": "localhost:8500",
+    "STTR_CLIENT_HEADERS": "X-Api-Key",
+}
+
+
+def test_bad_settings_are_all_told_on_stderr_and_nothing_is_started(starts: Starts) -> None:
+    program = starts({**BAD, "STTR_CLIENT_PASS": "hunter2"})
+    assert program.ended() == 2
+    assert program.output == ""
+    told = program.errors.splitlines()
+    for name in (*BAD, "STTR_CLIENT_USER"):
+        assert any(re.match(rf"stator: {name}\b.*: expected ", line) for line in told), name
+    assert "missing:Collector can't be imported: ModuleNotFoundError" in program.errors
+    assert "Traceback" not in program.errors
+    assert "hunter2" not in program.errors
+
+
+def test_a_collector_that_can_not_be_made_is_told_in_one_line(starts: Starts) -> None:
+    broken = (
+        "class Broken:\n    def __init__(self):\n        raise OSError('no device')\n    collect = None.__class__\n"
+    )
+    program = starts({"STTR_COLLECTORS": "broken:Broken"}, modules={"broken": broken})
+    assert program.ended() == 1
+    assert "broken:Broken can't be made: OSError: no device" in program.lines(level="error")[0]["reason"]
+    assert "Traceback" not in program.errors
+
+
+# Stdout
+
+
+@pytest.fixture
+def log_to_nobody() -> Iterator[int]:
+    """The writing end of a small pipe that nobody reads."""
+    reader, writer = os.pipe()
+    fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
+    yield writer
+    os.close(reader)
+    os.close(writer)
+
+
+def serves_and_ends(program: Program) -> None:
+    eventually(lambda: answers(program))
+    start = time.monotonic()
+    for _ in range(50):
+        assert program.get("/monitor").status == 200
+    assert time.monotonic() - start < SOON
+    ends_well(program)
+
+
+def answers(program: Program) -> bool:
+    try:
+        return program.get("/monitor").status == 200
+    except OSError:
+        return False
+
+
+def test_a_log_that_nobody_reads_does_not_delay_the_service(starts: Starts, log_to_nobody: int) -> None:
+    serves_and_ends(starts({"STTR_SERVER_PORT": str(free_port())}, stdout=log_to_nobody))
+
+
+def test_a_log_whose_reader_went_away_harms_nobody(starts: Starts) -> None:
+    reader, writer = os.pipe()
+    program = starts({"STTR_SERVER_PORT": str(free_port())}, stdout=writer)
+    os.close(writer)
+    with open(reader, "rb") as log:  # noqa: PTH123
+        assert b"starting up" in log.readline()
+    serves_and_ends(program)
+
+
+def test_a_log_on_a_full_disk_harms_nobody(starts: Starts) -> None:
+    with open("/dev/full", "wb") as full:  # noqa: PTH123
+        serves_and_ends(starts({"STTR_SERVER_PORT": str(free_port())}, stdout=full.fileno()))
+
+
+def test_a_closed_stdout_harms_neither_service_nor_discovery(starts: Starts, agent: Agent) -> None:
+    closing = ("sh", "-c", 'exec "$0" "$@" >&- <&-', *MODULE)
+    env = {"STTR_SERVER_PORT": str(free_port()), "STTR_CLIENT_BASEURI": agent.uri, "STTR_ROSTER_INTERVAL": "20ms"}
+    program = starts(env, command=closing)
+    eventually(lambda: len(agent.requests) > 3)
+    serves_and_ends(program)
+    assert {request.method for request in agent.requests} == {"PUT"}
+    assert agent.connections == 1
+    assert agent.asked("/v1/agent/service/deregister/")
+
+
+# Secrets
+
+
+def test_no_secret_is_ever_shown(starts: Starts, tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    token.write_text("hunter1")
+    env = {
+        "STTR_LOGGER_LEVEL": "debug",
+        "STTR_LOGGER_MAXLEN": "0",
+        "STTR_CLIENT_USER": "me",
+        "STTR_CLIENT_PASS": "hunter2",
+        "STTR_CONSUL_TOKEN_FILE": str(token),
+        "STTR_CLIENT_HEADERS": "Authorization,hunter3,X-Api-Key,hunter4",
+        "STTR_CLIENT_REDACTHEADERS": "x-api-key",
+    }
+    with Agent(403, b"Permission denied", {"Set-Cookie": "hunter5"}) as agent:
+        program = starts({**env, "STTR_CLIENT_BASEURI": agent.uri})
+        failure(program)
+        sent = agent.requests[0].headers
+        assert [sent[name] for name in ("X-Consul-Token", "X-Api-Key")] == ["hunter1", "hunter4"]
+        answer = program.get("/config", {"Authorization": "hunter6", "Cookie": "hunter7", "X-Api-Key": "hunter8"})
+        ends_well(program)
+    assert "hunter" not in program.output + program.errors + answer.body.decode()
+    assert "bWU6aHVudGVyMg" not in program.output  # me:hunter2 in base64
+    assert program.output.count("--redacted--") > 5

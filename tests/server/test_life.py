@@ -1,0 +1,282 @@
+"""How the program starts and ends: in order, soon, with the right exit status, and with nothing left of it."""
+
+import signal
+import socket
+import threading
+from collections.abc import Iterator, Mapping
+from signal import SIGINT, SIGKILL, SIGTERM
+
+import psutil
+import pytest
+
+from tests.program import MODULE, Answer, Program, eventually
+from tests.server.conftest import Starts
+from tests.stand_in import Agent
+
+# Seconds in which a program with nothing to wait for must have ended, on a busy machine.
+SOON = 3.0
+# A collector that takes as long as nobody writes the file "go".
+SLOW = {
+    "slow": """
+import pathlib, time
+from stator.entity import PointsAt
+class Slow:
+    def collect(self, now):
+        while not pathlib.Path("go").exists():
+            time.sleep(0.005)
+        return PointsAt("slow", now)
+"""
+}
+
+
+@pytest.fixture
+def agent() -> Iterator[Agent]:
+    with Agent() as made:
+        yield made
+
+
+def discovery(agent: Agent) -> Mapping[str, str]:
+    """Variables with which the program registers."""
+    return {"STTR_CLIENT_BASEURI": agent.uri, "STTR_ROSTER_SERVICE_ID": "1"}
+
+
+def ends(program: Program, *signals: signal.Signals, within: float = SOON) -> int:
+    """Sends signals and waits for the end, after which nothing may be left; gives the exit status."""
+    for number in signals:
+        program.send(number)
+    status = program.ended(within)
+    eventually(lambda: not program.processes(), within=2)
+    assert program.errors == ""
+    return status
+
+
+@pytest.mark.parametrize("number", [SIGTERM, SIGINT, signal.SIGHUP])
+def test_one_signal_ends_it_well(starts: Starts, number: signal.Signals) -> None:
+    program = starts()
+    program.wait_for("ready")
+    assert ends(program, number) == 0
+    assert program.lines("shutting down", signal=number.name)
+    assert program.lines()[-1]["msg"] == "stopped"
+    assert [line for line in program.lines() if line["level"] not in ("debug", "info")] == []
+
+
+def test_a_second_signal_ends_it_at_once(starts: Starts) -> None:
+    program = starts({"STTR_ROSTER_DRAIN": "1m"})
+    program.wait_for("ready")
+    program.send(SIGINT)
+    program.wait_for("shutting down")
+    assert ends(program, SIGINT) == 130
+    assert program.lines("stopping at once", signal="SIGINT")
+
+
+def test_a_second_signal_does_not_wait_for_a_request(starts: Starts) -> None:
+    program = starts({"STTR_COLLECTORS": "slow:Slow"}, modules=SLOW)
+    scrape = Asking(program, "/metrics")
+    program.send(SIGTERM)
+    program.wait_for("shutting down")
+    assert ends(program, SIGTERM) == 143
+    assert scrape.answer() is None
+
+
+def test_an_idle_connection_does_not_delay_the_end(starts: Starts) -> None:
+    program = starts()
+    connection = program.connect()
+    connection.request("GET", "/monitor")
+    connection.getresponse().read()
+    with program.dial():
+        assert ends(program, SIGTERM) == 0
+    connection.close()
+
+
+class Asking(threading.Thread):
+    """Asks for a path in the background; made as soon as the program has the request."""
+
+    def __init__(self, program: Program, path: str) -> None:
+        super().__init__()
+        self._program, self._path = program, path
+        self._answer: Answer | None = None
+        self.start()
+        program.wait_for("received request", path=path)
+
+    def run(self) -> None:
+        try:
+            self._answer = self._program.get(self._path)
+        except OSError:
+            self._answer = None
+
+    def answer(self) -> Answer | None:
+        """What came, or None where the connection was cut."""
+        self.join(10)
+        return self._answer
+
+
+def test_a_request_that_was_begun_is_answered(starts: Starts) -> None:
+    program = starts({"STTR_COLLECTORS": "slow:Slow"}, modules=SLOW)
+    scrape = Asking(program, "/metrics")
+    program.send(SIGTERM)
+    program.wait_for("Handling signal: term")
+    eventually(lambda: not listens(program.port))
+    (program.stdout.parent / "go").touch()
+    assert ends(program) == 0
+    answer = scrape.answer()
+    assert answer is not None
+    assert (answer.status, answer.headers["Connection"]) == (200, "close")
+
+
+def listens(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+def test_a_request_that_never_ends_is_cut_off_after_the_timeout(starts: Starts) -> None:
+    program = starts({"STTR_COLLECTORS": "slow:Slow", "STTR_SERVER_TIMEOUT": "1s"}, modules=SLOW)
+    scrape = Asking(program, "/metrics")
+    assert ends(program, SIGTERM, within=1 + SOON) == 0
+    assert scrape.answer() is None
+
+
+def test_whoever_connected_before_the_end_is_answered(starts: Starts) -> None:
+    program = starts()
+    outcomes: list[str] = []
+
+    def ask() -> None:
+        while True:
+            try:
+                connection = program.dial()
+            except ConnectionRefusedError:
+                return
+            with connection:
+                connection.sendall(b"GET /monitor HTTP/1.1\r\nHost: stator\r\n\r\n")
+                outcomes.append(connection.recv(1000).decode()[:15])
+
+    askers = [threading.Thread(target=ask) for _ in range(4)]
+    program.wait_for("ready")
+    for asker in askers:
+        asker.start()
+    eventually(lambda: len(outcomes) > 50)
+    assert ends(program, SIGTERM) == 0
+    for asker in askers:
+        asker.join()
+    assert set(outcomes) == {"HTTP/1.1 200 OK"}
+
+
+def test_it_unregisters_and_drains_before_it_stops_answering(starts: Starts, agent: Agent) -> None:
+    program = starts({**discovery(agent), "STTR_ROSTER_DRAIN": "300ms"})
+    program.wait_for("registered")
+    assert len(agent.asked("/v1/agent/service/register")) == 1
+    program.send(SIGTERM)
+    eventually(lambda: agent.asked("/v1/agent/service/deregister/stator-1"))
+    assert program.get("/monitor").status == 200
+    assert ends(program) == 0
+    (left,) = program.lines("unregistered")
+    (ended,) = program.lines("Handling signal: term")
+    assert left["ts"] < ended["ts"]
+
+
+def test_it_registers_only_when_it_answers(starts: Starts, agent: Agent) -> None:
+    program = starts(discovery(agent))
+    program.wait_for("registered")
+    told = [line["msg"] for line in program.lines()]
+    assert told.index("sending response") < told.index("ready") < told.index("sending request")
+
+
+@pytest.mark.parametrize("moment", ["starting up", "Starting gunicorn", "Booting worker"])
+def test_a_signal_during_the_start_ends_it_well(starts: Starts, agent: Agent, moment: str) -> None:
+    program = starts({**discovery(agent), "STTR_SERVER_WORKERS": "4"})
+    eventually(lambda: moment in program.output)
+    assert ends(program, SIGTERM) == 0
+    asked = [request.path for request in agent.requests]
+    assert asked in ([], ["/v1/agent/service/register", "/v1/agent/service/deregister/stator-1"])
+
+
+def test_signals_that_its_parent_had_ignored_are_ignored(starts: Starts) -> None:
+    program = starts(command=("sh", "-c", 'trap \'\' HUP CHLD; exec "$0" "$@"', *MODULE))
+    program.wait_for("ready")
+    program.send(signal.SIGHUP)
+    program.arbiter.kill()
+    assert ends(program) == 1
+    assert not program.lines("shutting down")
+
+
+def test_a_collector_with_a_thread_does_not_change_how_it_ends(starts: Starts, agent: Agent) -> None:
+    threaded = """
+import threading, time
+from stator.entity import PointsAt
+class Threaded:
+    def __init__(self):
+        threading.Thread(target=time.sleep, args=(60,), daemon=True).start()
+    def collect(self, now):
+        return PointsAt("threaded", now)
+"""
+    program = starts({**discovery(agent), "STTR_COLLECTORS": "threaded:Threaded"}, modules={"threaded": threaded})
+    program.wait_for("registered")
+    assert ends(program, SIGTERM) == 0
+    assert agent.asked("/v1/agent/service/deregister/stator-1")
+
+
+def test_a_worker_that_is_killed_is_replaced(starts: Starts) -> None:
+    program = starts()
+    program.wait_for("ready")
+    (worker,) = program.workers
+    worker.kill()
+    (replaced,) = eventually(lambda: [each for each in program.workers if each != worker])
+    assert program.get("/monitor").status == 200
+    assert psutil.pid_exists(replaced.pid)
+    assert "SIGKILL" in program.output
+    assert ends(program, SIGTERM) == 0
+
+
+@pytest.mark.parametrize("number", [SIGKILL, SIGTERM])
+def test_without_its_server_it_unregisters_and_fails(starts: Starts, agent: Agent, number: signal.Signals) -> None:
+    program = starts({**discovery(agent), "STTR_SERVER_WORKERS": "2", "STTR_ROSTER_DRAIN": "1m"})
+    program.wait_for("registered")
+    program.arbiter.send_signal(number)
+    assert ends(program) == 1
+    assert program.lines("http service ended by itself", level="error")
+    assert agent.asked("/v1/agent/service/deregister/stator-1")
+
+
+@pytest.mark.parametrize("busy", [False, True])
+def test_nothing_outlives_a_main_process_that_is_killed(starts: Starts, busy: bool) -> None:
+    program = starts({"STTR_SERVER_WORKERS": "2", "STTR_COLLECTORS": "slow:Slow"}, modules=SLOW)
+    program.wait_for("ready")
+    scrape = Asking(program, "/metrics") if busy else None
+    program.send(SIGKILL)
+    assert program.ended() == -SIGKILL
+    eventually(lambda: not program.processes(), within=2)
+    if scrape:
+        assert scrape.answer() is None
+
+
+def test_a_port_in_use_is_told_in_one_line_and_nothing_is_started(starts: Starts, agent: Agent) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        program = starts({**discovery(agent), "STTR_SERVER_PORT": str(port)})
+        assert ends(program) == 1
+    (failure,) = program.lines(level="error")
+    assert failure["reason"] == f"can't listen on 127.0.0.1:{port}: Address already in use"
+    assert agent.requests == []
+
+
+def test_of_two_that_want_the_same_port_one_gets_it(starts: Starts) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        env = {"STTR_SERVER_PORT": str(probe.getsockname()[1])}
+    both = [starts(env), starts(env)]
+    (loser,) = eventually(lambda: [each for each in both if each.lines(level="error")])
+    (winner,) = [each for each in both if each is not loser]
+    assert ends(loser) == 1
+    assert "Address already in use" in loser.lines(level="error")[0]["reason"]
+    winner.wait_for("ready")
+    assert ends(winner, SIGTERM) == 0
+
+
+@pytest.mark.parametrize("host", ["nowhere.invalid", "192.0.2.1", "a..b"])
+def test_a_host_that_is_not_ours_is_told_in_one_line(starts: Starts, host: str) -> None:
+    program = starts({"STTR_SERVER_HOST": host, "STTR_SERVER_PORT": "8087"})
+    assert ends(program, within=20) == 1
+    (failure,) = program.lines(level="error")
+    assert failure["reason"].startswith(f"can't listen on {host}:8087: ")

@@ -1,0 +1,213 @@
+"""What the log tells of a request."""
+
+import asyncio
+import json
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+from structlog.contextvars import get_contextvars
+
+from stator.entity import PointsAt
+from stator.exporter import Exporter
+from stator.formatters.text import TextFormat
+from stator.server.app import create
+from stator.server.middleware import MAX_BODY, App, Message, Receive, RequestLog, Scope, Send
+from tests.server.asgi import Reply, call, scope
+from tests.story import Story
+
+BODY = (("Content-Length", "5"),)
+
+
+def answering(body: bytes = b"done", headers: Iterable[tuple[bytes, bytes]] = ()) -> App:
+    """An application that reads its request, and answers always the same."""
+
+    async def app(_scope: Scope, receive: Receive, send: Send) -> None:
+        while (await receive()).get("more_body"):
+            pass
+        await send({"type": "http.response.start", "status": 201, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    return app
+
+
+async def echo(_scope: Scope, receive: Receive, send: Send) -> None:
+    message = await receive()
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": message["body"]})
+
+
+def ask(app: App, method: str = "GET", target: str = "/", *args: Any, **more: Any) -> Reply:
+    return asyncio.run(call(app, method, target, *args, **more))
+
+
+def test_request_and_response_are_told_as_the_original_tells_them(story: Story) -> None:
+    app = RequestLog(answering(b"done", [(b"content-type", b"text/plain")]), story.log)
+    ask(app, "PUT", "/a%20b?x=1&x=2&y=", (("Accept", "*/*"), ("accept", "text/plain"), *BODY), (b"hello",))
+    request, response = story.lines
+    assert [line["msg"] for line in story.lines] == ["received request", "sending response"]
+    assert (request["method"], request["path"], request["body"]) == ("PUT", "/a b", "hello")
+    assert (request["remote_ip"], request["remote_port"]) == ("10.1.2.3", "4567")
+    assert json.loads(request["query"]) == {"x": ["1", "2"], "y": [""]}
+    assert json.loads(request["headers"]) == {"Accept": ["*/*", "text/plain"], "Content-Length": ["5"]}
+    assert (response["status"], response["body"]) == (201, "done")
+    assert json.loads(response["headers"]) == {"Content-Type": ["text/plain"]}
+    assert 0 < response["elapsed"] < 10e9
+    assert request["request_id"] == response["request_id"]
+
+
+def test_an_address_of_ipv4_is_shown_as_one(story: Story) -> None:
+    ask(RequestLog(answering(), story.log), client=("::ffff:10.1.2.3", 1))
+    assert story.lines[0]["remote_ip"] == "10.1.2.3"
+
+
+def test_a_peer_without_address_is_no_trouble(story: Story) -> None:
+    assert ask(RequestLog(answering(), story.log), client=None).status == 201
+
+
+def test_secret_headers_are_hidden_on_both_sides(story: Story) -> None:
+    answered = [(b"set-cookie", b"secret-1"), (b"x-mine", b"secret-2"), (b"x-open", b"open")]
+    app = RequestLog(answering(headers=answered), story.log, frozenset({"x-mine"}))
+    sent = (
+        ("Authorization", "secret-3"),
+        ("Cookie", "secret-4"),
+        ("X-Mine", "secret-5"),
+        ("X-Consul-Token", "secret-6"),
+    )
+    reply = ask(app, "GET", "/", sent)
+    assert reply.headers["x-mine"] == "secret-2"
+    assert "secret" not in story.text
+    request, response = (json.loads(line["headers"]) for line in story.lines)
+    assert request == {name: ["--redacted--"] for name, _ in sent}
+    assert response == {"Set-Cookie": ["--redacted--"], "X-Mine": ["--redacted--"], "X-Open": ["open"]}
+
+
+class Fails:
+    """A collector that logs, warns by the standard library, and fails."""
+
+    def __init__(self, story: Story) -> None:
+        self._story = story
+
+    def collect(self, now: float) -> PointsAt:
+        self._story.log.info("collecting")
+        msg = "no luck"
+        raise OSError(msg)
+
+
+def test_all_that_is_logged_for_a_request_has_its_id_in_whatever_thread(story: Story) -> None:
+    exporter = Exporter({"mine": Fails(story)}, TextFormat(), (), story.log)
+    app = RequestLog(create(exporter, {}, story.log), story.log)
+    assert b'stator_collector_success{collector="mine"} 0' in ask(app, "GET", "/metrics").body
+    assert [line["msg"] for line in story.lines] == (
+        ["received request", "collecting", "failed to collect", "sending response"]
+    )
+    assert len({line["request_id"] for line in story.lines}) == 1
+
+
+def test_requests_at_the_same_time_have_ids_of_their_own(story: Story) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        story.log.info("inside", path=scope["path"])
+        await asyncio.sleep(0)
+        await echo(scope, receive, send)
+
+    async def many() -> None:
+        await asyncio.gather(*(call(RequestLog(app, story.log), "GET", f"/{number}") for number in range(5)))
+
+    asyncio.run(many())
+    ids = {line["path"]: line["request_id"] for line in story.told("received request")}
+    assert len(set(ids.values())) == 5
+    assert {line["path"]: line["request_id"] for line in story.told("inside")} == ids
+
+
+def test_nothing_of_a_request_stays_bound_after_it(story: Story) -> None:
+    async def one() -> dict[str, Any]:
+        await call(RequestLog(answering(), story.log), "GET", "/")
+        return get_contextvars()
+
+    assert asyncio.run(one()) == {}
+
+
+@pytest.mark.parametrize("parts", [(b"hello",), (b"he", b"", b"llo"), (b"hell", b"o", b"")])
+def test_a_body_reaches_log_and_application_whole(story: Story, parts: tuple[bytes, ...]) -> None:
+    reply = ask(RequestLog(echo, story.log), "POST", "/", BODY, parts)
+    assert reply.body == b"hello"
+    assert story.lines[0]["body"] == "hello"
+
+
+def test_a_body_without_a_length_is_read_too(story: Story) -> None:
+    reply = ask(RequestLog(echo, story.log), "POST", "/", (("Transfer-Encoding", "chunked"),), (b"he", b"llo"))
+    assert reply.body == b"hello"
+
+
+def test_a_body_of_the_greatest_length_is_passed_on(story: Story) -> None:
+    body = b"x" * MAX_BODY
+    assert ask(RequestLog(echo, story.log), "POST", "/", (("Content-Length", str(MAX_BODY)),), (body,)).body == body
+
+
+@pytest.mark.parametrize(
+    ("headers", "parts"),
+    [
+        ((("Content-Length", str(10**20)),), ()),
+        ((("Content-Length", str(MAX_BODY + 1)),), (b"x",)),
+        ((("Transfer-Encoding", "chunked"),), (b"x" * MAX_BODY, b"x", b"x" * 10**6)),
+    ],
+)
+def test_a_body_that_is_too_long_is_refused_and_not_read_to_its_end(
+    story: Story, headers: Any, parts: tuple[bytes, ...]
+) -> None:
+    reply = ask(RequestLog(echo, story.log), "POST", "/", headers, parts)
+    assert (reply.status, reply.headers["connection"]) == (413, "close")
+    assert json.loads(reply.body) == {"error": "request body too long"}
+    assert [line.get("status") for line in story.lines] == [None, 413]
+
+
+def test_a_body_that_does_not_come_is_refused_after_a_while(story: Story) -> None:
+    reply = ask(RequestLog(echo, story.log, patience=0.05), "POST", "/", BODY, (b"he",), ends=False)
+    assert (reply.status, reply.headers["connection"]) == (408, "close")
+    assert story.lines[0]["body"] == "he"
+    assert story.lines[1]["status"] == 408
+
+
+def test_a_request_without_body_is_not_waited_for(story: Story) -> None:
+    reply = ask(RequestLog(answering(), story.log), "GET", "/")
+    assert reply.status == 201
+
+
+@pytest.mark.parametrize("error", [RuntimeError("oops"), asyncio.CancelledError()])
+def test_a_response_that_never_comes_is_told_too(story: Story, error: BaseException) -> None:
+    async def app(_scope: Scope, _receive: Receive, _send: Send) -> None:
+        raise error
+
+    with pytest.raises(type(error)):
+        ask(RequestLog(app, story.log))
+    first, last = story.lines
+    assert (first["msg"], last["msg"], last["level"]) == ("received request", "response was not sent", "warning")
+    assert first["request_id"] == last["request_id"]
+
+
+def test_a_response_in_parts_is_told_once_when_it_ends(story: Story) -> None:
+    async def app(_scope: Scope, _receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        for part in (b"one ", b"two"):
+            await send({"type": "http.response.body", "body": part, "more_body": True})
+        assert not story.told("sending response")
+        await send({"type": "http.response.body"})
+
+    assert ask(RequestLog(app, story.log)).body == b"one two"
+    assert len(story.told("sending response")) == 1
+
+
+def test_what_is_no_http_is_passed_on_untold(story: Story) -> None:
+    seen = []
+
+    async def app(scope: Scope, _receive: Receive, _send: Send) -> None:
+        seen.append(scope["type"])
+
+    async def nothing() -> Message:
+        return {}
+
+    async def nowhere(_message: Message) -> None:
+        pass
+
+    asyncio.run(RequestLog(app, story.log)(scope("GET", "/", type="lifespan"), nothing, nowhere))
+    assert (seen, story.lines) == (["lifespan"], [])

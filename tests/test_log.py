@@ -1,0 +1,297 @@
+"""What a reader of the log sees: one JSON object a line, whatever was logged."""
+
+import json
+import logging
+import os
+import pty
+import re
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from structlog.contextvars import bound_contextvars
+
+from stator.launch.settings import Secret
+from stator.log import Config, adopt_stdlib, new_id
+from stator.sink import Sink
+from tests.story import Story
+
+CUT = "--truncated--"
+
+
+Writes = Callable[..., Story]
+
+
+@pytest.fixture
+def writes(tmp_path: Path) -> Iterator[Writes]:
+    with ExitStack() as open_:
+
+        def make(config: Config | None = None, *, terminal: bool = False) -> Story:
+            path = tmp_path / ("terminal" if terminal else "log")
+            return open_.enter_context(Story(path, config or Config(), terminal=terminal))
+
+        yield make
+
+
+@pytest.fixture
+def written(writes: Writes) -> Story:
+    return writes()
+
+
+@pytest.fixture
+def adopted(written: Story) -> Iterator[Story]:
+    """A log to which the standard library's logging goes, until the test is over."""
+    root = logging.getLogger()
+    handlers, level = root.handlers, root.level
+    adopt_stdlib(written.log)
+    yield written
+    logging.captureWarnings(capture=False)
+    root.handlers = handlers
+    root.setLevel(level)
+
+
+def test_who_logs_stands_first_then_the_fields_as_they_were_given(written: Story) -> None:
+    bound = written.log.bind(zebra=1, request_id="r", worker_id="w", run_id="x", app_id="stator")
+    bound.info("hello", path="/", ant=2)
+    assert list(written.line) == (
+        ["ts", "level", "msg", "app_id", "run_id", "worker_id", "request_id", "zebra", "path", "ant"]
+    )
+
+
+def test_a_line_tells_when_it_was_written_in_utc_with_a_fraction(written: Story) -> None:
+    before = datetime.now(UTC)
+    written.log.info("now")
+    stamp = written.line["ts"]
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", stamp)
+    assert before <= datetime.fromisoformat(stamp) <= datetime.now(UTC)
+
+
+@pytest.mark.parametrize(
+    ("length", "shown"),
+    [(999, "a" * 986 + CUT), (14, "a" + CUT), (13, CUT), (5, CUT), (1, CUT), (0, "a" * 2000)],
+)
+def test_a_field_is_cut_at_its_greatest_length(writes: Writes, length: int, shown: str) -> None:
+    written = writes(Config(max_len=length))
+    written.log.info("long", text="a" * 2000, body=b"a" * 2000)
+    assert written.line["text"] == written.line["body"] == shown
+
+
+def test_what_fits_is_not_cut(writes: Writes) -> None:
+    written = writes(Config(max_len=20))
+    written.log.info("short", text="a" * 20, body="ä".encode() * 20, nested=["b" * 16])
+    assert (written.line["text"], written.line["body"]) == ("a" * 20, "ä" * 20)
+    assert json.loads(written.line["nested"]) == ["b" * 16]
+
+
+def test_the_message_and_nested_values_are_cut_too(writes: Writes) -> None:
+    written = writes(Config(max_len=20))
+    written.log.info("m" * 50, nested={"key": "v" * 50})
+    assert written.line["msg"] == "m" * 7 + CUT
+    assert written.line["nested"] == '{"key":' + CUT
+
+
+def test_a_cut_through_a_character_leaves_no_rubbish(writes: Writes) -> None:
+    written = writes(Config(max_len=20))
+    written.log.info("long", body="€".encode() * 1000)
+    assert written.line["body"] == "€" * 7 + CUT
+
+
+def test_numbers_and_truth_stay_what_they_are(written: Story) -> None:
+    written.log.info("plain", whole=-3, fraction=0.1, true=True, nothing=None, large=2**63 - 1)
+    line = written.line
+    assert (line["whole"], line["fraction"], line["true"], line["nothing"]) == (-3, 0.1, True, None)
+    assert line["large"] == 2**63 - 1
+
+
+def test_nested_values_are_json_text_as_the_original_writes_them(written: Story) -> None:
+    written.log.info("nested", headers={"Accept": ["*/*"]}, query={}, pairs=(("a", 1),), keys={1: None})
+    line = written.line
+    assert line["headers"] == '{"Accept":["*/*"]}'
+    assert (line["query"], line["pairs"], line["keys"]) == ("{}", '[["a",1]]', '{"1":null}')
+
+
+def test_bytes_are_text_and_those_that_are_not_utf_8_are_marked(written: Story) -> None:
+    written.log.info("bytes", body="Zürich".encode(), other=bytearray(b"a\xffb"), view=memoryview(b"v"), none=b"")
+    line = written.line
+    assert (line["body"], line["other"], line["view"], line["none"]) == ("Zürich", "a\ufffdb", "v", "")
+
+
+def test_whatever_is_logged_makes_a_line_of_json(written: Story) -> None:
+    circle: list[object] = []
+    circle.append(circle)
+    written.log.info(
+        "lone \udcff",
+        path="/\udcff",
+        nested={"a": "\udcff"},
+        huge=2**70,
+        nested_huge=[2**70],
+        circle=circle,
+        unknown=object,
+        nan=float("nan"),
+        newline="a\nb\x00",
+    )
+    line = written.line
+    assert (line["msg"], line["path"]) == ("lone \\udcff", "/\\udcff")
+    assert (line["huge"], line["nested_huge"]) == (str(2**70), f"[{2**70}]")
+    assert "\\udcff" in line["nested"]
+    assert line["newline"] == "a\nb\x00"
+
+
+def test_a_secret_is_hidden_wherever_it_is_logged(written: Story) -> None:
+    written.log.info("secret", token=Secret("hunter2"), nested={"token": Secret("hunter2")})
+    assert "hunter2" not in written.text
+    assert "--redacted--" in written.line["token"]
+
+
+def test_an_error_tells_its_type_message_and_traceback(written: Story) -> None:
+    try:
+        raise LookupError("nobody here")  # noqa: EM101, TRY003, TRY301
+    except LookupError as error:
+        written.log.error("failed", error=error)
+    told = written.line["error"]
+    assert (told["type"], told["message"]) == ("LookupError", "nobody here")
+    assert "test_log.py" in told["traceback"]
+    assert "test_an_error_tells_its_type_message_and_traceback" in told["traceback"]
+    assert "cause" not in told
+
+
+def test_a_cut_traceback_still_names_where_it_happened(writes: Writes) -> None:
+    def deep(levels: int) -> None:
+        if levels:
+            deep(levels - 1)
+        msg = "at the bottom"
+        raise ValueError(msg)
+
+    written = writes(Config(max_len=300))
+    try:
+        deep(50)
+    except ValueError as error:
+        written.log.error("failed", error=error)
+    told = written.line["error"]
+    assert len(told["traceback"]) == 300
+    assert "raise ValueError(msg)" in told["traceback"].splitlines()[0]
+
+
+def test_an_error_names_its_cause(written: Story) -> None:
+    try:
+        try:
+            os.stat("/nonexistent")  # noqa: PTH116
+        except OSError as inner:
+            msg = "outer"
+            raise RuntimeError(msg) from inner
+    except RuntimeError as error:
+        written.log.error("failed", error=error)
+    assert written.line["error"]["cause"].startswith("FileNotFoundError")
+
+
+def test_what_is_below_the_level_is_not_logged(writes: Writes) -> None:
+    written = writes(Config(level="warning"))
+    for level in ("debug", "info", "warning", "error"):
+        getattr(written.log, level)(level)
+    assert [(line["level"], line["msg"]) for line in written.lines] == [("warning", "warning"), ("error", "error")]
+
+
+def test_what_is_bound_to_a_context_is_on_every_line_of_it_alone(written: Story) -> None:
+    with bound_contextvars(request_id="one"):
+        written.log.info("inside")
+        other = threading.Thread(target=written.log.info, args=("elsewhere",))
+        other.start()
+        other.join()
+    written.log.info("after")
+    assert [line.get("request_id") for line in written.lines] == ["one", None, None]
+
+
+def test_what_libraries_log_comes_in_the_same_form(adopted: Story) -> None:
+    logging.getLogger("some.library").warning("%d left", 3)
+    logging.getLogger("some.library").info("too low to be told")
+    try:
+        1 / 0  # noqa: B018
+    except ZeroDivisionError:
+        logging.getLogger("some.library").exception("failed")
+    first, second = adopted.lines
+    assert (first["level"], first["msg"], first["logger"]) == ("warning", "3 left", "some.library")
+    assert (second["level"], second["msg"], second["error"]["type"]) == ("error", "failed", "ZeroDivisionError")
+
+
+@pytest.mark.parametrize(
+    ("number", "level"), [(30, "warning"), (35, "warning"), (40, "error"), (50, "critical"), (99, "critical")]
+)
+def test_a_librarys_own_levels_become_the_nearest_of_ours(adopted: Story, number: int, level: str) -> None:
+    logging.getLogger("some.library").log(number, "hello")
+    assert adopted.line["level"] == level
+
+
+def test_a_library_that_logs_badly_is_heard_all_the_same(adopted: Story) -> None:
+    adopt_stdlib(adopted.log)  # alone, without pytest's own handler, which can't bear it
+    logging.getLogger("some.library").warning("%d left of \udcff", "none")
+    assert adopted.line["msg"] == "%d left of \\udcff ('none',)"
+
+
+def test_pythons_warnings_are_logged(adopted: Story) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        logging.captureWarnings(capture=False)
+        logging.captureWarnings(capture=True)
+        warnings.warn("this will go away", DeprecationWarning, stacklevel=1)
+    line = adopted.line
+    assert (line["level"], line["logger"]) == ("warning", "py.warnings")
+    assert "DeprecationWarning: this will go away" in line["msg"]
+
+
+@pytest.mark.parametrize(("format_", "terminal"), [("auto", True), ("text", False)])
+def test_text_is_for_people(writes: Writes, format_: Any, terminal: bool) -> None:
+    written = writes(Config(format=format_), terminal=terminal)
+    written.log.bind(app_id="stator").warning("careful", path="/x y", count=3, nested={"a": [1]}, body=b"b")
+    (line,) = written.text.splitlines()
+    plain = re.sub(r"\x1b\[\d*m", "", line)
+    assert plain != line
+    assert re.match(r"\d{4}-.*Z \[warning *\] careful +app_id=stator path='/x y' count=3 ", plain)
+    assert plain.endswith("""nested='{"a":[1]}' body=b""")
+
+
+def test_json_can_be_had_on_a_terminal(writes: Writes) -> None:
+    written = writes(Config(format="json"), terminal=True)
+    written.log.info("hello")
+    assert written.line["msg"] == "hello"
+
+
+def test_an_error_in_text_has_its_traceback_below(writes: Writes) -> None:
+    written = writes(Config(format="text"))
+    try:
+        1 / 0  # noqa: B018
+    except ZeroDivisionError as error:
+        written.log.error("failed", error=error)
+    line, frame = written.text.splitlines()
+    assert "ZeroDivisionError: division by zero" in line
+    assert re.fullmatch(r".*test_log.py:\d+ in .*", frame)
+
+
+def test_what_a_client_sent_can_not_command_the_terminal(writes: Writes) -> None:
+    written = writes(Config(format="text"))
+    written.log.info("request \x1b[2J", path="/\x1b]0;owned\x07", body=b"a\nfake line\x9b2J\x7f", nested=["\x1b"])
+    (line,) = written.text.splitlines()
+    without_colours = re.sub(r"\x1b\[\d*m", "", line)
+    assert without_colours.isprintable()
+    assert "/␛]0;owned␇" in without_colours
+
+
+def test_a_terminal_gets_text(tmp_path: Path) -> None:
+    leader, follower = pty.openpty()
+    try:
+        log = Config().new(Sink(follower), terminal=os.isatty(follower))
+        log.info("hello", name="you")
+        assert re.search(rb"\x1b\[.*hello.*name.*you.*\r\n", os.read(leader, 1000))
+    finally:
+        os.close(leader)
+        os.close(follower)
+
+
+def test_ids_are_seven_letters_or_digits_and_differ() -> None:
+    ids = {new_id() for _ in range(1000)}
+    assert len(ids) == 1000
+    assert all(re.fullmatch(r"[a-zA-Z0-9]{7}", each) for each in ids)
