@@ -1,7 +1,6 @@
 """The composition root: environment -> config -> parts -> run."""
 
 import os
-import platform
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,12 +10,12 @@ from stator.config import Config
 from stator.exporter import Exporter
 from stator.launch.settings import StartError
 from stator.log import Log, adopt_stdlib, new_id
-from stator.server.supervisor import FAILED, Supervisor, hold_signals
+from stator.server.supervisor import FAILED, Supervisor, bound_to, hold_signals
 from stator.sink import Sink
 
 APP_ID = "stator"
 ABOUT = "'stator' makes a service observable: it registers, answers /monitor and /metrics, and logs what happened"
-BUILD = (("version", __version__), ("python", platform.python_version()))
+BUILD = (("version", __version__), ("python", sys.version.split()[0]))
 
 
 def run() -> int:
@@ -52,7 +51,7 @@ def assemble(config: Config, shown: dict[str, Any], run_id: str, log: Log) -> Su
     """
     exporter = Exporter(config.collectors.new(APP_ID, run_id), config.formatter(), BUILD, log)
     listener = config.server.listen()
-    roster = config.roster.new(config.registrar(log), config.client.base_uri, listener.getsockname()[1], log)
+    roster = config.roster.new(config.registrar(log), config.client.base_uri, bound_to(listener), log)
 
     def app() -> Any:
         from stator.server import app, middleware  # Falcon is for the server's process alone

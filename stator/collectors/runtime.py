@@ -2,7 +2,6 @@
 
 import gc
 import os
-import platform
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -114,6 +113,8 @@ class Runtime:
             yield _point("gc_duration", "Time spent in garbage collections", "seconds", "counter", seconds, generation)
         blocks = sys.getallocatedblocks()
         yield _point("allocated_blocks", "Memory blocks that the interpreter holds", "", "gauge", blocks)
+        import platform  # slow to import
+
         about = (("implementation", platform.python_implementation()), ("version", platform.python_version()))
         yield _point("info", "Python implementation and version", "", "info", 1, *about)
 

@@ -48,9 +48,10 @@ class Config:
     drain: Duration = setting(Duration.parse("0s"), desc="wait between unregistering and stopping")
     service: ServiceConfig = part(ServiceConfig)
 
-    def new(self, registrar: Registrar | None, discovery_uri: str, port: int, log: Log) -> "Roster":
-        """A roster that keeps the service on a port registered."""
-        return Roster(self, registrar, lambda: self.service.new(port, discovery_uri), log)
+    def new(self, registrar: Registrar | None, discovery_uri: str, bound: tuple[str, int], log: Log) -> "Roster":
+        """A roster that keeps the service at the host, empty for all, and port that it is bound to registered."""
+        host, port = bound
+        return Roster(self, registrar, lambda: self.service.new(port, discovery_uri, host), log)
 
 
 class Roster:

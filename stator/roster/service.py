@@ -1,5 +1,6 @@
 """What is registered: the service, and where it can be reached."""
 
+import re
 import socket
 from collections.abc import Iterator
 from urllib.parse import urlsplit
@@ -24,7 +25,7 @@ class Config:
     tags: tuple[str, ...] = setting((), desc="tags")
     meta: tuple[tuple[str, str], ...] = setting((), desc="metadata")
     ip_address: str = setting(
-        LOOKUP, desc="ip address of service; lookup: the one that this host uses toward the discovery service"
+        LOOKUP, desc="ip address of service; lookup: the one bound, or that this host uses toward the discovery service"
     )
     monitor_spec: str = setting(MONITOR_SPEC, desc="specifier for monitor endpoint uri")
 
@@ -37,17 +38,18 @@ class Config:
         if not _is_monitor_spec(self.monitor_spec):
             yield "monitor_spec", f"a URL with %s for the address and %d for the port, such as {MONITOR_SPEC}"
 
-    def new(self, port: int, discovery_uri: str) -> "Service":
+    def new(self, port: int, discovery_uri: str, host: str = "") -> "Service":
         """The service as it is registered.
 
         Args:
             port: Port on which it listens.
             discovery_uri: Base URI of the discovery service, or empty.
+            host: The only address at which it listens, or empty where it listens at all of this host's.
 
         Raises:
             OSError: The address can't be looked up.
         """
-        address = look_up(discovery_uri) if self.ip_address == LOOKUP else self.ip_address
+        address = (host or look_up(discovery_uri)) if self.ip_address == LOOKUP else self.ip_address
         own = self.id or f"{socket.gethostname()}-{port}"
         return Service(
             id=f"{self.name}-{own}",
@@ -56,7 +58,7 @@ class Config:
             meta=self.meta,
             address=address,
             port=port,
-            monitor_url=self.monitor_spec % (f"[{address}]" if ":" in address else address, port),
+            monitor_url=_filled(self.monitor_spec, address, port),
         )
 
 
@@ -105,10 +107,19 @@ def look_up(discovery_uri: str) -> str:
         return str(probe.getsockname()[0])
 
 
+def _filled(spec: str, address: str, port: int) -> str:
+    host = f"[{address}]" if ":" in address else address
+    verbs = {"%s": host, "%d": str(port), "%%": "%"}
+    return re.sub("%[sd%]", lambda verb: verbs[verb[0]], spec)
+
+
 def _is_monitor_spec(spec: str) -> bool:
+    """Whether a specifier has one of each of the two verbs, no other of Go's, and makes a URL."""
+    if re.findall("%(?!%)(.?)", spec.replace("%%", "")) != ["s", "d"]:
+        return False
     try:
-        url = urlsplit(spec % ("127.0.0.1", 8087))
+        url = urlsplit(_filled(spec, "127.0.0.1", 8087))
         good = url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0
-    except (TypeError, ValueError, KeyError):
+    except ValueError:
         return False
     return good

@@ -4,8 +4,6 @@ Signals are not handled but waited for: the main thread blocks them and takes th
 ever interrupted half-way.
 """
 
-import ctypes
-import http.client
 import os
 import signal
 import socket
@@ -27,6 +25,8 @@ READY_POLL = 0.01
 LEFT_POLL = 0.02
 # Seconds that gunicorn may take beyond its graceful timeout before it is killed.
 GRACE = 2.0
+# Seconds in which signals to stop count as one: timeout(1), say, sends its own to us and to our group.
+AT_ONCE = 0.1
 PR_SET_PDEATHSIG = 1
 
 
@@ -89,10 +89,10 @@ def _listening(family: int, address: Any) -> socket.socket:
     return listener
 
 
-def _reachable(listener: socket.socket) -> tuple[str, int]:
-    """Host and port at which this host itself reaches a listening socket."""
+def bound_to(listener: socket.socket) -> tuple[str, int]:
+    """Host and port of a listening socket; the host is empty where it listens at all addresses."""
     host, port = listener.getsockname()[:2]
-    return ("127.0.0.1" if host in ("::", "0.0.0.0") else host), port
+    return ("" if host in ("::", "0.0.0.0") else host), port
 
 
 def hold_signals() -> set[signal.Signals]:
@@ -140,9 +140,11 @@ class Supervisor:
     ) -> None:
         self._config, self._listener, self._load, self._roster = config, listener, load, roster
         self._drain, self._log = drain, log
-        self._where = _reachable(listener)
+        host, port = bound_to(listener)
+        self._where = host or "127.0.0.1", port
         self._server = 0
         self._server_status: int | None = None
+        self._asked = -AT_ONCE
 
     def run(self) -> int:
         """Serves until a signal comes or gunicorn dies.
@@ -207,6 +209,8 @@ class Supervisor:
         self._roster.start()
 
     def _answers(self) -> bool:
+        import http.client  # slow to import; by now the server's process is busy with its own imports
+
         connection = http.client.HTTPConnection(*self._where, timeout=1)
         try:
             connection.request("GET", "/monitor", headers={"User-Agent": "stator"})
@@ -233,9 +237,14 @@ class Supervisor:
                 return True
             if came is not None and came.si_signo == signal.SIGCHLD:
                 self._reap()
-            elif came is not None:
+            elif came is not None and not self._just_asked():
                 raise _Stopped(signal.Signals(came.si_signo))
         return False
+
+    def _just_asked(self) -> bool:
+        """Whether a signal to stop is an echo of the one before."""
+        before, self._asked = self._asked, time.monotonic()
+        return self._asked - before < AT_ONCE
 
     def _reap(self) -> None:
         """Takes note of children that ended; as process 1 of a container we are given orphans too."""
@@ -277,6 +286,8 @@ def _die_with(parent: int) -> None:
 
     https://man7.org/linux/man-pages/man2/PR_SET_PDEATHSIG.2const.html
     """
+    import ctypes  # slow to import
+
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGQUIT)
     if os.getppid() != parent:
         signal.raise_signal(signal.SIGQUIT)

@@ -3,6 +3,7 @@
 import signal
 import socket
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from signal import SIGINT, SIGKILL, SIGTERM
 
@@ -15,6 +16,8 @@ from tests.stand_in import Agent
 
 # Seconds in which a program with nothing to wait for must have ended, on a busy machine.
 SOON = 3.0
+# Seconds between two signals of a person; what comes quicker is an echo.
+A_MOMENT = 0.2
 # A collector that takes as long as nobody writes the file "go".
 SLOW = {
     "slow": """
@@ -65,8 +68,15 @@ def test_a_second_signal_ends_it_at_once(starts: Starts) -> None:
     program.wait_for("ready")
     program.send(SIGINT)
     program.wait_for("shutting down")
+    time.sleep(A_MOMENT)
     assert ends(program, SIGINT) == 130
     assert program.lines("stopping at once", signal="SIGINT")
+
+
+def test_two_signals_at_once_are_one(starts: Starts) -> None:
+    program = starts()
+    program.wait_for("ready")
+    assert ends(program, SIGTERM, SIGINT) == 0
 
 
 def test_a_second_signal_does_not_wait_for_a_request(starts: Starts) -> None:
@@ -74,6 +84,7 @@ def test_a_second_signal_does_not_wait_for_a_request(starts: Starts) -> None:
     scrape = Asking(program, "/metrics")
     program.send(SIGTERM)
     program.wait_for("shutting down")
+    time.sleep(A_MOMENT)
     assert ends(program, SIGTERM) == 143
     assert scrape.answer() is None
 

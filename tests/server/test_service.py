@@ -4,6 +4,7 @@ import json
 import socket
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 import pytest
@@ -132,29 +133,30 @@ def test_a_web_socket_is_refused(program: Program) -> None:
     assert [line for line in program.lines()[before:] if line["level"] == "error"] == []
 
 
-@pytest.mark.parametrize(
-    "begun", [b"", b"GET /mon", GET + b"X: 1", GET + b"Content-Length: 5\r\n\r\nhe"], ids=["", "line", "header", "body"]
-)
-def test_a_client_that_never_finishes_its_request_is_let_go(program: Program, begun: bytes) -> None:
-    start = time.monotonic()
-    exchange(program, begun)
-    assert TIMEOUT * 0.9 < time.monotonic() - start < TIMEOUT + 2
+def test_a_client_that_never_finishes_its_request_is_let_go(program: Program) -> None:
+    unfinished = (b"", b"GET /mon", GET + b"X: 1", GET + b"Content-Length: 5\r\n\r\nhe")
+
+    def seconds(begun: bytes) -> float:
+        start = time.monotonic()
+        exchange(program, begun)
+        return time.monotonic() - start
+
+    with ThreadPoolExecutor() as clients:
+        took = list(clients.map(seconds, unfinished))
+    assert all(TIMEOUT * 0.9 < each < TIMEOUT + 2 for each in took)
 
 
 def test_a_client_that_dribbles_its_headers_is_let_go(program: Program) -> None:
     start = time.monotonic()
-    with program.dial() as connection:
+    with program.dial() as connection, suppress(ConnectionResetError, BrokenPipeError):
         connection.settimeout(0.1)
         connection.sendall(GET)
-        while True:
-            try:
-                connection.sendall(b"X: y\r\n")
-                if not connection.recv(100):
-                    break
-            except TimeoutError:
-                assert time.monotonic() - start < TIMEOUT + 2
-            except OSError:
+        while time.monotonic() - start < 10:
+            connection.sendall(b"X: y\r\n")
+            with suppress(TimeoutError):
+                assert connection.recv(100) == b""
                 break
+    assert TIMEOUT * 0.9 < time.monotonic() - start < TIMEOUT + 2
 
 
 def test_a_client_that_leaves_before_its_answer_is_no_error(starts: Starts) -> None:

@@ -7,7 +7,6 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 from typing import Any
 
 from attrs import frozen
@@ -80,6 +79,8 @@ def _targets(service: Service) -> list[dict[str, Any]]:
 
 
 def _replace(path: Path, data: bytes) -> None:
+    from tempfile import NamedTemporaryFile  # slow to import
+
     # Written in the same folder, so that the last step is a rename: a reader sees the old file or the new one.
     with NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
         try:
@@ -93,8 +94,11 @@ def _replace(path: Path, data: bytes) -> None:
 
 
 def _unwritable(path: Path) -> str | None:
-    if path.is_dir():
-        return "it is a folder"
-    if not path.parent.is_dir():
-        return f"{path.parent} is no folder"
+    try:
+        if path.is_dir():
+            return "it is a folder"
+        if not path.parent.is_dir():
+            return f"{path.parent} is no folder"
+    except OSError as error:  # a name that is too long
+        return error.strerror
     return None if os.access(path.parent, os.W_OK | os.X_OK) else f"{path.parent} is not writable"
