@@ -242,9 +242,12 @@ class Supervisor:
         return False
 
     def _just_asked(self) -> bool:
-        """Whether a signal to stop is an echo of the one before."""
-        before, self._asked = self._asked, time.monotonic()
-        return self._asked - before < AT_ONCE
+        """Whether a signal to stop is an echo of the last one that counted."""
+        now = time.monotonic()
+        if now - self._asked < AT_ONCE:
+            return True
+        self._asked = now
+        return False
 
     def _reap(self) -> None:
         """Takes note of children that ended; as process 1 of a container we are given orphans too."""

@@ -2,6 +2,7 @@
 
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -204,7 +205,9 @@ def test_a_signal_during_the_start_ends_it_well(starts: Starts, agent: Agent, mo
 
 
 def test_signals_that_its_parent_had_ignored_are_ignored(starts: Starts) -> None:
-    program = starts(command=("sh", "-c", 'trap \'\' HUP CHLD; exec "$0" "$@"', *MODULE))
+    ignoring = "for each in (signal.SIGHUP, signal.SIGCHLD): signal.signal(each, signal.SIG_IGN)"
+    then = f"os.execv({sys.executable!r}, {MODULE!r})"
+    program = starts(command=(sys.executable, "-c", f"import os, signal\n{ignoring}\n{then}"))
     program.wait_for("ready")
     program.send(signal.SIGHUP)
     program.arbiter.kill()
