@@ -6,6 +6,7 @@ is no writable home. shiv still unpacks, and takes over when one of its settings
 # pathlib would take as long to import as all that runs here.
 # ruff: noqa: PTH102, PTH111, PTH112, PTH117, PTH118, PTH119, PTH120
 
+import _signal  # type: ignore[import-not-found] # undocumented, so without types
 import os
 import stat
 import sys
@@ -21,6 +22,9 @@ ANSWERS = {"-h": "help", "--help": "help", "-V": "version", "--version": "versio
 
 def main() -> int:
     """Runs Stator; returns its exit status."""
+    # Until Stator waits for signals itself, Ctrl-C is to end it as any program, not with Python's traceback.
+    # From the module within `signal`, which takes as long to import as all else here.
+    _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
     check_interpreter()
     archive = os.path.dirname(__file__)
     if len(sys.argv) == 2 and (answer := ANSWERS.get(sys.argv[1])):

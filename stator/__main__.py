@@ -49,14 +49,15 @@ def assemble(config: Config, shown: dict[str, Any], run_id: str, log: Log) -> Su
     Raises:
         StartError: A part can't be made.
     """
-    exporter = Exporter(config.collectors.new(APP_ID, run_id), config.formatter(), BUILD, log)
+    exporter = Exporter(config.collectors.new(APP_ID, run_id), config.metrics, BUILD, log)
+    formats = config.formats()
     listener = config.server.listen()
     roster = config.roster.new(config.registrar(log), config.client.base_uri, bound_to(listener), log)
 
     def app() -> Any:
         from stator.server import app, middleware  # Falcon is for the server's process alone
 
-        made = app.create(exporter, shown, log)
+        made = app.create(exporter, formats, shown, log)
         return middleware.RequestLog(made, log, config.client.secret_headers, config.server.timeout.seconds)
 
     return Supervisor(config.server, listener, app, roster, config.roster.drain.seconds, log)

@@ -5,13 +5,13 @@ from collections.abc import Iterator
 from attrs import frozen
 
 from stator.client import Config as ClientConfig
+from stator.collection import Collector
 from stator.collectors.disk_usage import Config as DiskUsageConfig
 from stator.collectors.loading import load_class, make
 from stator.collectors.runtime import Config as RuntimeConfig
 from stator.collectors.wave import Config as WaveConfig
-from stator.exporter import Collector, Formatter
 from stator.exporter import Config as MetricsConfig
-from stator.formatters.text import TextFormat
+from stator.formatters.negotiation import Formats
 from stator.launch.settings import StartError, part, setting
 from stator.log import Config as LoggerConfig
 from stator.log import Log
@@ -104,6 +104,6 @@ class Config:
                 return None
         return self.consul.new(self.client.new(log)) if self.client.base_uri else None
 
-    def formatter(self) -> Formatter:
-        """What writes the metrics."""
-        return TextFormat(timestamps=self.metrics.timestamps != "never")
+    def formats(self) -> Formats:
+        """What scrapers can be answered in."""
+        return Formats(self.metrics.timestamps)

@@ -1,9 +1,10 @@
 """What collectors say and formatters write: the one language that both share."""
 
 from collections.abc import Iterable
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Literal, TypeAlias
 
 from attrs import frozen
+from msgspec import Struct
 
 Labels: TypeAlias = tuple[tuple[str, str], ...]
 """Label pairs in the order in which they are written."""
@@ -45,7 +46,13 @@ class Summary:
 Value: TypeAlias = int | float | Histogram | Summary
 
 
-class Point(NamedTuple):
+class PointError(Exception):
+    """A point can't be exposed; the message names it and says why."""
+
+
+# A Struct, since a scrape may have a hundred thousand of them: made six times as fast as a frozen attrs class's, and
+# never looked at by the garbage collector, as they hold nothing that could hold them.
+class Point(Struct, frozen=True, gc=False):
     """One value of one family.
 
     Attributes:
@@ -65,7 +72,8 @@ class Point(NamedTuple):
     labels: Labels = ()
 
 
-class PointsAt(NamedTuple):
+@frozen
+class PointsAt:
     """Related points, and what they have in common.
 
     Attributes:

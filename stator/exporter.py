@@ -1,30 +1,57 @@
 """From collectors to bytes: asks each collector, and formats what it says."""
 
+import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from typing import Literal, Protocol
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from functools import partial
+from typing import Any, Literal, Protocol, TypeAlias
 
 from attrs import frozen
 
-from stator.entity import Labels, Point, PointsAt
-from stator.launch.settings import setting
+from stator.collection import Collector, Crew, NotCollected, Outcome, Round, Station
+from stator.entity import Labels, Point, PointError, PointsAt
+from stator.launch.duration import Duration
+from stator.launch.settings import LONGER_THAN_ZERO, setting
 from stator.log import Log
 
+# Seconds after which collectors no longer wait for each other, nor one round for another.
+PATIENCE = 0.05
+# The name under which what we say of ourselves is formatted.
+OURS = "stator"
+# Of zlib's: a tenth of the time of its default, for a body that is half as long again.
+GZIP_LEVEL = 1
+# What zlib calls the gzip format, with its largest window: https://docs.python.org/3/library/zlib.html#zlib.compressobj
+GZIP_WBITS = 31
 
-class Collector(Protocol):
-    """What gives points."""
 
-    def collect(self, now: float) -> PointsAt:
-        """Points as they are now, in Unix seconds; raises on failure."""
+Encoding: TypeAlias = Literal["identity", "gzip"]
+
+
+class Exposition(Protocol):
+    """One answer to a scrape, in one format."""
+
+    def add(self, source: str, points_at: PointsAt) -> None:
+        """Adds the points of one source: all of them, or none; raises PointError."""
+
+    def pieces(self) -> Iterable[bytes]:
+        """The text in order."""
 
 
 class Formatter(Protocol):
-    """What writes points."""
+    """What writes points in one format; for one thread at a time, which holds its `lock`."""
 
-    content_type: str
+    @property
+    def content_type(self) -> str:
+        """The format's media type."""
 
-    def format(self, points_at: PointsAt) -> bytes:
-        """An exposition of points."""
+    @property
+    def lock(self) -> AbstractContextManager[Any, Any]:
+        """What a thread holds while it makes an exposition."""
+
+    def exposition(self) -> Exposition:
+        """An exposition without points yet."""
 
 
 @frozen
@@ -35,6 +62,28 @@ class Config:
         "auto",
         desc="timestamps on samples; auto: only in text 0.0.4, as Prometheus' staleness needs them away",
     )
+    timeout: Duration = setting(
+        Duration.parse("9s"),
+        desc="longest time for a scrape whose scraper names none",
+        check=LONGER_THAN_ZERO,
+    )
+
+
+@frozen
+class Ask:
+    """What a scraper asks for.
+
+    Attributes:
+        formatter: What writes the format.
+        encoding: How the body is compressed.
+        timeout: Seconds that it waits at most, or 0 for the configured time.
+        only: Names of the collectors that it wants.
+    """
+
+    formatter: Formatter
+    encoding: Encoding = "identity"
+    timeout: float = 0.0
+    only: frozenset[str] | None = None
 
 
 @frozen
@@ -42,15 +91,18 @@ class Scrape:
     """An answer to a scrape."""
 
     content_type: str
+    encoding: Encoding
     body: bytes
 
 
 class Exporter:
     """Exposes what collectors collect, and how each of them fared.
 
+    Scrapes that wait at the same time share a round of collection, which begins after all of them were asked for.
+
     Args:
         collectors: Collectors by name, in the order in which they are exposed.
-        formatter: What writes the points.
+        config: How metrics are exposed.
         build: Labels of ``stator_build_info``.
         log: Where failures are told.
         now: Unix time in seconds.
@@ -60,37 +112,109 @@ class Exporter:
     def __init__(
         self,
         collectors: Mapping[str, Collector],
-        formatter: Formatter,
+        config: Config,
         build: Labels,
         log: Log,
         *,
         now: Callable[[], float] = time.time,
-        clock: Callable[[], float] = time.perf_counter,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._collectors, self._formatter, self._build, self._log = collectors, formatter, build, log
+        self._stations = {name: Station(collector, clock) for name, collector in collectors.items()}
+        self._config, self._build, self._log = config, build, log
         self._now, self._clock = now, clock
+        self._crew = Crew()
+        self._lock = threading.Lock()
+        self._running: dict[Ask, Round[Scrape]] = {}
+        self._next: dict[Ask, Round[Scrape]] = {}
 
-    def scrape(self) -> Scrape:
-        """Collects and formats everything; a collector that fails is left out, told and counted."""
-        now = self._now()
-        body = bytearray()
-        outcomes: list[Point] = []
-        for name, collector in self._collectors.items():
-            start = self._clock()
-            formatted = self._format(name, collector, now)
-            outcomes += _outcome(name, self._clock() - start, success=formatted is not None)
-            body += formatted or b""
-        build = Point("build_info", "Version of Stator and of Python", "", "gauge", 1, self._build)
-        body += self._formatter.format(PointsAt("stator", now, points=[*outcomes, build]))
-        return Scrape(self._formatter.content_type, bytes(body))
+    @property
+    def names(self) -> list[str]:
+        """Names of the collectors."""
+        return list(self._stations)
 
-    def _format(self, name: str, collector: Collector, now: float) -> bytes | None:
-        try:
-            return self._formatter.format(collector.collect(now))
-        # A collector is anybody's code: one must not take down the rest.
-        except (Exception, SystemExit) as error:  # noqa: BLE001
-            self._log.error("failed to collect", collector=name, error=error)
-            return None
+    def scrape(self, ask: Ask) -> Scrape:
+        """Answers a scrape, and blocks until then."""
+        round_ = self.begin(ask)
+        patience = min(PATIENCE, self.timeout(ask))
+        for seconds, go_on in ((patience, round_.hurry), (self.timeout(ask) - patience, round_.close)):
+            try:
+                return round_.answer.result(seconds)
+            except TimeoutError:
+                go_on()
+        return round_.answer.result()
+
+    def timeout(self, ask: Ask) -> float:
+        """Seconds that a scrape may take."""
+        return ask.timeout or self._config.timeout.seconds
+
+    def begin(self, ask: Ask) -> Round[Scrape]:
+        """Starts to answer a scrape, or joins those that wait for the same.
+
+        Returns:
+            A round that whoever waits for must tell to `hurry` after `PATIENCE`, and to `close` when time is up.
+        """
+        with self._lock:
+            if ask in self._next:
+                return self._next[ask]
+            made = self._round(ask)
+            if ask in self._running:
+                # What runs may have collected before this scrape was asked for.
+                self._next[ask] = made
+                return made
+            self._running[ask] = made
+            made.begin()
+        return made
+
+    def _round(self, ask: Ask) -> Round[Scrape]:
+        wanted = {name: each for name, each in self._stations.items() if ask.only is None or name in ask.only}
+        return Round(
+            wanted,
+            self.timeout(ask),
+            now=self._now,
+            clock=self._clock,
+            crew=self._crew,
+            finish=partial(self._answer, ask),
+            let_go=partial(self._let_go, ask),
+        )
+
+    def _let_go(self, ask: Ask, over: Round[Scrape]) -> None:
+        """Begins the round that waited for another: for this one, or this one itself when it has waited too long."""
+        with self._lock:
+            waiting = self._next.get(ask)
+            if over is waiting or over is self._running.get(ask):
+                self._running.pop(ask, None)
+                if waiting is not None:
+                    del self._next[ask]
+                    self._running[ask] = waiting
+                    waiting.begin()
+
+    def _answer(self, ask: Ask, outcomes: dict[str, Outcome], stamp: float) -> Scrape:
+        with ask.formatter.lock:
+            pieces = self._format(ask.formatter, outcomes, stamp)
+        body = _gzip(pieces) if ask.encoding == "gzip" else b"".join(pieces)
+        return Scrape(ask.formatter.content_type, ask.encoding, body)
+
+    def _format(self, formatter: Formatter, outcomes: dict[str, Outcome], stamp: float) -> list[bytes]:
+        exposition = formatter.exposition()
+        told: list[Point] = []
+        for name, outcome in outcomes.items():
+            error = outcome.error
+            if outcome.points_at is not None:
+                try:
+                    exposition.add(name, outcome.points_at)
+                except Exception as unfit:  # noqa: BLE001 # what is no text, number or time is found only now
+                    error = unfit
+            if error is not None:
+                self._log.error("failed to collect", collector=name, **_why(error))
+            told += _outcome(name, outcome.seconds, success=error is None)
+        told.append(Point("build_info", "Version of Stator and of Python", "", "gauge", 1, self._build))
+        exposition.add(OURS, PointsAt("stator", stamp, points=told))
+        return list(exposition.pieces())
+
+
+def _why(error: BaseException) -> dict[str, object]:
+    """What the log is told: the reason, where that says it all."""
+    return {"reason": str(error)} if isinstance(error, NotCollected | PointError) else {"error": error}
 
 
 def _outcome(name: str, seconds: float, *, success: bool) -> Iterator[Point]:
@@ -98,3 +222,9 @@ def _outcome(name: str, seconds: float, *, success: bool) -> Iterator[Point]:
     desc = "Whether the collector's last collection worked"
     yield Point("collector_success", desc, "", "gauge", int(success), labels)
     yield Point("collector_duration", "Time that the collection took", "seconds", "gauge", seconds, labels)
+
+
+def _gzip(pieces: Iterable[bytes]) -> bytes:
+    # Piece by piece, since zlib lets other threads run only while it's in a call.
+    packer = zlib.compressobj(GZIP_LEVEL, wbits=GZIP_WBITS)
+    return b"".join([*map(packer.compress, pieces), packer.flush()])

@@ -7,9 +7,11 @@ appears on every line, whichever module logs it.
 import logging
 import random
 import string
+import time
 import traceback
 from collections.abc import Callable, Mapping, MutableMapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from attrs import frozen
@@ -82,7 +84,7 @@ class Fields:
             if name in event:
                 line[name] = event.pop(name)
         for name, value in event.items():
-            line[name] = self._field(value)
+            line[name] = value if type(value) is int and -_LARGEST <= value <= _LARGEST else self._field(value)
         return self._dumps(line, option=self._line_end)
 
     def text(self, log: object, level: str, event: MutableMapping[str, Any]) -> bytes:
@@ -106,14 +108,15 @@ class Fields:
         return text.translate(_CONTROLS)
 
     def _field(self, value: Any) -> Any:
+        # Each line has several fields, each request two lines: what is common is looked for first.
         if isinstance(value, str):
             return self._cut(value)
         if value is None or isinstance(value, float) or (isinstance(value, int) and abs(value) <= _LARGEST):
             return value
         if isinstance(value, BaseException):
             return {name: self._cut(text) for name, text in _told(value).items()}
-        if isinstance(value, bytes | bytearray | memoryview):
-            return self._cut_bytes(bytes(value))
+        if isinstance(value, (bytes, bytearray, memoryview)):
+            return self._cut_bytes(bytes(value)) if value else ""
         return self._cut(self._nested(value))
 
     def _nested(self, value: object) -> str:
@@ -124,8 +127,9 @@ class Fields:
 
     def _cut(self, text: str) -> str:
         # A lone surrogate, as in a path that is not UTF-8, can't be written as JSON.
-        text = text if text.isascii() else text.encode(errors="backslashreplace").decode()
-        if not self._max_len or len(text) <= self._max_len:
+        if not text.isascii():
+            text = text.encode(errors="backslashreplace").decode()
+        if len(text) <= self._max_len or not self._max_len:
             return text
         return text[: max(0, self._max_len - len(TRUNCATED))] + TRUNCATED
 
@@ -168,7 +172,20 @@ def _message(record: logging.LogRecord) -> str:
 
 def _now() -> str:
     # RFC 3339, section 5.6, always with a fraction
-    return f"{datetime.now(UTC).replace(tzinfo=None).isoformat(timespec='microseconds')}Z"
+    seconds, microseconds = divmod(time.time_ns() // 1000, 1_000_000)
+    return f"{_second(seconds)}.{microseconds:06d}Z"
+
+
+@lru_cache(maxsize=1)
+def _second(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None).isoformat()
+
+
+def _message_of(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception as failed:  # noqa: BLE001 # whoever logs an error must not get another
+        return f"its message can't be made: {failed!r}"
 
 
 def _told(error: BaseException) -> Mapping[str, str]:
@@ -176,7 +193,7 @@ def _told(error: BaseException) -> Mapping[str, str]:
     frames = reversed(traceback.extract_tb(error.__traceback__))
     told = {
         "type": type(error).__qualname__,
-        "message": str(error),
+        "message": _message_of(error),
         "traceback": "\n".join(f"{frame.filename}:{frame.lineno} in {frame.name}: {frame.line}" for frame in frames),
     }
     cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)

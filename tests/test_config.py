@@ -1,6 +1,5 @@
 """The root Config chooses among implementations."""
 
-import io
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +15,7 @@ from stator.log import Log
 from stator.roster.registrars.consul import Consul
 from stator.roster.registrars.file import File
 from stator.sink import Sink
+from tests.formatters.exposing import written
 
 
 def configured(**variables: str) -> Config:
@@ -89,8 +89,16 @@ def test_the_file_registrar_writes_where_it_is_told(log: Log, tmp_path: Path) ->
     assert configured(FILE_PATH=str(file), ROSTER_REGISTRAR="file").registrar(log) == File(file)
 
 
-@pytest.mark.parametrize(("timestamps", "line"), [("auto", "a_b 1 1500"), ("always", "a_b 1 1500"), ("never", "a_b 1")])
-def test_timestamps_are_written_as_configured(timestamps: str, line: str) -> None:
-    formatter = configured(METRICS_TIMESTAMPS=timestamps).formatter()
-    body = formatter.format(PointsAt("a", 1.5, points=[Point("b", "", "", "gauge", 1)]))
-    assert io.BytesIO(body).readlines()[-1] == f"{line}\n".encode()
+@pytest.mark.parametrize(
+    ("timestamps", "accept", "line"),
+    [
+        ("auto", "text/plain", "a_b 1 1500"),
+        ("auto", "text/plain;version=1.0.0", "a_b 1"),
+        ("always", "text/plain;version=1.0.0", "a_b 1 1500"),
+        ("never", "text/plain", "a_b 1"),
+    ],
+)
+def test_timestamps_are_written_as_configured(timestamps: str, accept: str, line: str) -> None:
+    formatter = configured(METRICS_TIMESTAMPS=timestamps).formats().accepting(accept)
+    body = written(formatter, PointsAt("a", 1.5, points=[Point("b", "", "", "gauge", 1)]))
+    assert body.splitlines()[-1] == line

@@ -4,16 +4,19 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from itertools import count
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import orjson
 import pytest
+from attrs import evolve
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
+from stator.collection import Collector
 from stator.entity import Point, PointsAt
-from stator.exporter import Collector, Exporter
-from stator.formatters.text import TextFormat
+from stator.exporter import Ask, Config, Exporter
+from stator.formatters.exposition import Formatter
+from stator.formatters.text import TEXT_0_0_4
 from stator.log import Config as LoggerConfig
 from stator.log import Log
 from stator.sink import Sink
@@ -54,14 +57,42 @@ class Rotten:
         return PointsAt("rotten", now, points=points())
 
 
-class Misnamed:
-    """Gives its points a name that no reader takes."""
+class Gives:
+    """Gives what no exposition can hold."""
+
+    def __init__(self, given: Any) -> None:
+        self.given = given
 
     def __str__(self) -> str:
-        return "gives a bad name"
+        return f"gives {self.given!r}"
 
-    def collect(self, now: float) -> PointsAt:
-        return PointsAt("mis-named", now, points=[Point("thing", "", "", "gauge", 1)])
+    def collect(self, _now: float) -> PointsAt:
+        given: PointsAt = self.given
+        return given
+
+
+def point(**different: Any) -> Point:
+    return Point(**{"name": "thing", "desc": "", "unit": "", "type": "gauge", "value": 1, **different})
+
+
+RUBBISH = [
+    None,
+    "good_thing 7",
+    PointsAt("odd", 1.5, points=[point(value="much")]),
+    PointsAt("odd", 1.5, points=[point(value=None)]),
+    PointsAt("odd", 1.5, points=[point(labels=None)]),
+    PointsAt("odd", 1.5, points=[point(labels=(("key",),))]),
+    PointsAt("odd", 1.5, points=[point(type="gage")]),
+    PointsAt("odd", 1.5, points=[point(), point()]),
+    PointsAt("odd", 1.5, points=[point(), point(type="counter")]),
+    PointsAt("odd", 1.5, points=[point(labels=(("", "x"),))]),
+    PointsAt("odd", float("nan"), points=[point()]),
+    PointsAt("odd", float("inf"), points=[point()]),
+    PointsAt("odd", cast(float, None), points=[point()]),
+    PointsAt("odd", 1.5, points=cast(Any, [None])),
+    PointsAt("odd", 1.5, points=cast(Any, None)),
+    PointsAt("odd", 1.5, labels=cast(Any, 5), points=[point()]),
+]
 
 
 ReadLog: TypeAlias = Callable[[], list[dict[str, Any]]]
@@ -89,11 +120,15 @@ def exporter(log: Log, collectors: Mapping[str, Collector]) -> Exporter:
     """An exporter whose time stands still at 1.5 s, and for which each look at the clock takes a quarter."""
     ticks = count(0.0, 0.25)
     build = (("version", "1.2"), ("python", "3.11.7"))
-    return Exporter(collectors, TextFormat(), build, log, now=lambda: 1.5, clock=lambda: next(ticks))
+    return Exporter(collectors, Config(), build, log, now=lambda: 1.5, clock=lambda: next(ticks))
+
+
+def ask() -> Ask:
+    return Ask(Formatter(TEXT_0_0_4, timestamps=True))
 
 
 def families(exporter: Exporter) -> dict[str, Metric]:
-    body = exporter.scrape().body.decode()
+    body = exporter.scrape(ask()).body.decode()
     return {family.name: family for family in text_string_to_metric_families(body)}
 
 
@@ -107,7 +142,7 @@ def test_a_scrape_holds_the_points_of_all_collectors_at_one_time(log: Log) -> No
 
 
 def test_a_scrape_tells_its_format(log: Log) -> None:
-    assert exporter(log, {}).scrape().content_type == TextFormat().content_type
+    assert exporter(log, {}).scrape(ask()).content_type == TEXT_0_0_4.content_type
 
 
 def test_each_collector_tells_its_success_and_how_long_it_took(log: Log) -> None:
@@ -121,7 +156,11 @@ def test_the_build_tells_its_versions(log: Log) -> None:
     assert (sample.value, sample.labels) == (1, {"version": "1.2", "python": "3.11.7"})
 
 
-@pytest.mark.parametrize("bad", [Bad(OSError("broken")), Bad(SystemExit(3)), Rotten(), Misnamed()], ids=str)
+@pytest.mark.parametrize(
+    "bad",
+    [Bad(OSError("broken")), Bad(SystemExit(3)), Bad(KeyboardInterrupt()), Rotten(), *map(Gives, RUBBISH)],
+    ids=str,
+)
 def test_a_collector_that_fails_leaves_the_rest_in_place(log: Log, bad: Collector) -> None:
     told = families(exporter(log, {"bad": bad, "good": Good()}))
     assert set(told) == {
@@ -134,7 +173,7 @@ def test_a_collector_that_fails_leaves_the_rest_in_place(log: Log, bad: Collecto
 
 
 def test_a_failure_is_told_in_the_log_with_collector_and_reason(log: Log, told: ReadLog) -> None:
-    exporter(log, {"good": Good(), "bad": Bad(OSError(2, os.strerror(2), "/missing"))}).scrape()
+    exporter(log, {"good": Good(), "bad": Bad(OSError(2, os.strerror(2), "/missing"))}).scrape(ask())
     (line,) = told()
     assert (line["level"], line["msg"], line["collector"]) == ("error", "failed to collect", "bad")
     assert line["error"]["type"] == "FileNotFoundError"
@@ -154,3 +193,31 @@ def test_a_collector_that_recovers_is_served_again(log: Log) -> None:
     moody = exporter(log, {"moody": Moody()})
     assert "good_thing" not in families(moody)
     assert "good_thing" in families(moody)
+
+
+def test_a_bad_point_is_told_by_its_name_and_without_a_traceback(log: Log, told: ReadLog) -> None:
+    bad = Gives(PointsAt("odd", 1.5, points=[point(value="much", labels=(("key", "x"),))]))
+    exporter(log, {"bad": bad, "good": Good()}).scrape(ask())
+    (line,) = told()
+    assert (line["msg"], line["collector"]) == ("failed to collect", "bad")
+    assert "odd_thing" in line["reason"]
+    assert "error" not in line
+
+
+def test_what_is_no_points_at_is_told_as_such(log: Log, told: ReadLog) -> None:
+    exporter(log, {"bad": Gives(None)}).scrape(ask())
+    assert told()[0]["error"]["message"] == "collect() gave None, which is no PointsAt"
+
+
+def test_of_two_collectors_that_give_the_same_series_one_fails(log: Log) -> None:
+    told = families(exporter(log, {"first": Good(), "second": Good()}))
+    assert by_collector(told["stator_collector_success"]) == {"first": 1, "second": 0}
+    assert len(told["good_thing"].samples) == 1
+
+
+def test_a_scrape_of_some_collectors_asks_only_those(log: Log, told: ReadLog) -> None:
+    some = evolve(ask(), only=frozenset({"good"}))
+    body = exporter(log, {"good": Good(), "bad": Bad(OSError("broken"))}).scrape(some).body
+    assert b"good_thing 7" in body
+    assert b'"bad"' not in body
+    assert told() == []

@@ -20,8 +20,12 @@ FLOORS = (
     ("stator.log", "stator.collectors", "stator.formatters"),
     ("stator.launch", "stator.entity", "stator._version"),
 )
-# Where lines go is a part of the log, and how connections are made of the client.
-PART_OF = {"stator.sink": "stator.log", "stator.connections": "stator.client"}
+# Where lines go is a part of the log, how connections are made of the client, how collectors are asked of the exporter.
+PART_OF = {
+    "stator.sink": "stator.log",
+    "stator.connections": "stator.client",
+    "stator.collection": "stator.exporter",
+}
 IMPLEMENTATIONS = ("stator.collectors", "stator.formatters", "stator.roster.registrars")
 ROOTS = ("stator.__main__", "stator.config")
 

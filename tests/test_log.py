@@ -177,6 +177,16 @@ def test_a_cut_traceback_still_names_where_it_happened(writes: Writes) -> None:
     assert "raise ValueError(msg)" in told["traceback"].splitlines()[0]
 
 
+def test_an_error_that_can_not_tell_its_message_is_logged_all_the_same(written: Story) -> None:
+    class MuteError(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError
+
+    written.log.error("failed", error=MuteError())
+    assert written.line["error"]["type"].endswith("MuteError")
+    assert "can't be made" in written.line["error"]["message"]
+
+
 def test_an_error_names_its_cause(written: Story) -> None:
     try:
         try:

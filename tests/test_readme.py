@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from stator.collection import Collector
 from stator.config import Config
-from stator.exporter import Collector
 from stator.launch.usage import markdown, rows
 
 README = (Path(__file__).parents[1] / "README.md").read_text("utf-8")

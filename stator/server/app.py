@@ -1,68 +1,36 @@
 """The Falcon application: /metrics, /monitor and /config."""
 
-import asyncio
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import falcon
 import falcon.asgi
 import orjson
 
+from stator.exporter import Exporter
 from stator.log import Log
+from stator.server.metrics import Formats, Metrics
 
 if TYPE_CHECKING:
     from falcon.asgi import App, Request, Response
 
 
-class Scrape(Protocol):
-    """An answer to a scrape."""
-
-    @property
-    def content_type(self) -> str:
-        """The exposition format's media type."""
-
-    @property
-    def body(self) -> bytes:
-        """The exposition."""
-
-
-class Exporter(Protocol):
-    """What collects and formats."""
-
-    def scrape(self) -> Scrape:
-        """All metrics as they are now."""
-
-
-def create(exporter: Exporter, shown_config: dict[str, Any], log: Log) -> "App[Request, Response]":
+def create(exporter: Exporter, formats: Formats, shown_config: dict[str, Any], log: Log) -> "App[Request, Response]":
     """An application that exposes what an exporter collects.
 
     Args:
         exporter: What answers ``/metrics``.
+        formats: What scrapers can be answered in.
         shown_config: What answers ``/config``, free of secrets.
         log: Where errors are told.
     """
     app: App[Request, Response] = falcon.asgi.App()
-    app.add_route("/metrics", Metrics(exporter))
+    app.add_route("/metrics", Metrics(exporter, formats))
     app.add_route("/monitor", Fixed({"status": "ok"}))
     app.add_route("/config", Fixed({"config": shown_config}))
     app.add_error_handler(falcon.HTTPRouteNotFound, _not_found)
     app.add_error_handler(falcon.HTTPError, _refused)
     app.add_error_handler(Exception, Failed(log))
     return app
-
-
-class Metrics:
-    """Answers with an exposition; collectors may block, so they run in a thread."""
-
-    def __init__(self, exporter: Exporter) -> None:
-        self._exporter = exporter
-
-    async def on_get(self, _req: "Request", resp: "Response") -> None:
-        """Collects and formats."""
-        scrape = await asyncio.to_thread(self._exporter.scrape)
-        resp.content_type = scrape.content_type
-        resp.data = scrape.body
-
-    on_head = on_get
 
 
 class Fixed:

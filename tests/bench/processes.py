@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from socket import create_server
+from tempfile import TemporaryFile
 from typing import NamedTuple
 
 import psutil
@@ -45,9 +46,8 @@ def started(command: list[str], port: int, env: dict[str, str] | None = None) ->
         TimeoutError: It does not answer /monitor.
     """
     begin = time.perf_counter()
-    process = subprocess.Popen(
-        command, cwd=ROOT, env=os.environ | (env or {}), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+    with TemporaryFile() as log:
+        process = subprocess.Popen(command, cwd=ROOT, env=os.environ | (env or {}), stdout=log, stderr=log)
     try:
         while not answers(port):
             if time.perf_counter() - begin > GIVE_UP or process.poll() is not None:
@@ -61,7 +61,7 @@ def started(command: list[str], port: int, env: dict[str, str] | None = None) ->
 
 
 def answers(port: int) -> bool:
-    """Whether a service answers /monitor with status 200."""
+    """Whether a service answers /monitor with status 200, as prometheus_client's applications answer any path."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=GIVE_UP)
     with suppress(OSError, http.client.HTTPException):
         connection.request("GET", "/monitor")

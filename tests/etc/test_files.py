@@ -15,7 +15,7 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from stator.config import Config
-from stator.exporter import Exporter
+from stator.exporter import Ask, Exporter
 from stator.sink import Sink
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -47,7 +47,9 @@ def exposed() -> set[str]:
     """The names of all samples that Stator exposes when nothing is configured."""
     config = Config()
     log = config.logger.new(Sink(1), terminal=False)
-    scrape = Exporter(config.collectors.new("stator", "run"), config.formatter(), (), log).scrape()
+    scrape = Exporter(config.collectors.new("stator", "run"), config.metrics, (), log).scrape(
+        Ask(config.formats().accepting(""))
+    )
     families = text_string_to_metric_families(scrape.body.decode())
     return {sample.name for family in families for sample in family.samples}
 

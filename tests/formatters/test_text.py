@@ -9,14 +9,13 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from stator.entity import Histogram, Labels, Point, PointsAt, Summary, Type, family_name
-from stator.formatters.text import TextFormat
-
-NO_TIMES = TextFormat(timestamps=False)
+from stator.entity import Histogram, Labels, Point, PointError, PointsAt, Summary, Type, family_name
+from stator.formatters.text import TEXT_0_0_4
+from tests.formatters import exposing
 
 
 def exposed(*points: Point, labels: Labels = ()) -> str:
-    return NO_TIMES.format(PointsAt("a", 0.0, labels, points)).decode()
+    return exposing.exposed(PointsAt("a", 0.0, labels, points))
 
 
 def gauge(value: Any, *labels: tuple[Any, Any]) -> Point:
@@ -39,9 +38,9 @@ def test_a_whole_exposition_looks_like_this() -> None:
         Point("info", "What it is", "", "info", 1, (("version", "1.2"),)),
         Point("odd", "Who knows", "", "unknown", math.inf),
     ]
-    body = TextFormat().format(PointsAt("x", 1795449820.4364, (("host", "h"),), points))
+    body = exposing.exposed(PointsAt("x", 1795449820.4364, (("host", "h"),), points), timestamps=True)
     assert (
-        body.decode()
+        body
         == """
 # HELP x_temperature_celsius How warm \\\\ cold\\nit is
 # TYPE x_temperature_celsius gauge
@@ -83,7 +82,7 @@ x_odd{host="h"} +Inf 1795449820436
 
 
 def test_the_content_type_names_format_version_and_charset() -> None:
-    assert TextFormat().content_type == "text/plain; version=0.0.4; charset=utf-8"
+    assert TEXT_0_0_4.content_type == "text/plain; version=0.0.4; charset=utf-8"
 
 
 def test_no_points_make_no_text() -> None:
@@ -95,8 +94,8 @@ def test_without_timestamps_a_sample_ends_with_its_value() -> None:
 
 
 def test_a_time_before_1970_and_between_milliseconds_can_be_written() -> None:
-    line = TextFormat().format(PointsAt("a", -1.0006, points=[gauge(1)])).splitlines()[-1]
-    assert line == b"a_b 1 -1001"
+    text = exposing.exposed(PointsAt("a", -1.0006, points=[gauge(1)]), timestamps=True)
+    assert text.splitlines()[-1] == "a_b 1 -1001"
 
 
 @pytest.mark.parametrize("type_", ["counter", "gauge", "info", "unknown"])
@@ -156,26 +155,32 @@ def test_any_number_is_written_as_a_number(value: object, text: str) -> None:
 
 @pytest.mark.parametrize("value", ["1", None, [1]])
 def test_what_is_no_number_is_refused(value: object) -> None:
-    with pytest.raises(TypeError):
+    with pytest.raises(PointError, match=r"^a_b \[\]: .* is no number$"):
         exposed(gauge(value))
 
 
-@pytest.mark.parametrize("name", ["my-app", "9lives", "ü", "a b", "a\n", ""])
-def test_a_name_that_would_spoil_the_whole_scrape_is_refused(name: str) -> None:
-    if name:
-        with pytest.raises(ValueError, match="is no name for a metric"):
-            NO_TIMES.format(PointsAt(name, 0.0, points=[gauge(1)]))
-    with pytest.raises(ValueError, match="is no name for a label"):
+@pytest.mark.parametrize(
+    ("name", "written"), [("my-app", "my_app"), ("9lives", "_lives"), ("ü", "_"), ("a b\n", "a_b_")]
+)
+def test_a_name_beyond_the_legacy_characters_is_written_with_underscores(name: str, written: str) -> None:
+    assert exposing.exposed(PointsAt(name, 0.0, points=[gauge(1)])).splitlines()[-1] == f"{written}_b 1"
+    assert exposed(gauge(1, (name, "x"))).splitlines()[-1] == f'a_b{{{written}="x"}} 1'
+
+
+@pytest.mark.parametrize("name", ["", "__name__", "__mine"])
+def test_a_label_without_a_name_of_its_own_is_refused(name: str) -> None:
+    with pytest.raises(PointError, match="can't be a label's name here"):
         exposed(gauge(1, (name, "x")))
 
 
 def test_a_label_that_comes_twice_is_refused() -> None:
-    with pytest.raises(ValueError, match="a label comes twice in path, path"):
+    with pytest.raises(PointError, match="a label comes twice"):
         exposed(gauge(1, ("path", "/")), labels=(("path", "/"),))
 
 
-def test_what_utf_8_can_not_hold_is_replaced() -> None:
-    assert exposed(gauge(1, ("path", "k\udce4fer"))).splitlines()[-1] == 'a_b{path="k?fer"} 1'
+def test_what_utf_8_can_not_hold_is_refused() -> None:
+    with pytest.raises(PointError, match="texts in UTF-8"):
+        exposed(gauge(1, ("path", "k\udce4fer")))
 
 
 def test_a_bucket_without_bound_is_written_once() -> None:

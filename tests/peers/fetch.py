@@ -79,8 +79,8 @@ PEERS = {
         Peer("consul", "bullseye", "consul", any_version=True),
         Peer("prometheus-2.24", "bullseye", "prometheus"),  # the last that Debian builds with consul_sd_configs
         Peer("prometheus-2.42", "bookworm", "prometheus"),  # the last whose package has promtool
-        Peer("prometheus-2.53", "trixie", "prometheus", default=False),
-        Peer("prometheus-3", "sid", "prometheus", default=False),
+        Peer("prometheus-2.53", "trixie", "prometheus"),
+        Peer("prometheus-3", "sid", "prometheus"),
         Peer("victoria-metrics", "sid", "victoria-metrics", any_version=True),
         Peer("node-exporter", "trixie", "prometheus-node-exporter", default=False),
     )

@@ -9,8 +9,8 @@ import pytest
 from structlog.contextvars import get_contextvars
 
 from stator.entity import PointsAt
-from stator.exporter import Exporter
-from stator.formatters.text import TextFormat
+from stator.exporter import Config, Exporter
+from stator.formatters.negotiation import Formats
 from stator.server.app import create
 from stator.server.middleware import MAX_BODY, App, Message, Receive, RequestLog, Scope, Send
 from tests.server.asgi import Reply, call, scope
@@ -95,8 +95,8 @@ class Fails:
 
 
 def test_all_that_is_logged_for_a_request_has_its_id_in_whatever_thread(story: Story) -> None:
-    exporter = Exporter({"mine": Fails(story)}, TextFormat(), (), story.log)
-    app = RequestLog(create(exporter, {}, story.log), story.log)
+    exporter = Exporter({"mine": Fails(story)}, Config(), (), story.log)
+    app = RequestLog(create(exporter, Formats(), {}, story.log), story.log)
     assert b'stator_collector_success{collector="mine"} 0' in ask(app, "GET", "/metrics").body
     assert [line["msg"] for line in story.lines] == (
         ["received request", "collecting", "failed to collect", "sending response"]

@@ -1,0 +1,29 @@
+"""What tells one exposition format from another."""
+
+from collections.abc import Callable
+
+from attrs import frozen
+
+from stator.entity import Type
+
+
+@frozen(eq=False)
+class Dialect:
+    """One exposition format.
+
+    Attributes:
+        content_type: Its media type.
+        utf8: Whether names beyond the legacy character set are quoted; otherwise they are escaped.
+        header: Gives a family's header from the family's name and its samples' name, both as they are written, the
+            type, the description and the unit.
+        stamp: Writes a sample's time, given in Unix seconds, with the space before it.
+        end: What stands after the last family.
+        sums_below_zero: Whether a histogram with bounds below zero has a sum, which then may fall, and a count.
+    """
+
+    content_type: str
+    utf8: bool
+    header: Callable[[str, str, Type, str, str], str]
+    stamp: Callable[[float], bytes]
+    end: bytes = b""
+    sums_below_zero: bool = True

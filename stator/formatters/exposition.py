@@ -1,0 +1,137 @@
+"""Writes points as lines, and keeps between scrapes what does not change: headers, and the head of each series.
+
+Mostly a source's points come with the same names and labels as at the last scrape. Then only the numbers are new, and
+they are put into the kept text by a few operations on long lists. Otherwise the source's `Layout` is made anew and the
+old one forgotten: labels that come and go cost time, but no memory.
+"""
+
+from collections.abc import Iterator, Sequence
+from math import isfinite
+from threading import Lock
+from typing import Any
+
+from attrs import define, field
+
+from stator.entity import PointError, PointsAt
+from stator.formatters.dialect import Dialect
+from stator.formatters.layout import Block, Columns, Layout
+
+
+class Formatter:
+    """Makes expositions in one dialect; for one thread at a time, which holds its `lock`.
+
+    Args:
+        dialect: The format.
+        timestamps: Whether each sample carries its time.
+    """
+
+    def __init__(self, dialect: Dialect, *, timestamps: bool) -> None:
+        self.content_type = dialect.content_type
+        self._dialect, self._timestamps = dialect, timestamps
+        self._kept = _Kept()
+        self.lock = Lock()
+
+    def exposition(self) -> "Exposition":
+        """An exposition without points yet."""
+        return Exposition(self._dialect, self._kept, timestamps=self._timestamps)
+
+
+@define
+class _Kept:
+    """What is kept from one exposition to the next.
+
+    Attributes:
+        layouts: The last layout of each source.
+        agreed: Layouts that went together in the last exposition, in order.
+    """
+
+    layouts: dict[str, Layout] = field(factory=dict)
+    agreed: list[Layout] = field(factory=list)
+
+
+@define
+class _Family:
+    """What an exposition holds of one family."""
+
+    blocks: list[Block]
+    pieces: list[bytes]
+
+
+class Exposition:
+    """One answer to a scrape: add what each source says, then take the pieces."""
+
+    def __init__(self, dialect: Dialect, kept: _Kept, *, timestamps: bool) -> None:
+        self._dialect, self._kept, self._timestamps = dialect, kept, timestamps
+        self._families: dict[str, _Family] = {}
+        self._added: list[Layout] = []
+        self._as_agreed = True
+
+    def add(self, source: str, points_at: PointsAt) -> None:
+        """Adds the points of one source: all of them, or none.
+
+        Raises:
+            PointError: A point can't be exposed; the message names it and says why.
+        """
+        columns = Columns.of(points_at)
+        layout = self._layout(source, columns)
+        self._as_agreed = self._as_agreed and layout is self._expected()
+        if not self._as_agreed:
+            self._refuse_clashes(layout.blocks)
+        after = self._stamp(points_at)
+        for block, pieces in zip(layout.blocks, layout.write(columns, after), strict=True):
+            family = self._families.get(block.name)
+            if family is None:
+                self._families[block.name] = _Family([block], pieces)
+            else:
+                family.blocks.append(block)
+                family.pieces += pieces
+        self._added.append(layout)
+
+    def pieces(self) -> Iterator[bytes]:
+        """The exposition's text in order, each family under one header."""
+        self._kept.agreed = self._added
+        for family in self._families.values():
+            yield family.blocks[0].header
+            yield from family.pieces
+        yield self._dialect.end
+
+    def _stamp(self, points_at: PointsAt) -> bytes:
+        if not self._timestamps:
+            return b""
+        stamp: Any = points_at.stamp
+        if not (isinstance(stamp, int | float) and isfinite(stamp)):
+            msg = f"{points_at.name}: {stamp!r} is no time"
+            raise PointError(msg)
+        return self._dialect.stamp(stamp)
+
+    def _layout(self, source: str, columns: Columns) -> Layout:
+        layout = self._kept.layouts.get(source)
+        if layout is None or not layout.fits(columns):
+            # Forgotten before the new one is made, so that there are never two of them.
+            self._kept.layouts.pop(source, None)
+            self._kept.agreed, layout = [], None
+            layout = self._kept.layouts[source] = Layout.of(columns, self._dialect)
+        return layout
+
+    def _expected(self) -> Layout | None:
+        """The layout that came at this place in the last exposition."""
+        return self._kept.agreed[len(self._added)] if len(self._added) < len(self._kept.agreed) else None
+
+    def _refuse_clashes(self, blocks: Sequence[Block]) -> None:
+        """Compares blocks with each other, and with those of other sources that are there already."""
+        families = {name: list(family.blocks) for name, family in self._families.items()}
+        owners = {name: block.name for own in families.values() for block in own for name in block.sample_names}
+        for block in blocks:
+            others = families.setdefault(block.name, [])
+            for name in block.sample_names:
+                if owners.setdefault(name, block.name) != block.name:
+                    msg = f"{block.name}: the name {name} is taken by samples of the family {owners[name]}"
+                    raise PointError(msg)
+            if others and others[0].type != block.type:
+                msg = f"{block.name}: its type {block.type} is not that of its family, {others[0].type}"
+                raise PointError(msg)
+            taken = {series for other in others for series, _ in other.series()}
+            if twice := next((line for series, line in block.series() if series in taken), None) if taken else None:
+                msg = f"{twice} comes twice"
+                raise PointError(msg)
+            others.append(block)

@@ -1,0 +1,49 @@
+"""Names and label values as they are written, and what becomes of names beyond the legacy character set.
+
+https://prometheus.io/docs/instrumenting/escaping_schemes/
+"""
+
+import re
+from collections.abc import Sequence
+
+_METRIC = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
+_LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
+_SPECIAL = ("\\", '"', "\n")
+
+
+def metric(name: str, *, utf8: bool) -> str:
+    """A metric's name: plain, quoted where it must be and can be, otherwise escaped."""
+    if _METRIC.fullmatch(name):
+        return name
+    return quoted(name) if utf8 else _started(re.sub("[^a-zA-Z0-9_:]", "_", name))
+
+
+def label(name: str, *, utf8: bool) -> str:
+    """A label's name, likewise."""
+    if _LABEL.fullmatch(name):
+        return name
+    return quoted(name) if utf8 else _started(re.sub("[^a-zA-Z0-9_]", "_", name))
+
+
+def head(name: str, pairs: Sequence[str]) -> str:
+    """What stands before a sample's number, from a metric's name and label pairs as they are written."""
+    if name.startswith('"'):
+        return "{" + ",".join([name, *pairs]) + "}"
+    return f"{name}{{{','.join(pairs)}}}" if pairs else name
+
+
+def quoted(text: str) -> str:
+    """A text between double quotes."""
+    return f'"{escaped([text])[0]}"'
+
+
+def escaped(texts: Sequence[str]) -> Sequence[str]:
+    """Label values as they are written, between their quotes; quick where none has anything special."""
+    together = "".join(texts)
+    if not any(special in together for special in _SPECIAL):
+        return texts
+    return [text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") for text in texts]
+
+
+def _started(name: str) -> str:
+    return "_" + name[1:] if name[:1].isdigit() else name

@@ -1,0 +1,52 @@
+"""Numbers as text: the shortest that reads back as the same number, in bulk.
+
+orjson writes a list of numbers many times faster than Python writes each of them. What JSON has no word for is told by
+what orjson writes in its place, and done apart.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+# A letter of each thing that orjson writes for what is no plain number: null for NaN and the infinities; true and
+# false; texts, mappings, lists. One byte is found many times faster than several.
+_STRANGE = (b"n", b"t", b"f", b'"', b"{", b"[")
+
+
+def texts(values: Sequence[Any], after: bytes = b"") -> list[bytes]:
+    """Each value's text, with the same bytes after each.
+
+    Raises:
+        TypeError: A value is no number.
+    """
+    from orjson import dumps  # slow to import
+
+    try:
+        json = dumps(values)[1:-1]
+    except TypeError:  # an integer beyond 64 bits, or what orjson does not know
+        return [text(value).encode() + after for value in values]
+    if any(word in json for word in _STRANGE):
+        return [text(value).encode() + after for value in values]
+    if after:
+        json = json.replace(b",", after + b",") + after
+    return json.split(b",")
+
+
+def text(value: float) -> str:
+    """One number's text; True and False are 1 and 0.
+
+    Raises:
+        TypeError: It is no number.
+    """
+    # The plain types' own repr, since that of a class made from them, as bool or NumPy's floats, may be any text.
+    if isinstance(value, int):
+        return int.__repr__(value)
+    if isinstance(value, str | bytes):
+        msg = f"{value!r} is no number"
+        raise TypeError(msg)
+    number = float(value)
+    if math.isnan(number):
+        return "NaN"
+    if math.isinf(number):
+        return "+Inf" if number > 0 else "-Inf"
+    return float.__repr__(number)

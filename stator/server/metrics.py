@@ -1,0 +1,138 @@
+"""The resource /metrics: what a scraper may ask for, and its answer."""
+
+import asyncio
+from collections.abc import Iterable
+from concurrent.futures import Future
+from contextlib import suppress
+from typing import TYPE_CHECKING, Protocol
+
+import falcon
+
+from stator.collection import Round
+from stator.exporter import PATIENCE, Ask, Encoding, Exporter, Formatter, Scrape
+
+if TYPE_CHECKING:
+    from falcon.asgi import Request, Response
+
+# Seconds by which we answer before the scraper gives up, for the way back.
+MARGIN = 0.5
+
+
+class Formats(Protocol):
+    """What a scraper can be answered in."""
+
+    def accepting(self, accept: str) -> Formatter:
+        """What writes the format that an Accept header likes best."""
+
+    def encoding(self, accept_encoding: str) -> Encoding:
+        """How an Accept-Encoding header likes the body."""
+
+
+class Metrics:
+    """Answers scrapes; collectors run in threads, so a slow one holds up nobody else."""
+
+    def __init__(self, exporter: Exporter, formats: Formats) -> None:
+        self._exporter, self._formats = exporter, formats
+        self._gathering: dict[Ask, _Gathering] = {}
+
+    async def on_get(self, req: "Request", resp: "Response") -> None:
+        """Answers in the format, encoding and time that the scraper wants, from the collectors that it names."""
+        only = None
+        if req.query_string:
+            collect, exclude = req.get_param_as_list("collect[]"), req.get_param_as_list("exclude[]")
+            only = _only(self._exporter.names, collect, exclude)
+        scrape = await self._answer(
+            Ask(
+                self._formats.accepting(req.get_header("Accept") or ""),
+                self._formats.encoding(req.get_header("Accept-Encoding") or ""),
+                _timeout(req.get_header("X-Prometheus-Scrape-Timeout-Seconds")),
+                only,
+            )
+        )
+        resp.content_type = scrape.content_type
+        resp.data = scrape.body
+        resp.set_header("Vary", "Accept, Accept-Encoding")
+        if scrape.encoding != "identity":
+            resp.set_header("Content-Encoding", scrape.encoding)
+
+    on_head = on_get
+
+    def _answer(self, ask: Ask) -> "asyncio.Future[Scrape]":
+        """An answer to come; those who ask for the same in one turn of the event loop get the same."""
+        loop = asyncio.get_running_loop()
+        if ask not in self._gathering:
+            self._gathering[ask] = _Gathering(loop)
+            loop.call_soon(self._begin, ask)
+        return self._gathering[ask].join()
+
+    def _begin(self, ask: Ask) -> None:
+        gathering = self._gathering.pop(ask)
+        try:
+            gathering.follow(self._exporter.begin(ask), self._exporter.timeout(ask))
+        except Exception as error:  # noqa: BLE001 # no thread could be started, say: whoever waits is told
+            gathering.fail(error)
+
+
+class _Gathering:
+    """Those who wait for one round: each can leave without taking the answer from the others."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._waiters: list[asyncio.Future[Scrape]] = []
+
+    def join(self) -> "asyncio.Future[Scrape]":
+        waiter: asyncio.Future[Scrape] = self._loop.create_future()
+        self._waiters.append(waiter)
+        return waiter
+
+    def follow(self, round_: Round[Scrape], timeout: float) -> None:
+        """Passes on a round's answer, and sees to it that there is one in time."""
+        timers = (self._loop.call_later(PATIENCE, round_.hurry), self._loop.call_later(timeout, round_.close))
+
+        def answered(answer: "Future[Scrape]") -> None:
+            # The loop may be gone when a collector comes back late.
+            with suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self._pass_on, answer, timers)
+
+        round_.answer.add_done_callback(answered)
+
+    def _pass_on(self, answer: "Future[Scrape]", timers: Iterable[asyncio.TimerHandle]) -> None:
+        for timer in timers:
+            timer.cancel()
+        if error := answer.exception():
+            self.fail(error)
+            return
+        for waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_result(answer.result())
+
+    def fail(self, error: BaseException) -> None:
+        for waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_exception(error)
+
+
+def _timeout(header: str | None) -> float:
+    """Seconds for the scrape, from what the scraper says of its own; 0 where it says nothing of use."""
+    try:
+        seconds = float(header or 0)
+    except ValueError:
+        return 0.0
+    # Not a number, or for ever, is of no use either.
+    return max(seconds - MARGIN, seconds / 2) if 0 < seconds < float("inf") else 0.0
+
+
+def _only(names: list[str], collect: list[str] | None, exclude: list[str] | None) -> frozenset[str] | None:
+    """The collectors that are asked for; None for all.
+
+    Raises:
+        falcon.HTTPBadRequest: One of them doesn't exist, or both filters are given.
+    """
+    if not collect and not exclude:
+        return None
+    if collect and exclude:
+        raise falcon.HTTPBadRequest(title="give collect[] or exclude[], not both")
+    if unknown := sorted({*(collect or ()), *(exclude or ())} - {*names}):
+        title = f"no collector {', '.join(unknown)}; there are {', '.join(names)}"
+        raise falcon.HTTPBadRequest(title=title)
+    return frozenset(collect) if collect else frozenset(names) - {*(exclude or ())}

@@ -1,0 +1,114 @@
+"""How fast points become text, without HTTP: against prometheus_client's registry with a custom collector."""
+
+import itertools
+import subprocess
+import sys
+import time
+import tracemalloc
+from collections.abc import Callable
+
+from prometheus_client import generate_latest
+
+from stator.entity import PointsAt
+from stator.formatters.exposition import Formatter
+from stator.formatters.text import TEXT_0_0_4
+from tests.bench.points import COUNT, Peer, Points, Ready, labels_of, registry
+
+ROUNDS = 7
+
+
+def run() -> None:
+    """Prints each ratio beside its aim."""
+    peer, ready = registry(Peer()), registry(Ready())
+    ours, mine = Points(), Formatter(TEXT_0_0_4, timestamps=False)
+    scrapes = iter(ours.collect(1.5e9 + nth) for nth in itertools.count())
+
+    steady, theirs, formatting = fastest(
+        lambda points: text(mine, points), generate_latest, generate_latest, lambda: (next(scrapes), peer, ready)
+    )
+    print(
+        f"formatting alone, same labels: {theirs / steady:.1f} times prometheus_client (aim: 25 or more), "
+        f"{formatting / steady:.1f} times where its families are ready-made; {COUNT / steady / 1e6:.1f}M samples/s"
+    )
+    fresh, theirs, formatting = fastest(
+        lambda points: text(Formatter(TEXT_0_0_4, timestamps=False), points),
+        generate_latest,
+        generate_latest,
+        lambda: (fresh_points(), peer, ready),
+    )
+    print(
+        f"all objects fresh, no formatter kept: {theirs / fresh:.1f} times (aim: 4 or more), "
+        f"{formatting / fresh:.1f} times where its families are ready-made"
+    )
+    both, theirs, _ = fastest(
+        lambda now: text(mine, ours.collect(now)), generate_latest, abs, lambda: (time.time(), peer, 0)
+    )
+    print(f"collecting and formatting: {theirs / both:.1f} times (aim: 10 or more)")
+    million()
+
+
+def text(formatter: Formatter, points_at: PointsAt) -> bytes:
+    """A whole exposition."""
+    exposition = formatter.exposition()
+    exposition.add("bench", points_at)
+    return b"".join(exposition.pieces())
+
+
+def fresh_points() -> PointsAt:
+    """Points that share no object with any before."""
+    points = Points()
+    points._labels = [labels_of(nth) for nth in range(COUNT)]
+    return points.collect(time.time())
+
+
+def fastest(*functions_and_given: Callable[..., object]) -> list[float]:
+    """Least time of each function in seconds, measured in turn; the last callable gives what each is called with."""
+    *functions, given = functions_and_given
+    times: list[list[float]] = [[] for _ in functions]
+    for _ in range(ROUNDS):
+        arguments = given()
+        assert isinstance(arguments, tuple)
+        for taken, function, argument in zip(times, functions, arguments, strict=True):
+            begin = time.perf_counter()
+            function(argument)
+            taken.append(time.perf_counter() - begin)
+    return [min(taken) for taken in times]
+
+
+def million() -> None:
+    """Prints how a million points compare with a hundred thousand, each in a process of its own."""
+    few, many = (measured(count) for count in (100_000, 1_000_000))
+    print(
+        f"1,000,000 points: {many[0] / few[0]:.2f} times the time per point of 100,000 (aim: 1.5 or less); "
+        f"peak memory of formatting {many[1]:.1f} times the body (aim: 4 or less)"
+    )
+
+
+def measured(count: int) -> tuple[float, float]:
+    """Seconds per point, and peak memory as a multiple of the body."""
+    command = [sys.executable, "-m", "tests.bench.formatting"]
+    shown = subprocess.run(command, env={"BENCH_POINTS": str(count)}, capture_output=True, text=True, check=True).stdout
+    seconds, memory = map(float, shown.split())
+    return seconds, memory
+
+
+def measure() -> None:
+    """Prints, for `measured`, what formatting costs in this process."""
+    ours, formatter = Points(), Formatter(TEXT_0_0_4, timestamps=False)
+    tracemalloc.start()
+    points = ours.collect(1.5)
+    before = tracemalloc.get_traced_memory()[0]
+    body = len(text(formatter, points))
+    peak = tracemalloc.get_traced_memory()[1] - before
+    tracemalloc.stop()
+    taken = []
+    for nth in range(3):
+        points = ours.collect(2.5 + nth)
+        begin = time.perf_counter()
+        text(formatter, points)
+        taken.append(time.perf_counter() - begin)
+    print(min(taken) / COUNT, peak / body)
+
+
+if __name__ == "__main__":
+    measure()

@@ -1,0 +1,96 @@
+"""How fast scrapes are answered over HTTP, against prometheus_client's applications on gunicorn."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from statistics import median
+from typing import NamedTuple
+
+import psutil
+
+from tests.bench.clients import PROMETHEUS, Load, load
+from tests.bench.processes import PYZ, ROOT, Started, free_port, started
+
+GUNICORN = [sys.executable, "-m", "gunicorn", "--no-control-socket"]
+GZIP = PROMETHEUS + "Accept-Encoding: gzip\r\n"
+BIG_SCRAPES = 7
+SCRAPES = 6000
+
+
+class Loaded(NamedTuple):
+    """A load, and the CPU seconds that each scrape cost all of the service's processes."""
+
+    load: Load
+    cpu: float
+
+
+def run() -> None:
+    """Prints each ratio beside its aim."""
+    with ours_big() as ours, peers_big() as peer:
+        mine, theirs = [], []
+        for _ in range(BIG_SCRAPES):
+            mine.append(median(load(ours.port, 1, 1, GZIP).latencies))
+            theirs.append(median(load(peer.port, 1, 1, GZIP).latencies))
+    print(
+        f"100,000 points over HTTP with gzip: {median(theirs) / median(mine):.1f} times prometheus_client's ASGI app "
+        "under the same server (aim: 8 or more)"
+    )
+    with ours_default() as ours, peers_default() as peer:
+        for connections in (1, 8):
+            loaded(ours, connections, SCRAPES // 10)  # warm
+            mine_, theirs_ = loaded(ours, connections), loaded(peer, connections, SCRAPES // 4)
+            aim = " (aim: 6 or more)" if connections == 8 else ""
+            print(
+                f"default collectors, both log lines, {connections} connection(s): "
+                f"{mine_.load.rate / theirs_.load.rate:.1f} times the requests/s of prometheus_client's WSGI app "
+                f"on gthread{aim}"
+            )
+            for name, each in (("stator", mine_), ("prometheus_client", theirs_)):
+                print(
+                    f"  {name}: {each.load.rate:.0f}/s, p50 {each.load.percentile(50) * 1e3:.2f} ms, "
+                    f"p99 {each.load.percentile(99) * 1e3:.2f} ms, CPU {each.cpu * 1e3:.3f} ms a scrape"
+                )
+
+
+def loaded(service: Started, connections: int, scrapes: int = SCRAPES) -> Loaded:
+    """A load on a service, and what it cost."""
+    before = cpu_seconds(service)
+    result = load(service.port, scrapes, connections)
+    return Loaded(result, (cpu_seconds(service) - before) / len(result.latencies))
+
+
+def cpu_seconds(service: Started) -> float:
+    """CPU time so far of all of a service's processes."""
+    main = psutil.Process(service.process.pid)
+    return sum(sum(each.cpu_times()[:2]) for each in (main, *main.children(recursive=True)))
+
+
+@contextmanager
+def ours_big() -> Iterator[Started]:
+    port = free_port()
+    env = {"STTR_SERVER_PORT": str(port), "STTR_COLLECTORS": "tests.bench.points:Points", "PYTHONPATH": str(ROOT)}
+    with started([sys.executable, str(PYZ)], port, env) as running:
+        yield running
+
+
+@contextmanager
+def peers_big() -> Iterator[Started]:
+    port = free_port()
+    command = [*GUNICORN, "-k", "asgi", "-b", f"127.0.0.1:{port}", "tests.bench.peers:many_points()"]
+    with started(command, port) as running:
+        yield running
+
+
+@contextmanager
+def ours_default() -> Iterator[Started]:
+    port = free_port()
+    with started([sys.executable, str(PYZ)], port, {"STTR_SERVER_PORT": str(port)}) as running:
+        yield running
+
+
+@contextmanager
+def peers_default() -> Iterator[Started]:
+    port = free_port()
+    command = [*GUNICORN, "-k", "gthread", "--threads", "8", "-b", f"127.0.0.1:{port}", "tests.bench.peers:defaults()"]
+    with started(command, port) as running:
+        yield running

@@ -1,0 +1,51 @@
+"""Whether memory stays where it is over many scrapes whose labels come and go."""
+
+import gc
+import os
+
+import psutil
+
+from stator.collection import Collector
+from stator.entity import Point, PointsAt
+from stator.exporter import Ask, Config, Exporter
+from stator.formatters.negotiation import Formats
+from stator.log import Config as LoggerConfig
+from stator.sink import Sink
+
+SCRAPES = 200_000
+SETTLED = 20_000
+SERIES = 20
+
+
+class Churn:
+    """A few series, of which one goes and another comes at each collection."""
+
+    def __init__(self) -> None:
+        self._collections = 0
+
+    def collect(self, now: float) -> PointsAt:
+        self._collections += 1
+        names = range(self._collections, self._collections + SERIES)
+        points = [Point("jobs", "Jobs that wait", "", "gauge", now, (("job", f"job-{name}"),)) for name in names]
+        return PointsAt("churn", now, points=points)
+
+
+def run() -> None:
+    """Prints by how much memory grew after the first scrapes, and how many series there were in all."""
+    log = LoggerConfig(level="error").new(Sink(os.open(os.devnull, os.O_WRONLY)), terminal=False)
+    collectors: dict[str, Collector] = {"churn": Churn()}
+    exporter = Exporter(collectors, Config(), (), log)
+    ask = Ask(Formats().accepting(""))
+    resident = psutil.Process().memory_info
+    settled = 0
+    for nth in range(SCRAPES):
+        exporter.scrape(ask)
+        if nth == SETTLED:
+            gc.collect()
+            settled = resident().rss
+    gc.collect()
+    grown = (resident().rss / settled - 1) * 100
+    print(
+        f"{SCRAPES:,} scrapes, with {SCRAPES + SERIES:,} series that came and went: "
+        f"memory grew by {grown:.1f} % (aim: below 5)"
+    )

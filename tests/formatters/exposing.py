@@ -1,0 +1,19 @@
+"""Points as text, for tests: what a formatter makes of them that has written nothing before."""
+
+from stator.entity import PointsAt
+from stator.formatters.dialect import Dialect
+from stator.formatters.exposition import Formatter
+from stator.formatters.text import TEXT_0_0_4
+
+
+def exposed(*sources: PointsAt, dialect: Dialect = TEXT_0_0_4, timestamps: bool = False) -> str:
+    """A whole exposition of several sources."""
+    return written(Formatter(dialect, timestamps=timestamps), *sources)
+
+
+def written(formatter: Formatter, *sources: PointsAt) -> str:
+    """A whole exposition by a formatter that may have written others."""
+    exposition = formatter.exposition()
+    for nth, points_at in enumerate(sources):
+        exposition.add(f"source {nth}", points_at)
+    return b"".join(exposition.pieces()).decode()

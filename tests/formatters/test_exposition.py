@@ -1,0 +1,70 @@
+"""What is kept from one exposition to the next."""
+
+import gc
+
+import pytest
+
+from stator.entity import Histogram, Labels, Point, PointsAt
+from stator.formatters.exposition import Formatter
+from stator.formatters.layout import Layout
+from stator.formatters.openmetrics import OPENMETRICS
+from tests.formatters.exposing import exposed, written
+from tests.formatters.points import ABROAD, SHOP
+
+
+def gauges(*labels: Labels, value: float = 1.5) -> PointsAt:
+    return PointsAt("a", 0.0, points=[Point("b", "d", "", "gauge", value, each) for each in labels])
+
+
+ONE, TWO = (("k", "1"),), (("k", "2"),)
+SEQUENCES = {
+    "new values": [gauges(ONE, TWO), gauges(ONE, TWO, value=2.5)],
+    "a new series": [gauges(ONE), gauges(ONE, TWO)],
+    "a series less": [gauges(ONE, TWO), gauges(TWO)],
+    "nothing and back": [gauges(ONE), gauges(), gauges(ONE)],
+    "another order": [gauges(ONE, TWO), gauges(TWO, ONE)],
+    "other labels": [gauges(ONE), gauges((("l", "1"),))],
+    "another name": [gauges(ONE), PointsAt("c", 0.0, points=gauges(ONE).points)],
+    "another label in common": [gauges(ONE), PointsAt("a", 0.0, (("m", "1"),), gauges(ONE).points)],
+    "another type": [gauges(ONE), PointsAt("a", 0.0, points=[Point("b", "d", "", "counter", 1, ONE)])],
+    "another description": [gauges(ONE), PointsAt("a", 0.0, points=[Point("b", "e", "", "gauge", 1, ONE)])],
+    "another unit": [gauges(ONE), PointsAt("a", 0.0, points=[Point("b", "d", "s", "gauge", 1, ONE)])],
+    "other bounds": [
+        PointsAt("a", 0.0, points=[Point("b", "", "", "histogram", Histogram(buckets, 1.0, 3))])
+        for buckets in (((1, 2),), ((2, 2),), ((1, 1), (2, 2)), ())
+    ],
+}
+
+
+@pytest.mark.parametrize("sequence", SEQUENCES.values(), ids=SEQUENCES)
+def test_a_later_exposition_is_as_a_first(sequence: list[PointsAt]) -> None:
+    formatter = Formatter(OPENMETRICS, timestamps=False)
+    for points_at in sequence:
+        assert written(formatter, SHOP, points_at) == exposed(SHOP, points_at, dialect=OPENMETRICS)
+
+
+def test_sources_that_come_and_go_leave_the_others_as_they_are() -> None:
+    formatter = Formatter(OPENMETRICS, timestamps=False)
+    for sources in ((SHOP, ABROAD), (SHOP,), (ABROAD, SHOP), (), (SHOP, gauges(ONE), ABROAD)):
+        assert written(formatter, *sources) == exposed(*sources, dialect=OPENMETRICS)
+
+
+def layouts() -> list[Layout]:
+    gc.collect()
+    return [each for each in gc.get_objects() if isinstance(each, Layout)]
+
+
+def test_only_the_last_layout_of_each_source_is_kept() -> None:
+    formatter = Formatter(OPENMETRICS, timestamps=False)
+    before = layouts()
+    for nth in range(10):
+        written(formatter, gauges((("k", str(nth)),)), PointsAt("z", 0.0, points=gauges((("l", str(nth)),)).points))
+    kept = [each.heads.labels for each in layouts() if not any(each is other for other in before)]
+    assert sorted(kept) == [[(("k", "9"),)], [(("l", "9"),)]]
+
+
+def test_a_million_of_nothing_new_is_kept_once() -> None:
+    formatter = Formatter(OPENMETRICS, timestamps=False)
+    labels = [(("k", str(nth)),) for nth in range(10_000)]
+    first, second = (written(formatter, gauges(*labels, value=value)) for value in (0.5, 1.5))
+    assert first.replace(" 0.5\n", " 1.5\n") == second

@@ -1,0 +1,231 @@
+"""What can't be exposed fails with a message that names the point, and leaves the rest as it was."""
+
+import math
+from decimal import Decimal
+from enum import StrEnum
+from fractions import Fraction
+from typing import Any
+
+import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
+
+from stator.entity import Histogram, Point, PointError, PointsAt, Summary, Type
+from stator.formatters.dialect import Dialect
+from stator.formatters.exposition import Formatter
+from stator.formatters.openmetrics import OPENMETRICS, OPENMETRICS_UTF8
+from stator.formatters.text import TEXT_0_0_4
+from tests.formatters.exposing import exposed, written
+
+FINE = PointsAt("fine", 0.0, points=[Point("g", "d", "", "gauge", 1, (("a", "x"),))])
+DIALECTS = pytest.mark.parametrize("dialect", [TEXT_0_0_4, OPENMETRICS_UTF8], ids=["text", "openmetrics"])
+
+
+class State(StrEnum):
+    """A text with a name."""
+
+    UP = "up"
+
+
+def point(type_: Any, value: Any, labels: Any = ()) -> Point:
+    return Point("b", "d", "", type_, value, labels)
+
+
+def histogram(*buckets: tuple[Any, Any], total: Any = 1.0, count: Any = 9) -> Histogram:
+    return Histogram(buckets, total, count)
+
+
+def refusal(*points: Point, labels: Any = (), dialect: Dialect = TEXT_0_0_4) -> str:
+    """The message for points of a source that stands between two others, which come out as if it weren't there."""
+    formatter = Formatter(dialect, timestamps=False)
+    for _ in range(2):
+        exposition = formatter.exposition()
+        exposition.add("before", FINE)
+        with pytest.raises(PointError) as error:
+            exposition.add("bad", PointsAt("a", 0.0, labels, points))
+        exposition.add("after", PointsAt("after", 0.0, points=FINE.points))
+        assert b"".join(exposition.pieces()).decode() == exposed(
+            FINE, PointsAt("after", 0.0, points=FINE.points), dialect=dialect
+        )
+    return str(error.value)
+
+
+BAD: list[tuple[Point, str]] = [
+    (point("gauge", "x"), "a_b []: 'x' is no number"),
+    (point("gauge", b"1"), "a_b []: b'1' is no number"),
+    (point("gauge", 1j), "a_b []: 1j is no number"),
+    (point("gauge", Summary((), 1, 1)), "a_b []: Summary(quantiles=(), sum=1, count=1) is no number"),
+    (point("gauge", Fraction(10**400)), f"a_b []: {Fraction(10**400)!r} is no number"),
+    (point("unknown", None, (("k", "v"),)), "a_b [('k', 'v')]: None is no number"),
+    (point("counter", -1), "a_b []: a counter can't be -1"),
+    (point("counter", -math.inf), "a_b []: a counter can't be -inf"),
+    (point("counter", math.nan), "a_b []: a counter can't be nan"),
+    (point("counter", Decimal("NaN")), "a_b []: a counter can't be Decimal('NaN')"),
+    (point("counter", "1"), "a_b []: '1' is no number"),
+    (point("info", 2), "a_b []: an info must be 1, not 2"),
+    (point("ratio", 1), "a_b []: 'ratio' is none of the types counter, gauge, histogram, summary, info, unknown"),
+    (point("histogram", 3), "a_b []: 3 is no Histogram"),
+    (point("histogram", Summary((), 1, 1)), "a_b []: Summary(quantiles=(), sum=1, count=1) is no Histogram"),
+    (point("summary", 3), "a_b []: 3 is no Summary"),
+    (point("histogram", histogram((2, 1), (1, 2))), "a_b []: its buckets must ascend"),
+    (point("histogram", histogram((1, 1), (1, 2))), "a_b []: its buckets must ascend"),
+    (point("histogram", histogram((2**53, 1), (2**53 + 1, 2))), "a_b []: its buckets must ascend"),
+    (point("histogram", histogram((math.nan, 1))), "a_b []: its buckets must ascend"),
+    (point("summary", Summary(((0.9, 1), (0.5, 1)), 1, 1)), "a_b []: its quantiles must ascend"),
+    (point("summary", Summary(((0.5, 1), (99, 1)), 1, 1)), "a_b []: its quantiles must be from 0 to 1"),
+    (point("gauge", 1, (("", "x"),)), "a_b [('', 'x')]: '' can't be a label's name here"),
+    (point("gauge", 1, (("__name__", "x"),)), "a_b [('__name__', 'x')]: '__name__' can't be a label's name here"),
+    (point("histogram", histogram(), (("le", "1"),)), "a_b [('le', '1')]: 'le' can't be a label's name here"),
+    (
+        point("summary", Summary((), 1, 1), (("quantile", "1"),)),
+        "a_b [('quantile', '1')]: 'quantile' can't be a label's name here",
+    ),
+    (point("gauge", 1, (("k", "1"), ("k", "2"))), "a_b [('k', '1'), ('k', '2')]: a label comes twice"),
+]
+COUNTS = [
+    histogram((1, 2), (2, 1)),
+    histogram((1, 10)),
+    histogram((math.inf, 10)),
+    histogram((1, -1)),
+    histogram(count=-1),
+    histogram(count=math.nan),
+    Summary((), 1, -1),
+]
+NO_NUMBERS = [histogram(("1", 1)), histogram((1, "1")), histogram(total="1"), histogram(count=None), histogram((1,))]  # type: ignore[arg-type] # bad ones
+NO_TEXTS: list[Any] = [
+    (("k", 1),),
+    (("k", None),),
+    ((1, "x"),),
+    (("k", "\ud800"),),
+    (("\udc80", "x"),),
+    (("k", State.UP),),
+]
+NO_LABELS: list[Any] = ["kv", None, 1, {"ab": "x"}, [("k", "v")], (["k", "v"],), (("k",),), (("k", "v", "w"),), ("kv",)]
+
+
+@DIALECTS
+@pytest.mark.parametrize(("bad", "message"), BAD)
+def test_a_bad_point_is_named_with_the_reason(bad: Point, message: str, dialect: Dialect) -> None:
+    assert refusal(bad, dialect=dialect) == message
+
+
+@pytest.mark.parametrize("value", COUNTS, ids=str)
+def test_counts_that_fall_or_exceed_their_own_are_refused(value: Any) -> None:
+    type_ = "histogram" if isinstance(value, Histogram) else "summary"
+    why = f"the counts of {value!r} must be zero or more, must not fall, nor exceed its own"
+    assert refusal(point(type_, value)) == f"a_b []: {why}"
+
+
+@pytest.mark.parametrize("value", NO_NUMBERS, ids=str)
+def test_a_histogram_of_other_things_than_numbers_is_refused(value: Histogram) -> None:
+    assert refusal(point("histogram", value)) == f"a_b []: not all of {value!r} are numbers"
+
+
+@pytest.mark.parametrize("labels", NO_TEXTS, ids=ascii)
+def test_labels_that_are_no_texts_are_refused(labels: Any) -> None:
+    why = "its name, description and labels must be texts in UTF-8, each a str"
+    assert refusal(point("gauge", 1, labels)) == refusal(point("gauge", 1), labels=labels) == f"a_b {[*labels]}: {why}"
+
+
+@pytest.mark.parametrize("labels", NO_LABELS, ids=str)
+def test_labels_that_are_no_pairs_or_could_change_are_refused(labels: Any) -> None:
+    why = "its labels must be tuples, ((name, value), ...)"
+    assert refusal(point("gauge", 1, labels)).endswith(why)
+    assert refusal(point("gauge", 1), labels=labels).endswith(why)
+
+
+@pytest.mark.parametrize("name", ["", "__name__", "..name..", "le"])
+def test_a_bad_label_in_common_is_refused(name: str) -> None:
+    assert f"{name!r} can't be a label's name here" in refusal(point("histogram", histogram()), labels=((name, "x"),))
+
+
+@pytest.mark.parametrize("what", ["name", "desc", "unit"])
+def test_a_name_or_description_that_is_no_text_is_refused(what: str) -> None:
+    for text in (None, 1, "\ud800"):
+        parts: dict[str, Any] = {"name": "b", "desc": "d", "unit": "s", what: text}
+        message = refusal(Point(**parts, type="gauge", value=1))
+        assert "its name, description and labels must be texts in UTF-8" in message
+
+
+def test_what_is_no_point_is_refused() -> None:
+    thing: Any = ("b", 1)
+    assert refusal(thing) == "a: ('b', 1) is no Point"
+
+
+@pytest.mark.parametrize("stamp", [None, "now", math.nan, math.inf])
+def test_a_time_that_is_none_is_refused(stamp: Any) -> None:
+    for dialect in (TEXT_0_0_4, OPENMETRICS):
+        exposition = Formatter(dialect, timestamps=True).exposition()
+        with pytest.raises(PointError, match=f"a: {stamp!r} is no time"):
+            exposition.add("bad", PointsAt("a", stamp, points=[point("gauge", 1)]))
+        assert b"".join(exposition.pieces()) == dialect.end
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ((("k", "1"), ("l", "2")), (("k", "1"), ("l", "2"))),
+        ((("k", "1"), ("l", "2")), (("l", "2"), ("k", "1"))),
+        ((("k", '},l="2"'), ("l", "\\")), (("l", "\\"), ("k", '},l="2"'))),
+        ((), ()),
+        ((), (("empty", ""),)),
+        ((("empty", ""), ("k", "1")), (("k", "1"),)),
+    ],
+)
+@pytest.mark.parametrize("type_", ["gauge", "counter", "histogram"])
+def test_the_same_name_and_labels_twice_are_refused(first: Any, second: Any, type_: Type) -> None:
+    value = histogram((-1, 1)) if type_ == "histogram" else 1
+    assert refusal(point(type_, value, first), point(type_, value, second)) == f"a_b {[*second]} comes twice"
+    for dialect in (TEXT_0_0_4, OPENMETRICS_UTF8):
+        exposition = Formatter(dialect, timestamps=False).exposition()
+        exposition.add("good", PointsAt("a", 0.0, points=[point(type_, value, first)]))
+        with pytest.raises(PointError, match=r"^a_b.* comes twice$"):
+            exposition.add("bad", PointsAt("a", 0.0, points=[point(type_, value, second)]))
+
+
+def test_names_that_are_the_same_once_escaped_are_refused_only_then() -> None:
+    labels = (("k.l", "1"), ("k-l", "1"))
+    assert refusal(point("gauge", 1, labels)) == "a_b [('k.l', '1'), ('k-l', '1')]: a label comes twice"
+    two = [point("gauge", 1, (label,)) for label in labels]
+    assert refusal(*two) == "a_b [('k-l', '1')] comes twice"
+    three = [Point(name, "", "", "gauge", 1) for name in ("b.c", "b-c")]
+    assert refusal(*three) == "a_b_c comes twice"
+    assert exposed(PointsAt("a", 0.0, points=[point("gauge", 1, labels), *three]), dialect=OPENMETRICS_UTF8)
+
+
+def test_a_type_that_disagrees_is_refused() -> None:
+    message = "a_b [('k', 'v')]: its type counter is not that of its family, gauge"
+    assert refusal(point("gauge", 1), point("counter", 1, (("k", "v"),))) == message
+    formatter = Formatter(TEXT_0_0_4, timestamps=False)
+    with pytest.raises(PointError, match=r"^a_b: its type gauge is not that of its family, unknown$"):
+        written(formatter, *(PointsAt("a", 0.0, points=[point(type_, 1)]) for type_ in ("unknown", "gauge")))
+
+
+@pytest.mark.parametrize("name", ["b_count", "b_sum", "b_bucket"])
+def test_a_name_that_a_histogram_takes_is_refused(name: str) -> None:
+    gauge, taker = Point(name, "", "", "gauge", 1), point("histogram", histogram())
+    assert refusal(gauge, taker) == f"a_b: the name a_{name} is taken by samples of the family a_{name}"
+    assert refusal(taker, gauge) == f"a_{name}: the name a_{name} is taken by samples of the family a_b"
+    for sources in ([gauge], [taker]), ([taker], [gauge]):
+        with pytest.raises(PointError, match=f"the name a_{name} is taken by samples of the family"):
+            exposed(*(PointsAt("a", 0.0, points=points) for points in sources))
+
+
+def test_a_point_that_turns_bad_is_refused_and_one_that_turns_good_is_back() -> None:
+    formatter = Formatter(TEXT_0_0_4, timestamps=False)
+    good = PointsAt("a", 0.0, points=[point("histogram", histogram((1, 2)))])
+    text = written(formatter, good)
+    for value in (3, None, Summary(((1, 1),), 1, 1), histogram((1, 10)), histogram((2, 1), (1, 1))):
+        with pytest.raises(PointError, match=r"^a_b \[\]: "):
+            written(formatter, PointsAt("a", 0.0, points=[point("histogram", value)]))
+        assert written(formatter, good) == text
+
+
+def test_points_of_one_family_from_several_sources_come_under_one_header() -> None:
+    sources = [
+        PointsAt("a", 0.0, (("source", name),), [point("gauge", nth), Point("z", "", "", "counter", 1)])
+        for nth, name in enumerate("xyz")
+    ]
+    text = exposed(*sources, dialect=OPENMETRICS)
+    families = list(text_string_to_metric_families(text))  # type: ignore[no-untyped-call] # its untyped part
+    assert [(each.name, len(each.samples)) for each in families] == [("a_b", 3), ("a_z", 3)]
+    assert text.count("# HELP") == text.count("# TYPE") == 2
