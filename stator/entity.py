@@ -89,6 +89,6 @@ class PointsAt:
     points: Iterable[Point] = ()
 
 
-def family_name(common: str, point: Point) -> str:
+def family_name(common: str, name: str, unit: str) -> str:
     """Name under which a point's family is known: ``{common}_{name}`` and ``_{unit}`` where there is one."""
-    return f"{common}_{point.name}_{point.unit}" if point.unit else f"{common}_{point.name}"
+    return f"{common}_{name}_{unit}" if unit else f"{common}_{name}"

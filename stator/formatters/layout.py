@@ -12,7 +12,7 @@ from typing import Any, TypeAlias, get_args
 
 from attrs import evolve, frozen
 
-from stator.entity import Histogram, Labels, Point, PointError, PointsAt, Summary, Type
+from stator.entity import Histogram, Labels, Point, PointError, PointsAt, Summary, Type, family_name
 from stator.formatters import names, numbers
 from stator.formatters.dialect import Dialect
 
@@ -84,10 +84,9 @@ class Columns:
 
     def told(self, index: int) -> str:
         """How a message names a point."""
-        unit = f"_{self.units[index]}" if self.units[index] else ""
         own: Any = self.labels[index]
         labels = [*self.common, *own] if isinstance(own, tuple) and isinstance(self.common, tuple) else own
-        return f"{self.name}_{self.names[index]}{unit} {labels}"
+        return f"{family_name(self.name, self.names[index], self.units[index])} {labels}"
 
 
 @frozen
@@ -213,7 +212,7 @@ def _block(columns: Columns, points: Sequence[int], dialect: Dialect) -> Block:
     labels, values = _at(columns.labels, points), _at(columns.values, points)
     try:
         keys_alike = _check(columns, points, labels, utf8=dialect.utf8)
-        family, sample = _names(f"{columns.name}_{columns.names[first]}" + (f"_{unit}" if unit else ""), type_)
+        family, sample = _names(family_name(columns.name, columns.names[first], unit), type_)
         shapes = _shapes(type_, values) if type_ in COMPLEX else []
         lines = _Lines(sample, columns.common, dialect.utf8)
         pieces = _complex_pieces(lines, type_, labels, shapes, dialect) if shapes else lines.pieces(labels)

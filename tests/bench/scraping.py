@@ -9,7 +9,7 @@ from typing import NamedTuple
 import psutil
 
 from tests.bench.clients import PROMETHEUS, Load, load
-from tests.bench.processes import PYZ, ROOT, Started, free_port, started
+from tests.bench.processes import PYZ, ROOT, Started, free_port, started, stator
 
 GUNICORN = [sys.executable, "-m", "gunicorn", "--no-control-socket"]
 GZIP = PROMETHEUS + "Accept-Encoding: gzip\r\n"
@@ -35,7 +35,7 @@ def run() -> None:
         f"100,000 points over HTTP with gzip: {median(theirs) / median(mine):.1f} times prometheus_client's ASGI app "
         "under the same server (aim: 8 or more)"
     )
-    with ours_default() as ours, peers_default() as peer:
+    with stator() as ours, peers_default() as peer:
         for connections in (1, 8):
             loaded(ours, connections, SCRAPES // 10)  # warm
             mine_, theirs_ = loaded(ours, connections), loaded(peer, connections, SCRAPES // 4)
@@ -78,13 +78,6 @@ def peers_big() -> Iterator[Started]:
     port = free_port()
     command = [*GUNICORN, "-k", "asgi", "-b", f"127.0.0.1:{port}", "tests.bench.peers:many_points()"]
     with started(command, port) as running:
-        yield running
-
-
-@contextmanager
-def ours_default() -> Iterator[Started]:
-    port = free_port()
-    with started([sys.executable, str(PYZ)], port, {"STTR_SERVER_PORT": str(port)}) as running:
         yield running
 
 

@@ -47,13 +47,13 @@ def points(runtime: Runtime) -> list[Point]:
 def values(runtime: Runtime) -> dict[tuple[str, ...], float]:
     """Values by family's name and label values."""
     return {
-        (family_name("pyrt", point), *(value for _, value in point.labels)): point.value  # type: ignore[misc] # numbers
+        (family_name("pyrt", point.name, point.unit), *(value for _, value in point.labels)): point.value  # type: ignore[misc] # numbers
         for point in points(runtime)
     }
 
 
 def test_every_family_is_there_with_its_type(runtime: Runtime) -> None:
-    assert {family_name("pyrt", point): point.type for point in points(runtime)} == FAMILIES
+    assert {family_name("pyrt", point.name, point.unit): point.type for point in points(runtime)} == FAMILIES
 
 
 def test_all_points_tell_application_run_and_process(runtime: Runtime) -> None:

@@ -189,5 +189,5 @@ def test_a_bucket_without_bound_is_written_once() -> None:
 
 
 def test_a_familys_name_is_made_of_its_parts() -> None:
-    assert family_name("du", Point("size", "", "bytes", "gauge", 1)) == "du_size_bytes"
-    assert family_name("wave", Point("sine", "", "", "gauge", 1)) == "wave_sine"
+    assert family_name("du", "size", "bytes") == "du_size_bytes"
+    assert family_name("wave", "sine", "") == "wave_sine"

@@ -55,7 +55,7 @@ def collected(*points: Point, common: str = "exotic", shared: Labels = (("common
 
 
 def samples(point: Point, common: str, shared: Labels) -> Iterator[tuple[Series, bytes]]:
-    name = family_name(common, point) + {"counter": "_total", "info": "_info"}.get(point.type, "")
+    name = family_name(common, point.name, point.unit) + {"counter": "_total", "info": "_info"}.get(point.type, "")
     numbers: list[tuple[str, tuple[tuple[str, str], ...], float]]
     match point.value:
         case Histogram(buckets, total, count):
