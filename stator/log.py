@@ -7,6 +7,7 @@ appears on every line, whichever module logs it.
 import logging
 import random
 import string
+import sys
 import time
 import traceback
 from collections.abc import Callable, Mapping, MutableMapping
@@ -73,6 +74,7 @@ class Fields:
         import orjson  # slow to import
 
         self._max_len = max_len
+        self._longest = max_len or sys.maxsize
         self._dumps = orjson.dumps
         self._any_keys, self._line_end = orjson.OPT_NON_STR_KEYS, orjson.OPT_APPEND_NEWLINE
         self._console: Processor | None = None
@@ -84,7 +86,9 @@ class Fields:
             if name in event:
                 line[name] = event.pop(name)
         for name, value in event.items():
-            line[name] = value if type(value) is int and -_LARGEST <= value <= _LARGEST else self._field(value)
+            # Most are short words: each line has several, each request two lines.
+            is_short = type(value) is str and len(value) <= self._longest and value.isascii()
+            line[name] = value if is_short else self._field(value)
         return self._dumps(line, option=self._line_end)
 
     def text(self, log: object, level: str, event: MutableMapping[str, Any]) -> bytes:
@@ -108,7 +112,6 @@ class Fields:
         return text.translate(_CONTROLS)
 
     def _field(self, value: Any) -> Any:
-        # Each line has several fields, each request two lines: what is common is looked for first.
         if isinstance(value, str):
             return self._cut(value)
         if value is None or isinstance(value, float) or (isinstance(value, int) and abs(value) <= _LARGEST):
@@ -129,7 +132,7 @@ class Fields:
         # A lone surrogate, as in a path that is not UTF-8, can't be written as JSON.
         if not text.isascii():
             text = text.encode(errors="backslashreplace").decode()
-        if len(text) <= self._max_len or not self._max_len:
+        if len(text) <= self._longest:
             return text
         return text[: max(0, self._max_len - len(TRUNCATED))] + TRUNCATED
 

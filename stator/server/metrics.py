@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 # Seconds by which we answer before the scraper gives up, for the way back.
 MARGIN = 0.5
+# Seconds that a scrape waits, at most, for others that ask for the same and are about to come.
+GATHERING = 0.001
 
 
 class Formats(Protocol):
@@ -58,15 +60,21 @@ class Metrics:
     on_head = on_get
 
     def _answer(self, ask: Ask) -> "asyncio.Future[Scrape]":
-        """An answer to come; those who ask for the same in one turn of the event loop get the same."""
-        loop = asyncio.get_running_loop()
-        if ask not in self._gathering:
-            self._gathering[ask] = _Gathering(loop)
-            loop.call_soon(self._begin, ask)
-        return self._gathering[ask].join()
+        """An answer to come, the same for all who ask for the same before it's begun."""
+        gathering = self._gathering.get(ask)
+        if gathering is None:
+            loop = asyncio.get_running_loop()
+            gathering = self._gathering[ask] = _Gathering(loop)
+            loop.call_soon(self._begin, ask, loop.time() + GATHERING)
+        return gathering.join()
 
-    def _begin(self, ask: Ask) -> None:
-        gathering = self._gathering.pop(ask)
+    def _begin(self, ask: Ask, latest: float, came: int = 0) -> None:
+        """Begins as soon as a turn of the event loop has brought nobody else, or at the latest at a time."""
+        gathering = self._gathering[ask]
+        if came < gathering.size and gathering.loop.time() < latest:
+            gathering.loop.call_soon(self._begin, ask, latest, gathering.size)
+            return
+        del self._gathering[ask]
         try:
             gathering.follow(self._exporter.begin(ask), self._exporter.timeout(ask))
         except Exception as error:  # noqa: BLE001 # no thread could be started, say: whoever waits is told
@@ -77,22 +85,26 @@ class _Gathering:
     """Those who wait for one round: each can leave without taking the answer from the others."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
+        self.loop = loop
         self._waiters: list[asyncio.Future[Scrape]] = []
 
+    @property
+    def size(self) -> int:
+        return len(self._waiters)
+
     def join(self) -> "asyncio.Future[Scrape]":
-        waiter: asyncio.Future[Scrape] = self._loop.create_future()
+        waiter: asyncio.Future[Scrape] = self.loop.create_future()
         self._waiters.append(waiter)
         return waiter
 
     def follow(self, round_: Round[Scrape], timeout: float) -> None:
         """Passes on a round's answer, and sees to it that there is one in time."""
-        timers = (self._loop.call_later(PATIENCE, round_.hurry), self._loop.call_later(timeout, round_.close))
+        timers = (self.loop.call_later(PATIENCE, round_.hurry), self.loop.call_later(timeout, round_.close))
 
         def answered(answer: "Future[Scrape]") -> None:
             # The loop may be gone when a collector comes back late.
             with suppress(RuntimeError):
-                self._loop.call_soon_threadsafe(self._pass_on, answer, timers)
+                self.loop.call_soon_threadsafe(self._pass_on, answer, timers)
 
         round_.answer.add_done_callback(answered)
 
@@ -102,9 +114,10 @@ class _Gathering:
         if error := answer.exception():
             self.fail(error)
             return
+        scrape = answer.result()
         for waiter in self._waiters:
             if not waiter.done():
-                waiter.set_result(answer.result())
+                waiter.set_result(scrape)
 
     def fail(self, error: BaseException) -> None:
         for waiter in self._waiters:

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any, TypeAlias
 from urllib.parse import parse_qs
 
+import orjson
 from structlog.contextvars import bind_contextvars, reset_contextvars
 
 from stator.client import shown_headers
@@ -19,6 +20,8 @@ App: TypeAlias = Callable[[Any, Any, Any], Awaitable[None]]
 
 # No request that we answer has a body; what is sent all the same is logged, up to here.
 MAX_BODY = 64 * 1024
+# How many texts of headers are kept, and how long one may be: what clients make up can't fill the memory.
+KEPT_TEXTS, KEPT_LENGTH = 256, 2000
 REFUSALS = {408: b'{"error":"request body took too long"}', 413: b'{"error":"request body too long"}'}
 
 
@@ -43,7 +46,7 @@ class RequestLog:
         patience: float = 10.0,
         clock: Callable[[], int] = time.perf_counter_ns,
     ) -> None:
-        self._app, self._log, self._secret_headers = app, log, secret_headers
+        self._app, self._log, self._shown = app, log, _Shown(secret_headers)
         self._patience, self._clock = patience, clock
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -58,7 +61,7 @@ class RequestLog:
             reset_contextvars(**tokens)
 
     async def _tell(self, scope: Scope, receive: Receive, send: Send) -> None:
-        response = _Response(send, self._log, self._secret_headers, self._clock)
+        response = _Response(send, self._log, self._shown, self._clock)
         try:
             body, refused = await _read(scope["headers"], receive, self._patience)
             self._received(scope, body)
@@ -76,10 +79,10 @@ class RequestLog:
             "received request",
             method=scope["method"],
             path=scope["path"],
-            query=parse_qs(scope["query_string"].decode("latin-1"), keep_blank_values=True),
+            query=_query(scope["query_string"]),
             remote_ip=peer[0].removeprefix("::ffff:"),
             remote_port=str(peer[1]),
-            headers=_shown(scope["headers"], self._secret_headers),
+            headers=self._shown.text(scope["headers"]),
             body=body,
         )
 
@@ -87,10 +90,10 @@ class RequestLog:
 class _Response:
     """Sends a response on, and logs it when its last part is sent."""
 
-    __slots__ = ("_body", "_clock", "_headers", "_log", "_secret", "_send", "_start", "_status", "ended")
+    __slots__ = ("_body", "_clock", "_headers", "_log", "_send", "_shown", "_start", "_status", "ended")
 
-    def __init__(self, send: Send, log: Log, secret_headers: frozenset[str], clock: Callable[[], int]) -> None:
-        self._send, self._log, self._secret, self._clock = send, log, secret_headers, clock
+    def __init__(self, send: Send, log: Log, shown: "_Shown", clock: Callable[[], int]) -> None:
+        self._send, self._log, self._shown, self._clock = send, log, shown, clock
         self._start = clock()
         self._status = 0
         self._headers: Iterable[tuple[bytes, bytes]] = ()
@@ -116,14 +119,35 @@ class _Response:
         self._log.info(
             "sending response",
             status=self._status,
-            headers=_shown(self._headers, self._secret),
+            headers=self._shown.text(self._headers),
             body=self._body,
             elapsed=self.elapsed(),
         )
 
 
-def _shown(headers: Iterable[tuple[bytes, bytes]], secret: frozenset[str]) -> dict[str, list[str]]:
-    return shown_headers(((name.decode("latin-1"), value.decode("latin-1")) for name, value in headers), secret)
+class _Shown:
+    """Headers as the log shows them; since a client sends the same again and again, a few texts are kept."""
+
+    def __init__(self, secret_headers: frozenset[str]) -> None:
+        self._secret = secret_headers
+        self._kept: dict[tuple[tuple[bytes, bytes], ...], str] = {}
+
+    def text(self, headers: Iterable[tuple[bytes, bytes]]) -> str:
+        """JSON of names and values, secrets hidden."""
+        key = tuple(headers)
+        text = self._kept.get(key)
+        if text is None:
+            pairs = ((name.decode("latin-1"), value.decode("latin-1")) for name, value in key)
+            text = orjson.dumps(shown_headers(pairs, self._secret)).decode()
+            if len(text) <= KEPT_LENGTH:
+                if len(self._kept) == KEPT_TEXTS:
+                    self._kept.clear()
+                self._kept[key] = text
+        return text
+
+
+def _query(text: bytes) -> dict[str, list[str]]:
+    return parse_qs(text.decode("latin-1"), keep_blank_values=True) if text else {}
 
 
 async def _read(headers: Iterable[tuple[bytes, bytes]], receive: Receive, patience: float) -> tuple[bytes, int]:

@@ -252,6 +252,22 @@ def test_no_answer_has_a_value_from_before_it_was_asked_for(program: Program) ->
         list(clients.map(client, range(8)))
 
 
+def test_scrapes_that_come_together_share_what_is_collected(program: Program) -> None:
+    (worker,) = program.workers
+    connections = [program.connect() for _ in range(8)]
+    for connection in connections:
+        connection.request("GET", "/monitor")
+        assert connection.getresponse().read()
+    worker.suspend()
+    for connection in connections:
+        connection.request("GET", "/metrics")
+    worker.resume()
+    bodies = [connection.getresponse().read() for connection in connections]
+    assert len({value(body, "clock_seen_seconds") for body in bodies}) == 1
+    for connection in connections:
+        connection.close()
+
+
 def test_a_big_answer_holds_up_nobody_else(starts: Starts) -> None:
     program = starts({"STTR_COLLECTORS": "odd:Big"}, modules=MODULES)
     program.wait_for("ready")

@@ -12,7 +12,7 @@ from stator.entity import PointsAt
 from stator.exporter import Config, Exporter
 from stator.formatters.negotiation import Formats
 from stator.server.app import create
-from stator.server.middleware import MAX_BODY, App, Message, Receive, RequestLog, Scope, Send
+from stator.server.middleware import KEPT_TEXTS, MAX_BODY, App, Message, Receive, RequestLog, Scope, Send
 from tests.server.asgi import Reply, call, scope
 from tests.story import Story
 
@@ -54,6 +54,15 @@ def test_request_and_response_are_told_as_the_original_tells_them(story: Story) 
     assert json.loads(response["headers"]) == {"Content-Type": ["text/plain"]}
     assert 0 < response["elapsed"] < 10e9
     assert request["request_id"] == response["request_id"]
+
+
+def test_headers_that_come_again_and_again_and_others_in_between_are_each_told_as_they_are(story: Story) -> None:
+    app = RequestLog(answering(), story.log)
+    for number in range(2 * KEPT_TEXTS):
+        ask(app, "GET", "/", (("X-Same", "same"), ("X-Number", str(number // 2))))
+    requests = [line for line in story.lines if line["msg"] == "received request"]
+    told = [json.loads(request["headers"]) for request in requests]
+    assert told == [{"X-Same": ["same"], "X-Number": [str(number // 2)]} for number in range(2 * KEPT_TEXTS)]
 
 
 def test_an_address_of_ipv4_is_shown_as_one(story: Story) -> None:
