@@ -13,8 +13,9 @@ from typing import Any
 from attrs import define, field
 
 from stator.entity import PointError, PointsAt
+from stator.formatters.columns import Columns
 from stator.formatters.dialect import Dialect
-from stator.formatters.layout import Block, Columns, Layout
+from stator.formatters.layout import Block, Layout
 
 
 class Formatter:

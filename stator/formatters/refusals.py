@@ -1,0 +1,104 @@
+"""Why a point can't be exposed, in words that name it."""
+
+from collections.abc import Sequence
+from itertools import chain
+from typing import Any, get_args
+
+from stator.entity import PointError, Type
+from stator.formatters import names, numbers
+from stator.formatters.columns import Columns
+from stator.formatters.dialect import Dialect
+from stator.formatters.distributions import CLASSES, RESERVED, UNFIT, bad_bounds, every, numbers_of, shapes_of
+
+
+def bad_key(key: str, type_: Type, *, utf8: bool) -> bool:
+    """Whether this can't be a label's name."""
+    # `..name..` would be written as `__name__`.
+    return not key or key == RESERVED.get(type_) or key.startswith("__") or names.label(key, utf8=utf8).startswith("__")
+
+
+def refuse_twice(columns: Columns, points: Sequence[int], dialect: Dialect) -> None:
+    """Refuses two points with the same name and labels, in whatever order.
+
+    Raises:
+        PointError: There are such.
+    """
+    seen: set[frozenset[tuple[str, str]]] = set()
+    for position in points:
+        own = columns.labels[position]
+        # An empty label is none.
+        series = frozenset((names.label(key, utf8=dialect.utf8), value) for key, value in own if value)
+        if series in seen:
+            msg = f"{columns.told(position)} comes twice"
+            raise PointError(msg)
+        seen.add(series)
+
+
+def worst(columns: Columns, utf8: bool, *families: Sequence[int]) -> PointError:
+    """The error that names the first point, of some families, that can't be exposed, and says why."""
+    for points in families:
+        for position in points:
+            if reason := _reason(columns, position, columns.types[points[0]], utf8=utf8):
+                return PointError(f"{columns.told(position)}: {reason}")
+    return PointError(f"{columns.told(families[0][0])}: its family can't be written")
+
+
+def _reason(columns: Columns, position: int, type_: Type, *, utf8: bool) -> str | None:  # one for each rule
+    """Why a point can't be exposed, if it can't."""
+    own, value = columns.types[position], columns.values[position]
+    if own not in get_args(Type):
+        return f"{own!r} is none of the types {', '.join(get_args(Type))}"
+    if own != type_:
+        return f"its type {own} is not that of its family, {type_}"
+    if reason := _bad_texts(columns, position):
+        return reason
+    keys = [key for key, _ in (*columns.common, *columns.labels[position])]
+    for key in keys:
+        if bad_key(key, type_, utf8=utf8):
+            return f"{key!r} can't be a label's name here"
+    if len({names.label(key, utf8=utf8) for key in keys}) < len(keys):
+        return "a label comes twice"
+    return _bad_value(value, type_)
+
+
+def _bad_texts(columns: Columns, position: int) -> str | None:
+    common: Any = columns.common
+    own: Any = columns.labels[position]
+    if not (isinstance(common, tuple) and isinstance(own, tuple)):
+        return "its labels must be tuples, ((name, value), ...)"
+    pairs: tuple[Any, ...] = (*common, *own)
+    if not all(isinstance(pair, tuple) and len(pair) == 2 for pair in pairs):
+        return "its labels must be tuples, ((name, value), ...)"
+    texts: list[Any] = [columns.name, columns.names[position], columns.units[position], columns.descs[position]]
+    try:
+        are_texts = all(type(text) is str for text in (*texts, *chain.from_iterable(pairs)))
+        "".join((*texts, *chain.from_iterable(pairs))).encode()
+    except (TypeError, ValueError):
+        are_texts = False
+    return None if are_texts else "its name, description and labels must be texts in UTF-8, each a str"
+
+
+def _bad_value(value: Any, type_: Type) -> str | None:
+    wanted = CLASSES.get(type_)
+    if wanted and not isinstance(value, wanted):
+        return f"{value!r} is no {wanted.__name__}"
+    try:
+        bounds = [float(numbers.text(bound)) for bound in shapes_of(type_, [value])[0]] if wanted else []
+        if reason := bad_bounds(bounds, type_):
+            return reason
+        for number in every(value) if wanted else [value]:
+            numbers.text(number)
+    except UNFIT:
+        return f"not all of {value!r} are numbers" if wanted else f"{value!r} is no number"
+    try:
+        if wanted:
+            numbers_of(value)
+        if type_ == "counter" and not value >= 0:
+            raise ValueError
+        if type_ == "info" and value != 1:
+            raise ValueError
+    except UNFIT:
+        if wanted:
+            return f"the counts of {value!r} must be zero or more, must not fall, nor exceed its own"
+        return f"a counter can't be {value!r}" if type_ == "counter" else f"an info must be 1, not {value!r}"
+    return None
