@@ -6,11 +6,12 @@ old one forgotten: labels that come and go cost time, but no memory.
 """
 
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from math import isfinite
 from threading import Lock
 from typing import Any
 
-from attrs import define, field
+from attrs import define, field, frozen
 
 from stator.entity import PointError, PointsAt
 from stator.formatters.columns import Columns
@@ -44,18 +45,50 @@ class _Kept:
     Attributes:
         layouts: The last layout of each source.
         agreed: Layouts that went together in the last exposition, in order.
+        apart: Whether none of these share a family.
     """
 
     layouts: dict[str, Layout] = field(factory=dict)
     agreed: list[Layout] = field(factory=list)
+    apart: bool = False
 
 
-@define
-class _Family:
-    """What an exposition holds of one family."""
+@frozen
+class _Source:
+    """What an exposition holds of one source.
 
-    blocks: list[Block]
-    pieces: list[bytes]
+    Attributes:
+        layout: How its points are laid out.
+        columns: Its points, as long as they may have to be written otherwise.
+        after: What stands after each number.
+        text: All of it, if it's small and mostly shares no family; otherwise None.
+        pieces: Each block's samples, if it was not written whole.
+    """
+
+    layout: Layout
+    after: bytes
+    columns: Columns | None = None
+    text: bytes | None = None
+    pieces: list[list[bytes]] | None = None
+
+    @classmethod
+    def of(cls, layout: Layout, columns: Columns, after: bytes, *, apart: bool) -> "_Source":
+        """What a source says, written; raises PointError."""
+        if apart and layout.whole:
+            return cls(layout, after, columns, layout.write_whole(layout.whole, columns, after))
+        return cls(layout, after, pieces=layout.write(columns, after))
+
+    def whole(self) -> Iterator[bytes]:
+        if self.text is not None:
+            yield self.text
+        else:
+            for block, pieces in self.blocks():
+                yield block.header
+                yield from pieces
+
+    def blocks(self) -> Iterator[tuple[Block, list[bytes]]]:
+        pieces = self.pieces if self.columns is None else self.layout.write(self.columns, self.after)
+        return zip(self.layout.blocks, pieces or (), strict=True)
 
 
 class Exposition:
@@ -63,8 +96,7 @@ class Exposition:
 
     def __init__(self, dialect: Dialect, kept: _Kept, *, timestamps: bool) -> None:
         self._dialect, self._kept, self._timestamps = dialect, kept, timestamps
-        self._families: dict[str, _Family] = {}
-        self._added: list[Layout] = []
+        self._sources: list[_Source] = []
         self._as_agreed = True
 
     def add(self, source: str, points_at: PointsAt) -> None:
@@ -79,22 +111,25 @@ class Exposition:
         if not self._as_agreed:
             self._refuse_clashes(layout.blocks)
         after = self._stamp(points_at)
-        for block, pieces in zip(layout.blocks, layout.write(columns, after), strict=True):
-            family = self._families.get(block.name)
-            if family is None:
-                self._families[block.name] = _Family([block], pieces)
-            else:
-                family.blocks.append(block)
-                family.pieces += pieces
-        self._added.append(layout)
+        self._sources.append(_Source.of(layout, columns, after, apart=self._as_agreed and self._kept.apart))
 
     def pieces(self) -> Iterator[bytes]:
         """The exposition's text in order, each family under one header."""
-        self._kept.agreed = self._added
-        for family in self._families.values():
-            yield family.blocks[0].header
-            yield from family.pieces
+        self._kept.agreed = [source.layout for source in self._sources]
+        if self._as_agreed and self._kept.apart:
+            yield from chain.from_iterable(source.whole() for source in self._sources)
+        else:
+            yield from self._merged()
         yield self._dialect.end
+
+    def _merged(self) -> Iterator[bytes]:
+        families: dict[str, list[bytes]] = {}
+        blocks = 0
+        for block, pieces in chain.from_iterable(source.blocks() for source in self._sources):
+            families.setdefault(block.name, [block.header]).extend(pieces)
+            blocks += 1
+        self._kept.apart = len(families) == blocks
+        yield from chain.from_iterable(families.values())
 
     def _stamp(self, points_at: PointsAt) -> bytes:
         if not self._timestamps:
@@ -116,11 +151,14 @@ class Exposition:
 
     def _expected(self) -> Layout | None:
         """The layout that came at this place in the last exposition."""
-        return self._kept.agreed[len(self._added)] if len(self._added) < len(self._kept.agreed) else None
+        at = len(self._sources)
+        return self._kept.agreed[at] if at < len(self._kept.agreed) else None
 
     def _refuse_clashes(self, blocks: Sequence[Block]) -> None:
         """Compares blocks with each other, and with those of other sources that are there already."""
-        families = {name: list(family.blocks) for name, family in self._families.items()}
+        families: dict[str, list[Block]] = {}
+        for block in chain.from_iterable(source.layout.blocks for source in self._sources):
+            families.setdefault(block.name, []).append(block)
         owners = {name: block.name for own in families.values() for block in own for name in block.sample_names}
         for block in blocks:
             others = families.setdefault(block.name, [])

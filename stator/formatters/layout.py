@@ -11,7 +11,7 @@ from typing import Any, get_args
 
 from attrs import evolve, frozen
 
-from stator.entity import Labels, Type, family_name
+from stator.entity import Labels, PointError, Type, family_name
 from stator.formatters import names, numbers
 from stator.formatters.columns import Columns
 from stator.formatters.dialect import Dialect
@@ -73,11 +73,55 @@ class Block:
 
 
 @frozen
+class Whole:
+    """All blocks of a small source as one text, since one operation is quicker than one for each small family.
+
+    Attributes:
+        text: Headers and samples, with gaps for the numbers.
+        order: Positions of the points in the order of the gaps.
+        counters: Positions of the points that can't be below zero.
+        infos: Positions of the points that must be 1.
+    """
+
+    text: bytes
+    order: tuple[int, ...]
+    counters: tuple[int, ...]
+    infos: tuple[int, ...]
+
+    @classmethod
+    def of(cls, blocks: Sequence[Block]) -> "Whole | None":
+        """The text of these blocks, if they are small and simple enough."""
+        order = tuple(chain.from_iterable(block.points for block in blocks))
+        if not 0 < len(order) <= CHUNK or any(block.shapes for block in blocks):
+            return None
+        text = b"".join(block.header.replace(b"%", b"%%") + lines for block in blocks for lines, _ in block.pieces)
+        counters, infos = (
+            tuple(chain.from_iterable(block.points for block in blocks if block.type == type_))
+            for type_ in ("counter", "info")
+        )
+        return cls(text, order, counters, infos)
+
+    def write(self, values: list[Any], after: bytes) -> bytes:
+        """The text with these numbers in its gaps.
+
+        Raises:
+            UNFIT: One can't be exposed.
+        """
+        ordered, counters, infos = (
+            [values[position] for position in positions] for positions in (self.order, self.counters, self.infos)
+        )
+        if not all(map(le, repeat(0), counters)) or infos.count(1) < len(infos):
+            raise ValueError
+        return self.text % tuple(numbers.texts(ordered, after))
+
+
+@frozen
 class Layout:
     """All blocks of one source, and the points that they were made of, without their values."""
 
     heads: Columns
     blocks: tuple[Block, ...]
+    whole: Whole | None
     utf8: bool
 
     @classmethod
@@ -88,7 +132,7 @@ class Layout:
             PointError: A point's type, name, labels or shape can't be exposed.
         """
         blocks = tuple(_block(columns, points, dialect) for points in _families(columns))
-        return cls(evolve(columns, values=[]), blocks, dialect.utf8)
+        return cls(evolve(columns, values=[]), blocks, Whole.of(blocks), dialect.utf8)
 
     def fits(self, columns: Columns) -> bool:
         """Whether points of another time have the same layout."""
@@ -108,13 +152,27 @@ class Layout:
             PointError: A value can't be exposed.
         """
         try:
-            # All in one list, so that many small families cost no more than one big one.
+            # All in one list, so that many small families cost little more than one big one.
             flats = [block.numbers(columns.values) for block in self.blocks]
             texts = _texts(flats[0] if len(flats) == 1 else list(chain.from_iterable(flats)), after)
             written = [block.write(texts) for block in self.blocks]
         except UNFIT as error:
-            raise worst(columns, self.utf8, *(each.points for each in self.blocks)) from error
+            raise self._worst(columns) from error
         return written
+
+    def write_whole(self, whole: Whole, columns: Columns, after: bytes) -> bytes:
+        """All blocks with their headers, as one text.
+
+        Raises:
+            PointError: A value can't be exposed.
+        """
+        try:
+            return whole.write(columns.values, after)
+        except UNFIT as error:
+            raise self._worst(columns) from error
+
+    def _worst(self, columns: Columns) -> PointError:
+        return worst(columns, self.utf8, *(each.points for each in self.blocks))
 
 
 def _texts(flat: list[Any], after: bytes) -> Iterator[bytes]:
