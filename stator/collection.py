@@ -2,18 +2,19 @@
 
 A round's collectors run one after another in one thread, since most take microseconds. When that takes longer than it
 should, each that is left gets a thread of its own. One that is still stuck when time is up is left behind with its
-thread, and is not started again before it has come back.
+thread, and is not started again before it has come back. Where all of them say that they never wait, they run at once,
+in the thread that asks: handing over to another takes longer than they do.
 """
 
 import contextvars
 import queue
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from functools import partial
 from math import inf
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar, runtime_checkable
 
 from attrs import evolve, frozen
 
@@ -31,6 +32,14 @@ class Collector(Protocol):
 
     def collect(self, now: float) -> PointsAt:
         """Points as they are now, in Unix seconds; raises on failure."""
+
+
+@runtime_checkable
+class Prompt(Collector, Protocol):
+    """A collector that knows whether it may have to wait."""
+
+    def never_waits(self) -> bool:
+        """Whether it would answer within microseconds now, whatever happens elsewhere; raises nothing."""
 
 
 class NotCollected(Exception):  # noqa: N818 # not the collector's own error
@@ -85,6 +94,7 @@ class Station:
 
     def __init__(self, collector: Collector, clock: Callable[[], float]) -> None:
         self._collector, self._clock = collector, clock
+        self._prompt = collector if isinstance(collector, Prompt) else None
         self._free = threading.Lock()
         self._lock = threading.Lock()
         self._waiting = 0
@@ -93,6 +103,10 @@ class Station:
         self._stuck_at = inf
         # Kept only for those who wait.
         self._last: Outcome | None = None
+
+    def never_waits(self) -> bool:
+        """Whether the collector says that it would answer at once."""
+        return self._prompt is not None and self._prompt.never_waits()
 
     def collect(self, now: float, deadline: float) -> Outcome:
         """Asks the collector; waits where it's still at work for another round, but not if it's stuck there."""
@@ -161,7 +175,8 @@ class Round(Generic[A]):
         clock: Gives seconds that only go up.
         timeout: Seconds that the collectors may take.
         crew: What runs them.
-        finish: Makes the answer of the outcomes and the time of the round; called in one of the crew's threads.
+        finish: Makes the answer of the outcomes and the time of the round.
+        is_brief: Whether that takes microseconds; otherwise it's called in one of the crew's threads.
         let_go: Called when others need no longer wait for this round: when it's over, or takes long; begins it if
             that was not done yet.
 
@@ -178,10 +193,11 @@ class Round(Generic[A]):
         clock: Callable[[], float],
         crew: Crew,
         finish: Callable[[dict[str, Outcome], float], A],
+        is_brief: Callable[[Iterable[Outcome]], bool],
         let_go: Callable[["Round[A]"], None],
     ) -> None:
         self._stations, self._timeout, self._crew = stations, timeout, crew
-        self._finish, self._let_go = finish, let_go
+        self._finish, self._is_brief, self._let_go = finish, is_brief, let_go
         self._now, self._clock = now, clock
         self._stamp = self._start = 0.0
         self._left = deque(stations)
@@ -195,9 +211,15 @@ class Round(Generic[A]):
         self.answer.set_running_or_notify_cancel()
 
     def begin(self) -> None:
-        """Starts to ask."""
+        """Starts to ask; where nothing has to be waited for it's over when this returns."""
         self._stamp, self._start = self._now(), self._clock()
-        self._run(self._work)
+        if not all(station.never_waits() for station in self._stations.values()):
+            self._run(self._work)
+        elif self._is_asked():
+            if self._is_brief(self._outcomes.values()):
+                self._end()
+            else:
+                self._run(self._end)
 
     def hurry(self) -> None:
         """Has each collector that waits for another be asked at once."""
@@ -224,17 +246,19 @@ class Round(Generic[A]):
         self._crew.run(partial(context.run, function))
 
     def _work(self) -> None:
+        if self._is_asked():
+            self._end()
+
+    def _is_asked(self) -> bool:
+        """Asks those that are left, and tells whether that completed the round."""
         while True:
             try:
                 name = self._left.popleft()
             except IndexError:
-                break
+                return not self._stations and self._settle({})
             outcome = self._stations[name].collect(self._stamp, self._start + self._timeout)
             if self._settle({name: outcome}):
-                self._end()
-                return
-        if not self._stations and self._settle({}):
-            self._end()
+                return True
 
     def _settle(self, outcomes: Mapping[str, Outcome]) -> bool:
         """Takes outcomes that are not there yet; tells, once, whether all are."""

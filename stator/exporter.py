@@ -4,9 +4,8 @@ import threading
 import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager
 from functools import partial
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Literal, Protocol, TypeAlias
 
 from attrs import frozen
 
@@ -18,6 +17,8 @@ from stator.log import Log
 
 # Seconds after which collectors no longer wait for each other, nor one round for another.
 PATIENCE = 0.05
+# So many points are formatted faster than a thread is woken that would do it.
+BRIEF = 1000
 # The name under which what we say of ourselves is formatted.
 OURS = "stator"
 # Of zlib's: a tenth of the time of its default, for a body that is half as long again.
@@ -47,7 +48,7 @@ class Formatter(Protocol):
         """The format's media type."""
 
     @property
-    def lock(self) -> AbstractContextManager[Any, Any]:
+    def lock(self) -> threading.Lock:
         """What a thread holds while it makes an exposition."""
 
     def exposition(self) -> Exposition:
@@ -162,7 +163,7 @@ class Exporter:
                 self._next[ask] = made
                 return made
             self._running[ask] = made
-            made.begin()
+        made.begin()
         return made
 
     def _round(self, ask: Ask) -> Round[Scrape]:
@@ -174,6 +175,7 @@ class Exporter:
             clock=self._clock,
             crew=self._crew,
             finish=partial(self._answer, ask),
+            is_brief=partial(_is_brief, ask.formatter),
             let_go=partial(self._let_go, ask),
         )
 
@@ -181,12 +183,13 @@ class Exporter:
         """Begins the round that waited for another: for this one, or this one itself when it has waited too long."""
         with self._lock:
             waiting = self._next.get(ask)
-            if over is waiting or over is self._running.get(ask):
-                self._running.pop(ask, None)
-                if waiting is not None:
-                    del self._next[ask]
-                    self._running[ask] = waiting
-                    waiting.begin()
+            if over is not waiting and over is not self._running.get(ask):
+                return
+            self._running.pop(ask, None)
+            if waiting is not None:
+                self._running[ask] = self._next.pop(ask)
+        if waiting is not None:
+            waiting.begin()
 
     def _answer(self, ask: Ask, outcomes: dict[str, Outcome], stamp: float) -> Scrape:
         with ask.formatter.lock:
@@ -210,6 +213,12 @@ class Exporter:
         told.append(Point("build_info", "Version of Stator and of Python", "", "gauge", 1, self._build))
         exposition.add(OURS, PointsAt("stator", stamp, points=told))
         return list(exposition.pieces())
+
+
+def _is_brief(formatter: Formatter, outcomes: Iterable[Outcome]) -> bool:
+    """Whether what collectors gave is formatted in no time to speak of."""
+    points = sum(len(list(outcome.points_at.points)) for outcome in outcomes if outcome.points_at)
+    return points <= BRIEF and not formatter.lock.locked()
 
 
 def _why(error: BaseException) -> dict[str, object]:

@@ -9,7 +9,7 @@ import pytest
 
 from stator.collection import STUCK_AFTER, Collector, Crew, Outcome, Round, Station
 from stator.entity import Point, PointsAt
-from stator.exporter import Ask, Config, Exporter
+from stator.exporter import BRIEF, Ask, Config, Exporter
 from stator.formatters.exposition import Formatter
 from stator.formatters.text import TEXT_0_0_4
 from tests.program import eventually
@@ -51,6 +51,35 @@ class Other:
 
     def collect(self, now: float) -> PointsAt:
         return PointsAt("other", now, points=[Point("thing", "", "", "gauge", 7)])
+
+
+class Broken:
+    """Never waits, and always fails."""
+
+    def never_waits(self) -> bool:
+        return True
+
+    def collect(self, now: float) -> PointsAt:
+        msg = f"no points at {now}"
+        raise OSError(msg)
+
+
+class Prompt(Clock):
+    """Says that it never waits; gives so many points."""
+
+    def __init__(self, size: int = 1) -> None:
+        super().__init__()
+        self._labels = [(("number", str(number)),) for number in range(size)]
+        self.thread = ""
+
+    def never_waits(self) -> bool:
+        return True
+
+    def collect(self, now: float) -> PointsAt:
+        super().collect(now)
+        self.thread = threading.current_thread().name
+        points = [Point("thing", "", "", "gauge", 7, labels) for labels in self._labels]
+        return PointsAt("prompt", now, points=points)
 
 
 @pytest.fixture
@@ -285,7 +314,14 @@ def test_an_answer_that_can_not_be_made_is_told_to_who_waits_and_lets_the_next_b
 
     stations = {"other": Station(Other(), time.monotonic)}
     round_: Round[bytes] = Round(
-        stations, 1.0, now=time.time, clock=time.monotonic, crew=Crew(), finish=fail, let_go=over.append
+        stations,
+        1.0,
+        now=time.time,
+        clock=time.monotonic,
+        crew=Crew(),
+        finish=fail,
+        is_brief=lambda _: True,
+        let_go=over.append,
     )
     round_.begin()
     with pytest.raises(OSError, match="no paper"):
@@ -315,3 +351,44 @@ def test_idle_threads_are_few_and_used_again(story: Story) -> None:
     for _ in range(100):
         made.scrape(ask())
     assert collecting() <= before + 2
+
+
+# Those that never wait
+
+
+def test_where_nobody_waits_a_round_is_over_when_it_has_begun(story: Story) -> None:
+    made = exporter(story, {"one": Prompt(), "other": Prompt()})
+    before = collecting()
+    for _ in range(3):
+        assert success(made.begin(ask()).answer.result(0).body, "one") == 1
+    assert collecting() <= before
+
+
+def test_who_begins_a_round_does_not_wait_if_one_of_many_may(story: Story, hanging: Hanging) -> None:
+    made = exporter(story, {"prompt": Prompt(), "hanging": hanging})
+    round_ = made.begin(ask())
+    assert not round_.answer.done()
+    hanging.gate.set()
+    assert success(round_.answer.result(SOON).body, "prompt") == 1
+
+
+def test_many_points_of_those_that_never_wait_are_formatted_by_another_thread(story: Story) -> None:
+    prompt = Prompt(size=BRIEF + 1)
+    with FORMATTER.lock:
+        round_ = exporter(story, {"prompt": prompt}).begin(ask())
+        assert prompt.thread == threading.current_thread().name
+    assert success(round_.answer.result(SOON).body, "prompt") == 1
+
+
+def test_a_formatter_at_work_for_another_is_not_waited_for(story: Story) -> None:
+    made = exporter(story, {"prompt": Prompt()})
+    with FORMATTER.lock:
+        round_ = made.begin(ask())
+        assert not round_.answer.done()
+    assert success(round_.answer.result(SOON).body, "prompt") == 1
+
+
+def test_one_that_never_waits_and_fails_fails_alone(story: Story) -> None:
+    made = exporter(story, {"bad": Broken(), "prompt": Prompt()})
+    body = made.begin(ask()).answer.result(0).body
+    assert (success(body, "bad"), success(body, "prompt")) == (0, 1)

@@ -3,8 +3,9 @@
 import os
 from collections.abc import Iterator
 
-from attrs import frozen
+from attrs import Factory, field, frozen
 
+from stator.collectors.mounts import Mounts
 from stator.entity import Point, PointsAt
 from stator.launch.settings import setting
 
@@ -28,6 +29,13 @@ class DiskUsage:
     """
 
     paths: tuple[str, ...]
+    _mounts: Mounts = field(
+        init=False, eq=False, repr=False, default=Factory(lambda self: Mounts(self.paths), takes_self=True)
+    )
+
+    def never_waits(self) -> bool:
+        """Where all is of this machine: the server of a network filesystem may be gone."""
+        return self._mounts.are_local()
 
     def collect(self, now: float) -> PointsAt:
         """Asks the kernel for each path.

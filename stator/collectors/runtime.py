@@ -69,6 +69,10 @@ class Runtime:
         self._gc_clock = gc_clock
         self._process: psutil.Process | None = None
 
+    def never_waits(self) -> bool:
+        """What it reads is in memory."""
+        return True
+
     def collect(self, now: float) -> PointsAt:
         """Reads the numbers of the process that calls.
 

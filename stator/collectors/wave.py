@@ -47,6 +47,10 @@ class Wave:
 
     three_random: tuple[Sine, ...]
 
+    def never_waits(self) -> bool:
+        """It only computes."""
+        return True
+
     def collect(self, now: float) -> PointsAt:
         """The value of each series at a time in Unix seconds."""
         values = {

@@ -99,6 +99,9 @@ class _Gathering:
 
     def follow(self, round_: Round[Scrape], timeout: float) -> None:
         """Passes on a round's answer, and sees to it that there is one in time."""
+        if round_.answer.done():
+            self._pass_on(round_.answer, ())
+            return
         timers = (self.loop.call_later(PATIENCE, round_.hurry), self.loop.call_later(timeout, round_.close))
 
         def answered(answer: "Future[Scrape]") -> None:
