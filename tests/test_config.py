@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from stator.collectors.disk_usage import DiskUsage
-from stator.config import Config
+from stator.config import Config, extended
 from stator.entity import Point, PointsAt
 from stator.launch.decode import ConfigError, decode
 from stator.log import Config as LoggerConfig
@@ -19,7 +19,8 @@ from tests.formatters.exposing import written
 
 
 def configured(**variables: str) -> Config:
-    return decode(Config, "STTR", {f"STTR_{name}": value for name, value in variables.items()})
+    environment = {f"STTR_{name}": value for name, value in variables.items()}
+    return decode(extended("STTR", environment), "STTR", environment)
 
 
 @pytest.fixture

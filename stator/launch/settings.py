@@ -13,6 +13,8 @@ import attrs
 from attrs import frozen
 
 REDACTED = "--redacted--"
+# Ends the variable that names a file which holds a secret.
+FILE_SUFFIX = "_FILE"
 _KEY = "stator.setting"
 C = TypeVar("C")
 
@@ -150,6 +152,11 @@ def part(config: Callable[[], C], *, env: str | None = None) -> C:
     """Declares the Config of a part within; ``env=""`` leaves the part out of its variables' names."""
     made: C = attrs.field(factory=config, metadata={_KEY: Declared(env=env, is_part=True)})
     return made
+
+
+def is_declared(attribute: "attrs.Attribute[Any]") -> bool:
+    """Whether a field comes from `setting` or `part`."""
+    return _KEY in attribute.metadata
 
 
 def declared(attribute: "attrs.Attribute[Any]") -> Declared:
