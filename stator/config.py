@@ -9,10 +9,14 @@ from stator.client import Config as ClientConfig
 from stator.collection import Collector
 from stator.collectors.disk_usage import Config as DiskUsageConfig
 from stator.collectors.plugins import Found, available, find
+from stator.collectors.prometheus_registry import Config as PrometheusRegistryConfig
 from stator.collectors.runtime import Config as RuntimeConfig
+from stator.collectors.text_files import Config as TextFilesConfig
 from stator.collectors.wave import Config as WaveConfig
 from stator.exporter import Config as MetricsConfig
+from stator.formatters.exposition import Formatter
 from stator.formatters.negotiation import Formats
+from stator.formatters.text import TEXT_0_0_4
 from stator.launch.parts import with_others, with_parts
 from stator.launch.settings import part, setting, walk
 from stator.log import Config as LoggerConfig
@@ -24,7 +28,7 @@ from stator.roster.roster import Registrar
 from stator.server.supervisor import Config as ServerConfig
 
 DEFAULT = ("runtime", "diskusage", "wave")
-BUILT_IN = DEFAULT
+BUILT_IN = (*DEFAULT, "textfile", "prometheus_client")
 
 
 @frozen
@@ -53,6 +57,7 @@ class Collectors(Chosen):
 
     disk_usage: DiskUsageConfig = part(DiskUsageConfig)
     wave: WaveConfig = part(WaveConfig)
+    text_files: TextFilesConfig = part(TextFilesConfig, env="TEXTFILE")
     plugins: PluginConfigs = part(PluginConfigs, env="")
 
     def problems(self) -> Iterator[tuple[str, str]]:
@@ -67,18 +72,20 @@ class Collectors(Chosen):
                 if hidden := [f"{name}.py" for name in plugins if name in BUILT_IN]:
                     yield "plugins_path", f"no file to be called as a built-in collector: {', '.join(hidden)}"
                 names += plugins
+        if "textfile" in self.enabled and not self.text_files.paths:
+            yield "text_files.paths", "one folder or more, since textfile is among STTR_COLLECTORS"
         if self.found.failures:
             yield "enabled", f"names out of {', '.join(names)}, or module:Class; {'; '.join(self.found.failures)}"
 
-    def new(self, app_id: str, run_id: str) -> dict[str, Collector]:
+    def new(self, app_id: str, run_id: str, log: Log) -> dict[str, Collector]:
         """The collectors by name.
 
         Raises:
             StartError: One of the user's own can't be made.
         """
-        return {name: self._make(name, app_id, run_id) for name in self.enabled}
+        return {name: self._make(name, app_id, run_id, log) for name in self.enabled}
 
-    def _make(self, name: str, app_id: str, run_id: str) -> Collector:
+    def _make(self, name: str, app_id: str, run_id: str, log: Log) -> Collector:
         match name:
             case "runtime":
                 return RuntimeConfig().new(app_id, run_id)
@@ -86,6 +93,10 @@ class Collectors(Chosen):
                 return self.disk_usage.new()
             case "wave":
                 return self.wave.new()
+            case "textfile":
+                return self.text_files.new(lambda: Formatter(TEXT_0_0_4, timestamps=False).exposition(), log)
+            case "prometheus_client":
+                return PrometheusRegistryConfig().new()
         plugin = self.found.plugins[name]
         made: Collector = plugin.new(getattr(self.plugins, plugin.name, None))
         return made

@@ -16,6 +16,9 @@ from stator.entity import PointError, PointsAt
 from stator.formatters.dialect import Dialect
 from stator.formatters.layout import Block, Columns, Layout
 
+_CREATED = "_created"
+_CREATED_OF = ("counter", "histogram", "summary")
+
 
 class Formatter:
     """Makes expositions in one dialect; for one thread at a time, which holds its `lock`.
@@ -90,10 +93,20 @@ class Exposition:
     def pieces(self) -> Iterator[bytes]:
         """The exposition's text in order, each family under one header."""
         self._kept.agreed = self._added
-        for family in self._families.values():
+        for name, family in self._families.items():
+            if self._is_taken(name):
+                continue
             yield family.blocks[0].header
             yield from family.pieces
         yield self._dialect.end
+
+    def _is_taken(self, name: str) -> bool:
+        """Whether the format takes a family's name for a sample of another: when a counter and the like began."""
+        quote = '"' if name.endswith('"') else ""
+        if self._dialect.created_apart or not name.endswith(_CREATED + quote):
+            return False
+        other = self._families.get(name.removesuffix(_CREATED + quote) + quote)
+        return other is not None and other.blocks[0].type in _CREATED_OF
 
     def _stamp(self, points_at: PointsAt) -> bytes:
         if not self._timestamps:

@@ -212,7 +212,8 @@ def _block(columns: Columns, points: Sequence[int], dialect: Dialect) -> Block:
     labels, values = _at(columns.labels, points), _at(columns.values, points)
     try:
         keys_alike = _check(columns, points, labels, utf8=dialect.utf8)
-        family, sample = _names(family_name(columns.name, columns.names[first], unit), type_)
+        whole = not columns.name
+        family, sample = _names(family_name(columns.name, columns.names[first], unit), type_, whole=whole)
         shapes = _shapes(type_, values) if type_ in COMPLEX else []
         lines = _Lines(sample, columns.common, dialect.utf8)
         pieces = _complex_pieces(lines, type_, labels, shapes, dialect) if shapes else lines.pieces(labels)
@@ -260,11 +261,11 @@ def _bad_key(key: str, type_: Type, *, utf8: bool) -> bool:
     return not key or key == RESERVED.get(type_) or key.startswith("__") or names.label(key, utf8=utf8).startswith("__")
 
 
-def _names(name: str, type_: Type) -> tuple[str, str]:
-    """A family's name, and the name of its samples where they have no further suffix."""
+def _names(name: str, type_: Type, *, whole: bool) -> tuple[str, str]:
+    """A family's name, and the name of its samples where they have no further suffix; a whole name gets no suffix."""
     suffix = {"counter": "_total", "info": "_info"}.get(type_, "")
     family = name.removesuffix(suffix)
-    return family, family + suffix
+    return family, name if whole else family + suffix
 
 
 class _Lines:
@@ -333,7 +334,7 @@ def _complex_pieces(
         bounds = [float(numbers.text(bound)) for bound in shape]
         if bad := _bad_bounds(bounds, type_):
             raise ValueError(bad)
-        text = "".join(lines.one(suffix, own, ((key, numbers.text(bound)),)) for bound in bounds)
+        text = "".join(lines.one(suffix, own, ((key, numbers.bound(bound)),)) for bound in bounds)
         summable = type_ == "summary" or bounds[0] >= 0 or dialect.sums_below_zero
         text += lines.one("_sum", own) + lines.one("_count", own) if summable else SWALLOW + SWALLOW
         pieces.append((text.encode(), len(shape) + 2))

@@ -1,5 +1,6 @@
 """Plugins: where they are found, what their settings are called, and what is told of bad ones."""
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import chdir
@@ -7,10 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from stator.collection import Collector
 from stator.config import Config, extended
 from stator.launch.decode import ConfigError, decode
 from stator.launch.dump import dump
 from stator.launch.usage import rows
+from stator.log import Config as LoggerConfig
+from stator.sink import Sink
 
 JOBS = """\
 from __future__ import annotations
@@ -70,85 +74,91 @@ def config_class(variables: dict[str, str]) -> type[Config]:
     return extended("STTR", variables)
 
 
-def environment(collectors: str, **variables: str) -> dict[str, str]:
+def environment(chosen: str, **variables: str) -> dict[str, str]:
     named = {f"STTR_{name}": value for name, value in variables.items()}
-    return {"STTR_COLLECTORS": collectors, "STTR_PLUGINS_PATH": "plugins", **named}
+    return {"STTR_COLLECTORS": chosen, "STTR_PLUGINS_PATH": "plugins", **named}
 
 
-def configured(collectors: str, **variables: str) -> Config:
-    env = environment(collectors, **variables)
+def configured(chosen: str, **variables: str) -> Config:
+    env = environment(chosen, **variables)
     return decode(config_class(env), "STTR", env)
 
 
-def problems(collectors: str, **variables: str) -> list[str]:
+def collectors(config: Config) -> dict[str, Collector]:
+    with Path(os.devnull).open("wb") as nowhere:
+        log = LoggerConfig().new(Sink(nowhere.fileno()), terminal=False)
+        return config.collectors.new("stator", "I90Ltn4", log)
+
+
+def problems(chosen: str, **variables: str) -> list[str]:
     with pytest.raises(ConfigError) as error:
-        configured(collectors, **variables)
+        configured(chosen, **variables)
     return error.value.problems
 
 
-def reason(collectors: str, **variables: str) -> str:
+def reason(chosen: str, **variables: str) -> str:
     """Why a name gives no plugin, out of the one line that tells it."""
-    (line,) = problems(collectors, **variables)
+    (line,) = problems(chosen, **variables)
     return line.partition("module:Class; ")[2]
 
 
-def settings(collectors: str) -> list[str]:
+def settings(chosen: str) -> list[str]:
     """Variables that the plugins have."""
     usual = {key for key, *_ in rows(Config, "STTR")}
-    return [key for key, *_ in rows(config_class(environment(collectors)), "STTR") if key not in usual]
+    return [key for key, *_ in rows(config_class(environment(chosen)), "STTR") if key not in usual]
 
 
 def test_a_file_of_the_folder_collects_with_its_settings() -> None:
     write("queue_depth.py", JOBS)
     config = configured("queue_depth", QUEUE_DEPTH_FOLDER="mail", QUEUE_DEPTH_WEIGHT="2.5")
-    points_at = config.collectors.new("stator", "I90Ltn4")["queue_depth"].collect(1.5)
+    points_at = collectors(config)["queue_depth"].collect(1.5)
     assert (points_at.name, points_at.points[0].value) == ("mail", 2.5)  # type: ignore[index] # a list here
 
 
 def test_a_file_without_settings_collects() -> None:
     write("plain.py", PLAIN)
-    assert configured("plain").collectors.new("stator", "I90Ltn4")["plain"].collect(0.0).name == "plain"
+    assert collectors(configured("plain"))["plain"].collect(0.0).name == "plain"
 
 
 def test_a_file_may_be_called_as_one_of_pythons_modules() -> None:
     write("queue.py", PLAIN)
-    assert configured("queue").collectors.new("stator", "I90Ltn4")["queue"].collect(0.0).name == "plain"
+    assert collectors(configured("queue"))["queue"].collect(0.0).name == "plain"
 
 
 def test_a_file_may_import_another_of_its_folder() -> None:
     write("_shared.py", "from stator import PointsAt")
     write("plain.py", PLAIN.replace("from stator", "from _shared"))
-    assert configured("plain").collectors.new("stator", "I90Ltn4")["plain"].collect(0.0).name == "plain"
+    assert collectors(configured("plain"))["plain"].collect(0.0).name == "plain"
 
 
 def test_a_file_that_is_not_named_is_not_run() -> None:
     write("failing.py", "1 / 0")
-    assert list(configured("wave").collectors.new("stator", "I90Ltn4")) == ["wave"]
+    assert list(collectors(configured("wave"))) == ["wave"]
 
 
 def test_one_of_several_in_a_file_is_named_with_its_class() -> None:
     write("pair.py", PLAIN + PLAIN.replace("class Plain", "class Other"))
     told = "/plugins/pair.py has several collectors: name those that are to run as pair:Plain, pair:Other"
     assert reason("pair").endswith(told)
-    assert list(configured("pair:Other").collectors.new("stator", "I90Ltn4")) == ["pair:Other"]
+    assert list(collectors(configured("pair:Other"))) == ["pair:Other"]
 
 
 def test_classes_that_are_imported_or_begin_with_an_underscore_do_not_count() -> None:
     base = "from stator.collectors.wave import Wave\nclass _Base:\n    def collect(self, now): ...\n"
     write("plain.py", base + PLAIN)
-    assert list(configured("plain").collectors.new("stator", "I90Ltn4")) == ["plain"]
+    assert list(collectors(configured("plain"))) == ["plain"]
 
 
 def test_an_installed_package_collects_with_its_settings() -> None:
     install("jobs", JOBS, "job-queue = jobs:QueueDepth")
     config = configured("job-queue", JOB_QUEUE_FOLDER="mail")
-    assert config.collectors.new("stator", "I90Ltn4")["job-queue"].collect(1.5).name == "mail"
+    assert collectors(config)["job-queue"].collect(1.5).name == "mail"
 
 
 def test_a_class_collects_with_its_settings() -> None:
     Path("jobs.py").write_text(JOBS)
     config = configured("jobs:QueueDepth", QUEUE_DEPTH_FOLDER="mail")
-    assert config.collectors.new("stator", "I90Ltn4")["jobs:QueueDepth"].collect(1.5).name == "mail"
+    assert collectors(config)["jobs:QueueDepth"].collect(1.5).name == "mail"
 
 
 @pytest.mark.parametrize(
@@ -178,7 +188,7 @@ def test_two_plugins_have_settings_each() -> None:
     write("mail.py", JOBS)
     write("print.py", JOBS)
     config = configured("mail,print", MAIL_FOLDER="/mail", PRINT_FOLDER="/print")
-    assert [each.collect(0.0).name for each in config.collectors.new("", "").values()] == ["/mail", "/print"]
+    assert [each.collect(0.0).name for each in collectors(config).values()] == ["/mail", "/print"]
 
 
 def test_a_wrong_setting_of_a_plugin_is_told_with_all_else_that_is_wrong() -> None:
@@ -187,7 +197,8 @@ def test_a_wrong_setting_of_a_plugin_is_told_with_all_else_that_is_wrong() -> No
         "STTR_QUEUE_DEPTH_MAXAGE='0': expected an integer of 1 or more",
         "STTR_SERVER_PORT='x': expected an integer from 0 to 65535",
         (
-            "STTR_COLLECTORS='queue_depth,sun': expected names out of runtime, diskusage, wave, queue_depth, or"
+            "STTR_COLLECTORS='queue_depth,sun': expected names out of runtime, diskusage, wave, textfile,"
+            " prometheus_client, queue_depth, or"
             " module:Class; there is no 'sun'"
         ),
     ]
