@@ -204,6 +204,13 @@ def test_a_wrong_setting_of_a_plugin_is_told_with_all_else_that_is_wrong() -> No
     ]
 
 
+@pytest.mark.parametrize("number", ["much", "nan", "-inf"])
+def test_a_number_is_a_finite_one(number: str) -> None:
+    write("queue_depth.py", JOBS)
+    line = f"STTR_QUEUE_DEPTH_WEIGHT='{number}': expected a number"
+    assert problems("queue_depth", QUEUE_DEPTH_WEIGHT=number) == [line]
+
+
 def test_a_folder_that_is_not_there_is_told() -> None:
     line = "STTR_PLUGINS_PATH='nowhere': expected a readable folder (No such file or directory)"
     assert line in problems("wave", PLUGINS_PATH="nowhere")
