@@ -18,7 +18,7 @@ from stator.formatters.exposition import Formatter
 from stator.formatters.negotiation import Formats
 from stator.formatters.text import TEXT_0_0_4
 from stator.launch.parts import with_others, with_parts
-from stator.launch.settings import part, setting, walk
+from stator.launch.settings import part, setting, variables_of, walk
 from stator.log import Config as LoggerConfig
 from stator.log import Log
 from stator.roster.registrars.consul import Config as ConsulConfig
@@ -153,7 +153,9 @@ def extended(prefix: str, variables: Mapping[str, str]) -> type[Config]:
     except ConfigError:
         return Config  # told when the rest is read
     own = [name for name in chosen.enabled if name not in BUILT_IN]
-    found = find(own, chosen.plugins_path, prefix, (each.name for each in walk(Config, prefix)))
+    if not own:
+        return Config
+    found = find(own, chosen.plugins_path, prefix, variables_of(Config, prefix))
     parts = {each.name: (each.name.upper(), each.config) for each in found.plugins.values() if each.config}
     collectors = with_others(Collectors, {"plugins": with_parts(PluginConfigs, parts)}, found=found)
     return with_others(Config, {"collectors": collectors})

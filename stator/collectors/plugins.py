@@ -7,7 +7,7 @@ arguments.
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from keyword import iskeyword
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ from attrs import field, frozen
 
 from stator.collectors.loading import load_class, load_file, search
 from stator.launch.parts import refuse_unfit
-from stator.launch.settings import FILE_SUFFIX, StartError, walk
+from stator.launch.settings import StartError, variables_of
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -74,7 +74,7 @@ def find(specs: Iterable[str], folder: str, prefix: str, taken: Iterable[str]) -
         specs: Their names.
         folder: The folder of plain files, or empty where there is none.
         prefix: First part of each variable's name.
-        taken: Variables that are settings already.
+        taken: Variables that are read already.
     """
     found, known = Found(), set(taken)
     if folder:
@@ -82,12 +82,12 @@ def find(specs: Iterable[str], folder: str, prefix: str, taken: Iterable[str]) -
     for spec in dict.fromkeys(specs):
         try:
             plugin = _plugin(spec, folder)
-            variables = set(_variables(plugin, prefix))
-            _refuse_clash(plugin, found, variables & known)
+            own = set(variables_of(plugin.config, f"{prefix}_{plugin.name.upper()}")) if plugin.config else set()
+            _refuse_clash(plugin, found, own & known)
         except StartError as error:
             found.failures.append(str(error))
         else:
-            known |= variables
+            known |= own
             found.plugins[spec] = plugin
     return found
 
@@ -98,17 +98,16 @@ def available(folder: str) -> list[str]:
     Raises:
         OSError: The folder can't be read.
     """
-    stems = (file.stem for file in Path(folder).iterdir() if file.suffix == ".py")
-    return sorted(stem for stem in stems if _is_name(stem) and not stem.startswith("_"))
+    return sorted(file.stem for file in Path(folder).iterdir() if file.suffix == ".py" and file.name[0] != "_")
 
 
 def _plugin(spec: str, folder: str) -> Plugin:
     collector, name = _load(spec, folder)
-    if not _is_name(name):
-        msg = f"{spec} can't give its settings a name: {name!r} is no name in Python"
-        raise StartError(msg)
     config = getattr(collector, "Config", None)
     if config is not None:
+        if not name.isidentifier() or iskeyword(name):
+            msg = f"{spec} can't have settings: {name!r} is no name in Python"
+            raise StartError(msg)
         try:
             refuse_unfit(config)
         except StartError as error:
@@ -153,18 +152,6 @@ def _installed(name: str) -> list["EntryPoint"]:
 
 def _package(entry_point: "EntryPoint") -> str:
     return entry_point.dist.name if entry_point.dist else "without a name"
-
-
-def _is_name(text: str) -> bool:
-    return text.isidentifier() and not iskeyword(text)
-
-
-def _variables(plugin: Plugin, prefix: str) -> Iterator[str]:
-    """All variables that a plugin reads."""
-    for each in walk(plugin.config, f"{prefix}_{plugin.name.upper()}") if plugin.config else ():
-        yield each.name
-        if each.secret:
-            yield each.name + FILE_SUFFIX
 
 
 def _refuse_clash(plugin: Plugin, found: Found, twice: set[str]) -> None:

@@ -7,7 +7,7 @@ import glob
 import os
 import re
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
@@ -146,8 +146,15 @@ def _found(patterns: tuple[str, ...]) -> dict[str, str]:
             except OSError as error:
                 found[folder] = error.strerror or str(error)
             else:
-                found |= {os.path.normpath(f"{folder}/{name}"): "" for name in names if name.endswith(".prom")}
+                found |= dict(_named(folder, name) for name in names if name.endswith(".prom"))
     return found
+
+
+def _named(folder: str, name: str) -> tuple[str, str]:
+    """A file's path as it can be shown, and the reason why it can't be read, if so."""
+    path = os.path.normpath(f"{folder}/{name}")
+    shown = os.fsencode(path).decode(errors="replace")
+    return shown, "" if shown == path else "its name is not UTF-8"
 
 
 def _read(path: str, last: _File | None) -> _File:
@@ -178,8 +185,6 @@ def parse(data: bytes, path: str) -> list[Point]:
     Raises:
         BadFileError: It's in another format, or has samples with timestamps.
     """
-    from prometheus_client.parser import text_fd_to_metric_families  # slow to import
-
     try:
         text = data.decode()
     except UnicodeDecodeError as error:
@@ -188,6 +193,12 @@ def parse(data: bytes, path: str) -> list[Point]:
     if text and not text.endswith("\n"):
         msg = "its last line has no end: is it still being written?"
         raise BadFileError(msg)
+    return families.points(_families(text, path))
+
+
+def _families(text: str, path: str) -> Iterable["Metric"]:
+    from prometheus_client.parser import text_fd_to_metric_families  # slow to import
+
     counters = {name.strip('"') for _, name in _COUNTER.findall(text)}
     lines = StringIO(_COUNTER.sub(r"\1gauge", text))
     try:
@@ -211,4 +222,4 @@ def parse(data: bytes, path: str) -> list[Point]:
                 msg = f"{family.name} is a {first.type} first and a {family.type} later"
                 raise BadFileError(msg)
             first.samples += family.samples
-    return families.points(whole.values())
+    return whole.values()

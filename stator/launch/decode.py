@@ -15,7 +15,7 @@ from dotenv.parser import parse_stream
 
 from stator.launch.duration import Duration
 from stator.launch.kinds import kind_of
-from stator.launch.settings import FILE_SUFFIX, REDACTED, Secret, Setting, walk
+from stator.launch.settings import FILE_SUFFIX, REDACTED, Secret, Setting, variables_of, walk
 
 C = TypeVar("C")
 _USER_OF_URI = re.compile(r"(?<=://).*@")
@@ -89,8 +89,7 @@ def encode(config: object, prefix: str) -> dict[str, str]:
 
 def unread(config: type[Any], prefix: str, variables: Mapping[str, str]) -> list[str]:
     """Warnings of variables that have our prefix but that nothing reads, with the nearest real name."""
-    settings = list(walk(config, prefix))
-    known = {each.name for each in settings} | {each.name + FILE_SUFFIX for each in settings if each.secret}
+    known = set(variables_of(config, prefix))
     strangers = sorted(name for name in variables if name.startswith(f"{prefix}_") and name not in known)
     return [_stranger(name, known) for name in strangers]
 

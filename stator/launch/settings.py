@@ -179,6 +179,14 @@ def walk(config: type[Any], prefix: str, path: tuple[str, ...] = ()) -> Iterator
             yield Setting(name, here, attribute.type, attribute.default, about.desc, about.check, hides)
 
 
+def variables_of(config: type[Any], prefix: str) -> Iterator[str]:
+    """All variables that a Config class reads, those that name files of secrets among them."""
+    for each in walk(config, prefix):
+        yield each.name
+        if each.secret:
+            yield each.name + FILE_SUFFIX
+
+
 def at_least(low: int) -> Check:
     """The bound of a count."""
     return Check(f"an integer of {low} or more", lambda value: value >= low)

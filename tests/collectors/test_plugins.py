@@ -125,6 +125,19 @@ def test_a_file_may_be_called_as_one_of_pythons_modules() -> None:
     assert collectors(configured("queue"))["queue"].collect(0.0).name == "plain"
 
 
+@pytest.mark.parametrize(("stem", "variable"), [("Queue-Depth", "QUEUE_DEPTH"), ("käfer", "KÄFER"), ("a.b", "A_B")])
+def test_a_file_may_be_called_as_no_module_can_be(stem: str, variable: str) -> None:
+    write(f"{stem}.py", JOBS)
+    assert settings(stem)[0] == f"STTR_{variable}_FOLDER"
+    assert collectors(configured(stem))[stem].collect(0.0).name == "/jobs"
+
+
+@pytest.mark.parametrize("stem", ["class", "9lives"])
+def test_a_file_that_can_not_name_its_settings_is_told(stem: str) -> None:
+    write(f"{stem}.py", JOBS)
+    assert reason(stem) == f"{stem} can't have settings: '{stem}' is no name in Python"
+
+
 def test_a_file_may_import_another_of_its_folder() -> None:
     write("_shared.py", "from stator import PointsAt")
     write("plain.py", PLAIN.replace("from stator", "from _shared"))
@@ -280,7 +293,11 @@ def test_two_plugins_that_call_their_settings_alike_are_told() -> None:
 
 @pytest.mark.parametrize(
     ("name", "field", "taken"),
-    [("server", "port", "STTR_SERVER_PORT"), ("roster_service", "name", "STTR_ROSTER_SERVICE_NAME")],
+    [
+        ("server", "port", "STTR_SERVER_PORT"),
+        ("roster_service", "name", "STTR_ROSTER_SERVICE_NAME"),
+        ("client_pass", "file", "STTR_CLIENT_PASS_FILE"),
+    ],
 )
 def test_a_variable_that_is_a_setting_already_is_told(name: str, field: str, taken: str) -> None:
     write(f"{name}.py", JOBS.replace("folder", field))
@@ -288,6 +305,6 @@ def test_a_variable_that_is_a_setting_already_is_told(name: str, field: str, tak
 
 
 def test_nothing_is_imported_where_only_built_in_collectors_run() -> None:
-    assert config_class({"STTR_COLLECTORS": "wave,runtime"}) is not None
-    write("wave_.py", "1 / 0")
-    assert config_class({}) is Config
+    write("failing.py", "1 / 0")
+    for variables in ({}, {"STTR_PLUGINS_PATH": "plugins"}, {"STTR_COLLECTORS": "wave,runtime"}):
+        assert config_class(variables) is Config

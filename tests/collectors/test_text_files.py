@@ -240,6 +240,13 @@ def test_what_can_not_be_read_is_told_and_the_rest_served(story: Story, folder: 
     }
 
 
+def test_a_file_with_a_name_that_is_no_text_is_told_and_the_rest_served(story: Story, folder: Path) -> None:
+    write(folder, "good", "good 1\n")
+    Path(os.fsdecode(os.fsencode(folder) + b"/k\xe4fer.prom")).write_text("bad 1\n")
+    assert values(of(story, folder)) == {"good": 1, "node_textfile_scrape_error": 1}
+    assert reasons(story) == {"k\ufffdfer.prom": "its name is not UTF-8"}
+
+
 def test_a_failure_is_logged_once_for_each_change_of_its_file(story: Story, folder: Path) -> None:
     collector = of(story, folder, folder / "missing")
     write(folder, "a", "bad\n")
