@@ -16,7 +16,7 @@ from zipimport import zipimporter
 BUILD_ID = "@BUILD_ID@"
 PLATFORM = "@PLATFORM@"
 PYTHONS = "@PYTHONS@"
-# Flags whose answer is the same always, and stands in the archive: to work it out takes many times as long.
+# Flags whose answer is mostly the same, and stands in the archive: to work it out takes many times as long.
 ANSWERS = {"-h": "help", "--help": "help", "-V": "version", "--version": "version"}
 
 
@@ -27,7 +27,8 @@ def main() -> int:
     _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
     check_interpreter()
     archive = os.path.dirname(__file__)
-    if len(sys.argv) == 2 and (answer := ANSWERS.get(sys.argv[1])):
+    # Chosen collectors may have settings of their own, which only Stator finds.
+    if len(sys.argv) == 2 and (answer := ANSWERS.get(sys.argv[1])) and not os.environ.get("STTR_COLLECTORS"):
         sys.stdout.write(zipimporter(archive).get_data(f"answers/{answer}").decode())
         return 0
 

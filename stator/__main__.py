@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from stator import __version__, launch
-from stator.config import Config
+from stator.config import Config, extended
 from stator.exporter import Exporter
 from stator.launch.settings import StartError
 from stator.log import Log, adopt_stdlib, new_id
@@ -30,7 +30,9 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     Raises:
         SystemExit: A flag was answered, or the environment is wrong.
     """
-    launched = launch.load(Config, prefix="STTR", about=ABOUT, version=__version__, argv=argv, environ=environ)
+    launched = launch.load(
+        Config, prefix="STTR", about=ABOUT, version=__version__, argv=argv, environ=environ, extend=extended
+    )
     run_id = new_id()
     log = launched.config.logger.new(Sink(1), terminal=os.isatty(1)).bind(app_id=APP_ID, run_id=run_id)
     adopt_stdlib(log)
@@ -49,7 +51,7 @@ def assemble(config: Config, shown: dict[str, Any], run_id: str, log: Log) -> Su
     Raises:
         StartError: A part can't be made.
     """
-    exporter = Exporter(config.collectors.new(APP_ID, run_id), config.metrics, BUILD, log)
+    exporter = Exporter(config.collectors.new(APP_ID, run_id, log), config.metrics, BUILD, log)
     formats = config.formats()
     listener = config.server.listen()
     roster = config.roster.new(config.registrar(log), config.client.base_uri, bound_to(listener), log)

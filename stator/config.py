@@ -1,18 +1,24 @@
 """The root Config: each part's own Config under its name, and the choice among implementations."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import ClassVar
 
 from attrs import frozen
 
 from stator.client import Config as ClientConfig
 from stator.collection import Collector
 from stator.collectors.disk_usage import Config as DiskUsageConfig
-from stator.collectors.loading import load_class, make
+from stator.collectors.plugins import Found, available, find
+from stator.collectors.prometheus_registry import Config as PrometheusRegistryConfig
 from stator.collectors.runtime import Config as RuntimeConfig
+from stator.collectors.text_files import Config as TextFilesConfig
 from stator.collectors.wave import Config as WaveConfig
 from stator.exporter import Config as MetricsConfig
+from stator.formatters.exposition import Formatter
 from stator.formatters.negotiation import Formats
-from stator.launch.settings import StartError, part, setting
+from stator.formatters.text import TEXT_0_0_4
+from stator.launch.parts import with_others, with_parts
+from stator.launch.settings import part, setting, variables_of, walk
 from stator.log import Config as LoggerConfig
 from stator.log import Log
 from stator.roster.registrars.consul import Config as ConsulConfig
@@ -21,35 +27,65 @@ from stator.roster.roster import Config as RosterConfig
 from stator.roster.roster import Registrar
 from stator.server.supervisor import Config as ServerConfig
 
-BUILT_IN = ("runtime", "diskusage", "wave")
+DEFAULT = ("runtime", "diskusage", "wave")
+BUILT_IN = (*DEFAULT, "textfile", "prometheus_client")
 
 
 @frozen
-class Collectors:
-    """Which collectors run, and what each can be told."""
+class Chosen:
+    """Which collectors run, and where the user's own are."""
 
     enabled: tuple[str, ...] = setting(
-        BUILT_IN,
+        DEFAULT,
         env="COLLECTORS",
-        desc=f"collectors that run: {', '.join(BUILT_IN)}, or module:Class for one of your own",
+        desc=f"collectors that run: {', '.join(BUILT_IN)}, a plugin's name, or module:Class for one of your own",
     )
+    plugins_path: str = setting("", env="PLUGINS_PATH", desc="folder of plugins: each .py file of it is a collector")
+
+
+@frozen
+class PluginConfigs:
+    """What plugins can be told; `extended` gives it a part for each that has settings."""
+
+
+@frozen
+class Collectors(Chosen):
+    """The collectors, and what each can be told."""
+
+    # Those of the user's own that are chosen; `extended` knows.
+    found: ClassVar[Found] = Found()
+
     disk_usage: DiskUsageConfig = part(DiskUsageConfig)
     wave: WaveConfig = part(WaveConfig)
+    text_files: TextFilesConfig = part(TextFilesConfig, env="TEXTFILE")
+    plugins: PluginConfigs = part(PluginConfigs, env="")
 
     def problems(self) -> Iterator[tuple[str, str]]:
-        """Names of collectors that don't exist or can't be loaded."""
-        if reasons := [reason for name in self.enabled if (reason := _unusable(name))]:
-            yield "enabled", f"names out of {', '.join(BUILT_IN)}, or module:Class; {'; '.join(reasons)}"
+        """A folder that can't be read, and names of collectors that don't exist or can't be loaded."""
+        names = list(BUILT_IN)
+        if self.plugins_path:
+            try:
+                plugins = available(self.plugins_path)
+            except OSError as error:
+                yield "plugins_path", f"a readable folder ({error.strerror})"
+            else:
+                if hidden := [f"{name}.py" for name in plugins if name in BUILT_IN]:
+                    yield "plugins_path", f"no file to be called as a built-in collector: {', '.join(hidden)}"
+                names += plugins
+        if "textfile" in self.enabled and not self.text_files.paths:
+            yield "text_files.paths", "one folder or more, since textfile is among STTR_COLLECTORS"
+        if self.found.failures:
+            yield "enabled", f"names out of {', '.join(names)}, or module:Class; {'; '.join(self.found.failures)}"
 
-    def new(self, app_id: str, run_id: str) -> dict[str, Collector]:
+    def new(self, app_id: str, run_id: str, log: Log) -> dict[str, Collector]:
         """The collectors by name.
 
         Raises:
             StartError: One of the user's own can't be made.
         """
-        return {name: self._make(name, app_id, run_id) for name in self.enabled}
+        return {name: self._make(name, app_id, run_id, log) for name in self.enabled}
 
-    def _make(self, name: str, app_id: str, run_id: str) -> Collector:
+    def _make(self, name: str, app_id: str, run_id: str, log: Log) -> Collector:
         match name:
             case "runtime":
                 return RuntimeConfig().new(app_id, run_id)
@@ -57,19 +93,13 @@ class Collectors:
                 return self.disk_usage.new()
             case "wave":
                 return self.wave.new()
-        made: Collector = make(name)
+            case "textfile":
+                return self.text_files.new(lambda: Formatter(TEXT_0_0_4, timestamps=False).exposition(), log)
+            case "prometheus_client":
+                return PrometheusRegistryConfig().new()
+        plugin = self.found.plugins[name]
+        made: Collector = plugin.new(getattr(self.plugins, plugin.name, None))
         return made
-
-
-def _unusable(name: str) -> str | None:
-    """Why no collector goes by a name."""
-    if ":" not in name:
-        return None if name in BUILT_IN else f"there is no {name!r}"
-    try:
-        load_class(name)
-    except StartError as error:
-        return str(error)
-    return None
 
 
 @frozen
@@ -107,3 +137,25 @@ class Config:
     def formats(self) -> Formats:
         """What scrapers can be answered in."""
         return Formats(self.metrics.timestamps)
+
+
+def extended(prefix: str, variables: Mapping[str, str]) -> type[Config]:
+    """The root Config class for an environment: with the settings of the plugins that it chooses.
+
+    They must be loaded before the rest is read. What is wrong with them is kept, and told with all other problems.
+    """
+    if not any(variables.get(each.name) for each in walk(Chosen, prefix)):
+        return Config
+    from stator.launch.decode import ConfigError, decode  # slow to import
+
+    try:
+        chosen = decode(Chosen, prefix, variables)
+    except ConfigError:
+        return Config  # told when the rest is read
+    own = [name for name in chosen.enabled if name not in BUILT_IN]
+    if not own:
+        return Config
+    found = find(own, chosen.plugins_path, prefix, variables_of(Config, prefix))
+    parts = {each.name: (each.name.upper(), each.config) for each in found.plugins.values() if each.config}
+    collectors = with_others(Collectors, {"plugins": with_parts(PluginConfigs, parts)}, found=found)
+    return with_others(Config, {"collectors": collectors})

@@ -56,7 +56,7 @@ class Point(Struct, frozen=True, gc=False):
     """One value of one family.
 
     Attributes:
-        name: What is measured, without the common name and the unit: ``used``.
+        name: What is measured, without the common name and the unit: ``used``; whole where there is no common name.
         desc: One sentence for a reader.
         unit: Base unit (``seconds``, ``bytes``), or empty where there is none.
         type: The family's type.
@@ -77,7 +77,8 @@ class PointsAt:
     """Related points, and what they have in common.
 
     Attributes:
-        name: First part of each exposed name: ``du``.
+        name: First part of each exposed name: ``du``. Empty where each point's own name is whole: it's exposed as it
+            is, with its unit and a counter's ``_total`` only where it has them.
         stamp: When they were collected, in Unix seconds.
         labels: Labels of every point, written before its own.
         points: The points, in any order.
@@ -90,5 +91,10 @@ class PointsAt:
 
 
 def family_name(common: str, name: str, unit: str) -> str:
-    """Name under which a point's family is known: ``{common}_{name}`` and ``_{unit}`` where there is one."""
+    """Name under which a point's family is known: ``{common}_{name}`` and ``_{unit}`` where there is one.
+
+    Without a common name, the point's own is whole.
+    """
+    if not common:
+        return name
     return f"{common}_{name}_{unit}" if unit else f"{common}_{name}"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from stator.collectors.disk_usage import DiskUsage
-from stator.config import Config
+from stator.config import Config, extended
 from stator.entity import Point, PointsAt
 from stator.launch.decode import ConfigError, decode
 from stator.log import Config as LoggerConfig
@@ -19,7 +19,8 @@ from tests.formatters.exposing import written
 
 
 def configured(**variables: str) -> Config:
-    return decode(Config, "STTR", {f"STTR_{name}": value for name, value in variables.items()})
+    environment = {f"STTR_{name}": value for name, value in variables.items()}
+    return decode(extended("STTR", environment), "STTR", environment)
 
 
 @pytest.fixture
@@ -28,27 +29,30 @@ def log() -> Iterator[Log]:
         yield LoggerConfig().new(Sink(nowhere.fileno()), terminal=False)
 
 
-def test_all_built_in_collectors_run_unless_told_otherwise() -> None:
-    collectors = Config().collectors.new("stator", "I90Ltn4")
+def test_the_usual_collectors_run_unless_told_otherwise(log: Log) -> None:
+    collectors = Config().collectors.new("stator", "I90Ltn4", log)
     names = [collector.collect(0.0).name for collector in collectors.values()]
     assert names == ["pyrt", "du", "wave"]
 
 
-def test_collectors_run_in_the_order_in_which_they_are_named() -> None:
-    assert list(configured(COLLECTORS="wave,diskusage").collectors.new("stator", "I90Ltn4")) == ["wave", "diskusage"]
+def test_collectors_run_in_the_order_in_which_they_are_named(log: Log) -> None:
+    assert list(configured(COLLECTORS="wave,diskusage").collectors.new("stator", "I90Ltn4", log)) == [
+        "wave",
+        "diskusage",
+    ]
 
 
-def test_no_collector_needs_to_run() -> None:
-    assert configured(COLLECTORS="").collectors.new("stator", "I90Ltn4") == {}
+def test_no_collector_needs_to_run(log: Log) -> None:
+    assert configured(COLLECTORS="").collectors.new("stator", "I90Ltn4", log) == {}
 
 
-def test_a_collector_gets_what_it_can_be_told() -> None:
-    collectors = configured(COLLECTORS="diskusage", DISKUSAGE_PATHS="/tmp").collectors.new("stator", "I90Ltn4")
+def test_a_collector_gets_what_it_can_be_told(log: Log) -> None:
+    collectors = configured(COLLECTORS="diskusage", DISKUSAGE_PATHS="/tmp").collectors.new("stator", "I90Ltn4", log)
     assert collectors == {"diskusage": DiskUsage(("/tmp",))}
 
 
-def test_a_collector_of_the_users_own_goes_by_its_whole_name() -> None:
-    collectors = configured(COLLECTORS="tests.test_config:Mine").collectors.new("stator", "I90Ltn4")
+def test_a_collector_of_the_users_own_goes_by_its_whole_name(log: Log) -> None:
+    collectors = configured(COLLECTORS="tests.test_config:Mine").collectors.new("stator", "I90Ltn4", log)
     assert collectors["tests.test_config:Mine"].collect(1.5) == PointsAt("mine", 1.5)
 
 
@@ -64,8 +68,8 @@ def test_all_collectors_that_can_not_run_are_told_in_one_line() -> None:
         configured(COLLECTORS="wave,sun,moon,nowhere:Stars")
     (line,) = error.value.problems
     assert line == (
-        "STTR_COLLECTORS='wave,sun,moon,nowhere:Stars': expected names out of runtime, diskusage, wave, or"
-        " module:Class; there is no 'sun'; there is no 'moon';"
+        "STTR_COLLECTORS='wave,sun,moon,nowhere:Stars': expected names out of runtime, diskusage, wave, textfile,"
+        " prometheus_client, or module:Class; there is no 'sun'; there is no 'moon';"
         " nowhere:Stars can't be imported: ModuleNotFoundError: No module named 'nowhere'"
     )
 

@@ -2,10 +2,10 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from stator.collection import Collector
 from stator.config import Config
 from stator.launch.usage import markdown, rows
 
@@ -16,14 +16,14 @@ def test_the_settings_table_is_the_generated_one() -> None:
     assert markdown(rows(Config, "STTR")) in README, "to write it anew: make readme"
 
 
-def test_the_example_collector_collects() -> None:
-    (example,) = (code for code in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if "class Load" in code)
-    names: dict[str, type[Collector]] = {}
+def test_the_example_collector_collects(tmp_path: Path) -> None:
+    (example,) = (code for code in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if "class QueueDepth" in code)
+    names: dict[str, Any] = {}
     exec(example, names)
-    points_at = names["Load"]().collect(1.5)
+    (tmp_path / "a job").touch()
+    points_at = names["QueueDepth"](names["QueueDepth"].Config(str(tmp_path))).collect(1.5)
     (point,) = points_at.points
-    assert (points_at.name, points_at.stamp, point.name) == ("load", 1.5, "minute")
-    assert point.value >= 0  # type: ignore[operator] # a plain number
+    assert (points_at.name, points_at.stamp, point.name, point.value) == ("queue", 1.5, "depth", 1)
 
 
 @pytest.mark.parametrize("target", re.findall(r"`make (\w+)`", README))

@@ -19,6 +19,7 @@ class Dialect:
         stamp: Writes a sample's time, given in Unix seconds, with the space before it.
         end: What stands after the last family.
         sums_below_zero: Whether a histogram with bounds below zero has a sum, which then may fall, and a count.
+        created_apart: Whether a family ``x_created`` may stand beside the counter, histogram or summary ``x``.
     """
 
     content_type: str
@@ -27,3 +28,4 @@ class Dialect:
     stamp: Callable[[float], bytes]
     end: bytes = b""
     sums_below_zero: bool = True
+    created_apart: bool = True

@@ -5,7 +5,7 @@ they are put into the kept text by a few operations on long lists. Otherwise the
 old one forgotten: labels that come and go cost time, but no memory.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from math import isfinite
 from threading import Lock
@@ -13,10 +13,13 @@ from typing import Any
 
 from attrs import define, field, frozen
 
-from stator.entity import PointError, PointsAt
+from stator.entity import PointError, PointsAt, Type
 from stator.formatters.columns import Columns
 from stator.formatters.dialect import Dialect
 from stator.formatters.layout import Block, Layout
+
+_CREATED = "_created"
+_CREATED_OF = ("counter", "histogram", "summary")
 
 
 class Formatter:
@@ -123,13 +126,21 @@ class Exposition:
         yield self._dialect.end
 
     def _merged(self) -> Iterator[bytes]:
+        blocks = list(chain.from_iterable(source.blocks() for source in self._sources))
+        types = {block.name: block.type for block, _ in blocks}
         families: dict[str, list[bytes]] = {}
-        blocks = 0
-        for block, pieces in chain.from_iterable(source.blocks() for source in self._sources):
-            families.setdefault(block.name, [block.header]).extend(pieces)
-            blocks += 1
-        self._kept.apart = len(families) == blocks
+        for block, pieces in blocks:
+            if not self._is_taken(block.name, types):
+                families.setdefault(block.name, [block.header]).extend(pieces)
+        self._kept.apart = len(families) == len(blocks)
         yield from chain.from_iterable(families.values())
+
+    def _is_taken(self, name: str, types: Mapping[str, Type]) -> bool:
+        """Whether the format takes a family's name for a sample of another: when a counter and the like began."""
+        quote = '"' if name.endswith('"') else ""
+        if self._dialect.created_apart or not name.endswith(_CREATED + quote):
+            return False
+        return types.get(name.removesuffix(_CREATED + quote) + quote) in _CREATED_OF
 
     def _stamp(self, points_at: PointsAt) -> bytes:
         if not self._timestamps:

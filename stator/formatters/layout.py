@@ -204,7 +204,8 @@ def _block(columns: Columns, points: Sequence[int], dialect: Dialect) -> Block:
     labels, values = _at(columns.labels, points), _at(columns.values, points)
     try:
         keys_alike = _check(columns, points, labels, utf8=dialect.utf8)
-        family, sample = _names(family_name(columns.name, columns.names[first], unit), type_)
+        whole = not columns.name
+        family, sample = _names(family_name(columns.name, columns.names[first], unit), type_, whole=whole)
         shapes = shapes_of(type_, values) if type_ in CLASSES else []
         lines = Lines(sample, columns.common, dialect.utf8)
         pieces = complex_pieces(lines, type_, labels, shapes, dialect) if shapes else lines.pieces(labels)
@@ -247,8 +248,8 @@ def _check(columns: Columns, points: Sequence[int], labels: list[Labels], *, utf
     return flat[0::2] == [key for key, _ in labels[0]] * len(labels)
 
 
-def _names(name: str, type_: Type) -> tuple[str, str]:
-    """A family's name, and the name of its samples where they have no further suffix."""
+def _names(name: str, type_: Type, *, whole: bool) -> tuple[str, str]:
+    """A family's name, and the name of its samples where they have no further suffix; a whole name gets no suffix."""
     suffix = {"counter": "_total", "info": "_info"}.get(type_, "")
     family = name.removesuffix(suffix)
-    return family, family + suffix
+    return family, name if whole else family + suffix

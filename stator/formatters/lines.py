@@ -86,7 +86,7 @@ def complex_pieces(
         bounds = [float(numbers.text(bound)) for bound in shape]
         if bad := bad_bounds(bounds, type_):
             raise ValueError(bad)
-        text = "".join(lines.one(suffix, own, ((key, numbers.text(bound)),)) for bound in bounds)
+        text = "".join(lines.one(suffix, own, ((key, numbers.bound(bound)),)) for bound in bounds)
         summable = type_ == "summary" or bounds[0] >= 0 or dialect.sums_below_zero
         text += lines.one("_sum", own) + lines.one("_count", own) if summable else SWALLOW + SWALLOW
         pieces.append((text.encode(), len(shape) + 2))

@@ -50,3 +50,18 @@ def text(value: float) -> str:
     if math.isinf(number):
         return "+Inf" if number > 0 else "-Inf"
     return float.__repr__(number)
+
+
+def bound(number: float) -> str:
+    """A bucket's bound or a quantile as a label's value, where the text must be the same whoever writes it.
+
+    https://prometheus.io/docs/specs/om/open_metrics_spec/#considerations-canonical-numbers
+    """
+    plain = text(number)
+    whole, point, fraction = plain.lstrip("-").partition(".")
+    if not point or "e" in fraction or len(whole) <= 6:
+        return plain
+    sign = "-" if number < 0 else ""
+    digits = (whole + fraction).rstrip("0")
+    rest = f".{digits[1:]}" if digits[1:] else ""
+    return f"{sign}{digits[0]}{rest}e+{len(whole) - 1:02}"

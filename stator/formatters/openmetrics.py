@@ -9,15 +9,19 @@ from stator.entity import Type
 from stator.formatters.dialect import Dialect
 from stator.formatters.numbers import text
 
+_SUFFIXED = ("counter", "info")
 _UNIT = re.compile("[a-zA-Z0-9_:]+")
 MEDIA_TYPE = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 
 
-def _header(family: str, _samples: str, type_: Type, desc: str, unit: str) -> str:
+def _header(family: str, samples: str, type_: Type, desc: str, unit: str) -> str:
     help_ = desc.replace("\\", "\\\\").replace("\n", "\\n").replace('"', '\\"')
     # A unit must end the family's name, as it's written: one that does not, as `total` of a counter, is none.
     told = type_ != "info" and _UNIT.fullmatch(unit) and family.strip('"').endswith(f"_{unit}")
     unit_line = f"# UNIT {family} {unit}\n" if told else ""
+    # Here samples of a counter end in `_total`, and those of an info in `_info`: where they don't it's neither.
+    if type_ in _SUFFIXED and samples == family:
+        type_ = "unknown"
     return f"# HELP {family} {help_}\n# TYPE {family} {type_}\n{unit_line}"
 
 
@@ -25,7 +29,8 @@ def _stamp(seconds: float) -> bytes:
     return f" {text(round(seconds, 3))}".encode()
 
 
-OPENMETRICS = Dialect(f"{MEDIA_TYPE}; escaping=underscores", False, _header, _stamp, b"# EOF\n", sums_below_zero=False)
-OPENMETRICS_UTF8 = Dialect(
-    f"{MEDIA_TYPE}; escaping=allow-utf-8", True, _header, _stamp, b"# EOF\n", sums_below_zero=False
+_END = b"# EOF\n"
+OPENMETRICS, OPENMETRICS_UTF8 = (
+    Dialect(f"{MEDIA_TYPE}; escaping={how}", utf8, _header, _stamp, _END, sums_below_zero=False, created_apart=False)
+    for how, utf8 in (("underscores", False), ("allow-utf-8", True))
 )

@@ -5,7 +5,7 @@ What ``-h`` and ``-V`` do not need is imported only when a Config is really read
 
 import argparse
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Generic, NoReturn, TypeVar
 
@@ -39,7 +39,14 @@ class Launched(Generic[C]):
 
 
 def load(
-    config: type[C], *, prefix: str, about: str, version: str, argv: Sequence[str], environ: Mapping[str, str]
+    config: type[C],
+    *,
+    prefix: str,
+    about: str,
+    version: str,
+    argv: Sequence[str],
+    environ: Mapping[str, str],
+    extend: Callable[[str, Mapping[str, str]], type[C]] | None = None,
 ) -> Launched[C]:
     """Reads flags and environment; answers the flags that end the program at once.
 
@@ -50,19 +57,30 @@ def load(
         version: The program's version.
         argv: Command line, without the program's name.
         environ: The process's environment; it wins over ``--env-file``.
+        extend: Gives the Config class to use instead for a prefix and variables, where these tell of further settings.
 
     Raises:
         SystemExit: A flag was answered (status 0; 1 where stdout takes no answer), or the command line or environment
             is wrong (status 2).
     """
-    flags = _parser(config, prefix, about, version).parse_args(argv)
+    parser = _parser(version)
+    flags, strangers = parser.parse_known_args(argv)
+    if flags.help:
+        if extend is not None:
+            config = extend(prefix, _readable(flags.env_file, environ))
+        _answer(f"{about}\n\n{_FLAGS}\n{_SETTINGS}\n\n{table(rows(config, prefix))}\n".encode())
+        raise SystemExit(0)
+    if strangers:
+        parser.error(f"unrecognized arguments: {' '.join(strangers)}")
 
-    from stator.launch.decode import ConfigError, decode, read_env_file, unread  # slow to import
+    from stator.launch.decode import ConfigError, decode, unread  # slow to import
     from stator.launch.dump import dump
 
     warnings: list[str] = []
     try:
-        variables = ({} if flags.env_file is None else read_env_file(flags.env_file)) | dict(environ)
+        variables = _variables(flags.env_file, environ)
+        if extend is not None:
+            config = extend(prefix, variables)
         warnings = unread(config, prefix, variables)
         launched = decode(config, prefix, variables)
     except ConfigError as error:
@@ -75,10 +93,34 @@ def load(
     return Launched(launched, shown, warnings)
 
 
-def _parser(config: type[Any], prefix: str, about: str, version: str) -> argparse.ArgumentParser:
+def _variables(env_file: str | None, environ: Mapping[str, str]) -> dict[str, str]:
+    """All variables.
+
+    Raises:
+        ConfigError: The file can't be read.
+    """
+    if env_file is None:
+        return dict(environ)
+    from stator.launch.decode import read_env_file  # slow to import
+
+    return read_env_file(env_file) | dict(environ)
+
+
+def _readable(env_file: str | None, environ: Mapping[str, str]) -> dict[str, str]:
+    """All variables that can be read: who asks for help gets it, whatever is wrong."""
+    if env_file is None:
+        return dict(environ)
+    from stator.launch.decode import ConfigError  # slow to import
+
+    try:
+        return _variables(env_file, environ)
+    except ConfigError:
+        return dict(environ)
+
+
+def _parser(version: str) -> argparse.ArgumentParser:
     parser = _Parser(prog="stator", add_help=False, allow_abbrev=False)
-    parser.settings = lambda: f"{about}\n\n{_FLAGS}\n{_SETTINGS}\n\n{table(rows(config, prefix))}\n"
-    parser.add_argument("-h", "--help", action="help")
+    parser.add_argument("-h", "--help", action="store_true")
     parser.add_argument("-V", "--version", action="version", version=f"stator {version}")
     parser.add_argument("-c", "--conf", action="store_true")
     parser.add_argument("--check", action="store_true")
@@ -98,12 +140,7 @@ _SETTINGS = "The following environment variables are available for configuration
 
 
 class _Parser(argparse.ArgumentParser):
-    """Argparse for the flags, with our table in place of its help."""
-
-    settings = staticmethod(lambda: "")
-
-    def format_help(self) -> str:
-        return self.settings()
+    """Argparse for the flags, with errors and answers as ours are."""
 
     def error(self, message: str) -> NoReturn:
         _tell([f"{message}; -h shows what there is"])

@@ -15,10 +15,9 @@ from dotenv.parser import parse_stream
 
 from stator.launch.duration import Duration
 from stator.launch.kinds import kind_of
-from stator.launch.settings import REDACTED, Secret, Setting, walk
+from stator.launch.settings import FILE_SUFFIX, REDACTED, Secret, Setting, variables_of, walk
 
 C = TypeVar("C")
-FILE_SUFFIX = "_FILE"
 _USER_OF_URI = re.compile(r"(?<=://).*@")
 
 
@@ -68,7 +67,10 @@ def decode(config: type[C], prefix: str, variables: Mapping[str, str]) -> C:
             continue
         except _Problem as problem:
             problems[problem.name] = str(problem)
-    made = _converter().structure(tree, config)
+    try:
+        made = _converter().structure(tree, config)
+    except cattrs.BaseValidationError as error:  # a validator of somebody else's Config
+        raise ConfigError([*problems.values(), *cattrs.transform_error(error, format_exception=_said)]) from error
     for each, expected in _cross_checks(made, config, prefix):
         problems.setdefault(each.name, _line(each.name, variables.get(each.name), expected, hidden=each.hidden))
     if problems:
@@ -87,8 +89,7 @@ def encode(config: object, prefix: str) -> dict[str, str]:
 
 def unread(config: type[Any], prefix: str, variables: Mapping[str, str]) -> list[str]:
     """Warnings of variables that have our prefix but that nothing reads, with the nearest real name."""
-    settings = list(walk(config, prefix))
-    known = {each.name for each in settings} | {each.name + FILE_SUFFIX for each in settings if each.secret}
+    known = set(variables_of(config, prefix))
     strangers = sorted(name for name in variables if name.startswith(f"{prefix}_") and name not in known)
     return [_stranger(name, known) for name in strangers]
 
@@ -173,12 +174,16 @@ def _converter() -> cattrs.Converter:
     return converter
 
 
+def _said(error: BaseException, _: object) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
 def _cross_checks(made: object, config: type[Any], prefix: str) -> Iterator[tuple[Setting, str]]:
     """What each part's ``problems()`` finds, where it has one: (field's path below the part, what was expected)."""
     settings = {each.path: each for each in walk(config, prefix)}
     for path in sorted({each.path[:length] for each in settings.values() for length in range(len(each.path))}):
         find: Callable[[], Iterator[tuple[str, str]]] | None = getattr(_at(made, path), "problems", None)
-        for field, expected in find() if find else ():
+        for field, expected in find() if callable(find) else ():
             yield settings[*path, *field.split(".")], expected
 
 

@@ -1,6 +1,7 @@
 """The kinds of value that a setting can have: how each is named, read from text and written back."""
 
 from collections.abc import Callable
+from math import isfinite
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
 from attrs import frozen
@@ -44,7 +45,7 @@ def kind_of(type_: Any) -> Kind:
             f"one of {choices}",
             lambda env, name: _choice(env.str(name), get_args(type_)),
         )
-    return _KINDS[type_]
+    return KINDS[type_]
 
 
 def _choice(text: str, choices: tuple[str, ...]) -> str:
@@ -61,6 +62,14 @@ def _integer(env: "Env", name: str) -> int:
     return number
 
 
+def _number(env: "Env", name: str) -> float:
+    number: float = env.float(name)
+    # JSON has no word for the others.
+    if not isfinite(number):
+        raise ValueError(name)
+    return number
+
+
 def _words(env: "Env", name: str) -> tuple[str, ...]:
     words: list[str] = env.list(name)
     return tuple(word.strip() for word in words if word.strip())
@@ -73,8 +82,9 @@ def _pairs(env: "Env", name: str) -> tuple[tuple[str, str], ...]:
     return tuple((key.strip(), value.strip()) for key, _, value in pairs)
 
 
-_KINDS: dict[Any, Kind] = {
+KINDS: dict[Any, Kind] = {
     int: Kind("Integer", "an integer of 64 bits", _integer),
+    float: Kind("Number", "a number", _number),
     bool: Kind("True or False", "true or false", lambda env, name: env.bool(name), lambda value: str(value).lower()),
     str: Kind("String", "a text", lambda env, name: env.str(name), keeps_empty=True),
     Secret: Kind("Secret", "a text", lambda env, name: Secret(env.str(name)), lambda _: REDACTED, keeps_empty=True),

@@ -13,6 +13,8 @@ import attrs
 from attrs import frozen
 
 REDACTED = "--redacted--"
+# Ends the variable that names a file which holds a secret.
+FILE_SUFFIX = "_FILE"
 _KEY = "stator.setting"
 C = TypeVar("C")
 
@@ -152,6 +154,11 @@ def part(config: Callable[[], C], *, env: str | None = None) -> C:
     return made
 
 
+def is_declared(attribute: "attrs.Attribute[Any]") -> bool:
+    """Whether a field comes from `setting` or `part`."""
+    return _KEY in attribute.metadata
+
+
 def declared(attribute: "attrs.Attribute[Any]") -> Declared:
     """What a Config's field says of itself."""
     about: Declared = attribute.metadata[_KEY]
@@ -170,6 +177,14 @@ def walk(config: type[Any], prefix: str, path: tuple[str, ...] = ()) -> Iterator
             here = (*path, attribute.name)
             hides = about.show is not None
             yield Setting(name, here, attribute.type, attribute.default, about.desc, about.check, hides)
+
+
+def variables_of(config: type[Any], prefix: str) -> Iterator[str]:
+    """All variables that a Config class reads, those that name files of secrets among them."""
+    for each in walk(config, prefix):
+        yield each.name
+        if each.secret:
+            yield each.name + FILE_SUFFIX
 
 
 def at_least(low: int) -> Check:

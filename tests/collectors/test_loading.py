@@ -4,10 +4,12 @@ import sys
 from collections.abc import Iterator
 from contextlib import chdir
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from stator.collectors.loading import load_class, make
+from stator.collectors.loading import load_class
+from stator.collectors.plugins import find
 from stator.launch.settings import StartError
 
 MODULE = """\
@@ -48,6 +50,18 @@ def folder(tmp_path: Path) -> Iterator[Path]:
     sys.path[:] = path
     for name in set(sys.modules) - modules:
         del sys.modules[name]
+
+
+def make(spec: str) -> Any:
+    """A collector by its name.
+
+    Raises:
+        StartError: It can't be found or made.
+    """
+    found = find([spec], "", "STTR", ())
+    if found.failures:
+        raise StartError(*found.failures)
+    return found.plugins[spec].new(None)
 
 
 def reason(spec: str) -> str:

@@ -191,3 +191,33 @@ def test_a_bucket_without_bound_is_written_once() -> None:
 def test_a_familys_name_is_made_of_its_parts() -> None:
     assert family_name("du", "size", "bytes") == "du_size_bytes"
     assert family_name("wave", "sine", "") == "wave_sine"
+    assert family_name("", "node_load1", "seconds") == "node_load1"
+
+
+@pytest.mark.parametrize("type_", ["counter", "info", "gauge", "unknown"])
+@pytest.mark.parametrize("name", ["jobs", "jobs_total", "jobs_info", "total"])
+def test_a_name_without_a_common_one_stands_as_it_is(name: str, type_: Type) -> None:
+    text = exposing.exposed(PointsAt("", 0.0, points=[Point(name, "", "seconds", type_, 1)]))
+    written_type = {"info": "gauge", "unknown": "untyped"}.get(type_, type_)
+    assert text.splitlines()[-2:] == [f"# TYPE {name} {written_type}", f"{name} 1"]
+
+
+@pytest.mark.parametrize(
+    ("bound", "text"),
+    [
+        (0.0001, "0.0001"),
+        (1, "1.0"),
+        (100000, "100000.0"),
+        (1e6, "1e+06"),
+        (2500000, "2.5e+06"),
+        (123456789.5, "1.234567895e+08"),
+        (1e15, "1e+15"),
+        (1e16, "1e+16"),
+        (1.5e20, "1.5e+20"),
+        (1e-7, "1e-07"),
+        (-2500000, "-2.5e+06"),
+    ],
+)
+def test_a_buckets_bound_is_written_as_other_exporters_write_it(bound: float, text: str) -> None:
+    body = exposed(Point("b", "", "", "histogram", Histogram(((bound, 1),), 1, 1)))
+    assert f'a_b_bucket{{le="{text}"}} 1' in body.splitlines()

@@ -48,6 +48,13 @@ def test_help_is_there_for_one_whose_environment_is_wrong(ask: Ask) -> None:
     assert ask("-h", env={"STTR_SERVER_PORT": "x"}).status == 0
 
 
+@pytest.mark.parametrize("argv", [("-h", "--bogus"), ("run", "-h"), ("-h", "-e", "nowhere.env")])
+def test_help_is_there_for_one_whose_command_line_is_wrong(ask: Ask, argv: tuple[str, ...]) -> None:
+    answer = ask(*argv)
+    assert (answer.status, answer.err) == (0, "")
+    assert "STTR_SERVER_PORT" in answer.out
+
+
 @pytest.mark.parametrize("flag", ["-V", "--version"])
 def test_version_is_one_line(ask: Ask, flag: str) -> None:
     assert ask(flag) == Answer(0, f"stator {__version__}\n", "")

@@ -18,6 +18,7 @@ PAIRS = st.tuples(KEYS, TEXTS.map(lambda text: text.replace(",", "").strip()))
 KINDS: dict[Any, st.SearchStrategy[Any]] = {
     bool: st.booleans(),
     int: st.integers(min_value=-(2**63), max_value=2**63 - 1) | st.integers(min_value=0, max_value=70000),
+    float: st.floats(allow_nan=False, allow_infinity=False),
     str: TEXTS,
     Duration: st.integers(min_value=0, max_value=LONGEST).map(Duration),
     tuple[str, ...]: st.lists(WORDS, max_size=4).map(tuple),
@@ -38,6 +39,7 @@ PARTICULAR: dict[str, st.SearchStrategy[Any]] = {
     "STTR_ROSTER_SERVICE_IPADDRESS": st.sampled_from(["lookup", "127.0.0.1", "::1", "stator.example"]),
     "STTR_ROSTER_SERVICE_MONITORSPEC": st.sampled_from(["http://%s:%d/monitor", "https://%s:%d/a b?c=d,e"]),
     "STTR_FILE_PATH": st.just("/tmp/stator.json"),
+    "STTR_PLUGINS_PATH": st.just(""),
     "STTR_COLLECTORS": st.lists(st.sampled_from(["runtime", "diskusage", "wave"])).map(tuple),
 }
 

@@ -1,0 +1,114 @@
+"""Families as prometheus_client has them, as points: those of its registry, and those that its parser reads.
+
+Each point has the whole name of its samples. A sample's own time and its exemplar are left out.
+"""
+
+from collections.abc import Iterable
+from math import inf, nan
+from operator import le, lt
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from stator.entity import Histogram, Labels, Point, Summary, Type
+
+if TYPE_CHECKING:
+    from prometheus_client import Metric
+
+Parts: TypeAlias = dict[str, Any]
+
+# What a sample is, by its family's type and by what its name has after the family's. Others are unknown.
+_TYPES: dict[str, dict[str, Type]] = {
+    "counter": {"": "counter", "_total": "counter", "_created": "gauge"},
+    "gauge": {"": "gauge"},
+    "histogram": {"_created": "gauge"},
+    "summary": {"_created": "gauge"},
+    "info": {"_info": "info"},
+    "stateset": {"": "gauge"},
+    "gaugehistogram": {"_bucket": "gauge", "_gcount": "gauge", "_gsum": "gauge"},
+}
+
+
+def points(families: Iterable["Metric"]) -> list[Point]:
+    """The points of families.
+
+    What is not what its type says is unknown: the samples of a histogram whose sum is missing or whose counts fall,
+    say, or a counter below zero.
+    """
+    return [point for family in families for point in _points(family)]
+
+
+def _points(family: "Metric") -> list[Point]:
+    rest = family.samples
+    made: list[Point] = []
+    if family.type in ("histogram", "summary"):
+        values = _histograms(family) if family.type == "histogram" else _summaries(family)
+        if values is not None:
+            type_: Type = "histogram" if family.type == "histogram" else "summary"
+            made = [_point(family, family.name, type_, value, labels) for labels, value in values]
+            rest = [sample for sample in rest if sample.name == f"{family.name}_created"]
+    types = {name: _type(family, name) for name in {sample.name for sample in rest}}
+    made += [_point(family, each.name, types[each.name], each.value, tuple(each.labels.items())) for each in rest]
+    return made
+
+
+def _point(family: "Metric", name: str, type_: Type, value: Any, labels: Labels) -> Point:
+    return Point(name, family.documentation, family.unit, type_, value, labels)
+
+
+def _type(family: "Metric", name: str) -> Type:
+    """What a family's samples of one name are."""
+    suffix = name.removeprefix(family.name) if name.startswith(family.name) else name
+    type_ = _TYPES.get(family.type, {}).get(suffix, "unknown")
+    if type_ == "counter" and not all(sample.value >= 0 for sample in family.samples if sample.name == name):
+        return "unknown"
+    if type_ == "info" and not all(sample.value == 1 for sample in family.samples if sample.name == name):
+        return "unknown"
+    return type_
+
+
+def _histograms(family: "Metric") -> list[tuple[Labels, Histogram]] | None:
+    """A family's histograms by their labels, or None where some of it is no histogram."""
+    made = []
+    for labels, parts in _grouped(family, "_bucket", "le").items():
+        buckets = sorted(parts["_bucket"])
+        if not {"_sum", "_count"} <= parts.keys() or not buckets or buckets[-1] != (inf, parts["_count"]):
+            return None
+        bounds, counts = zip(*buckets, strict=True)
+        if not (all(map(lt, bounds, bounds[1:])) and counts[0] >= 0 and all(map(le, counts, counts[1:]))):
+            return None
+        made.append((labels, Histogram(tuple(buckets[:-1]), parts["_sum"], parts["_count"])))
+    return made
+
+
+def _summaries(family: "Metric") -> list[tuple[Labels, Summary]] | None:
+    """A family's summaries by their labels, or None where some of it is no summary."""
+    made = []
+    for labels, parts in _grouped(family, "", "quantile").items():
+        quantiles = sorted(parts[""], key=lambda pair: pair[0])
+        is_whole = {"_sum", "_count"} <= parts.keys() and all(0 <= quantile <= 1 for quantile, _ in quantiles)
+        if not (is_whole and parts["_count"] >= 0):
+            return None
+        made.append((labels, Summary(tuple(quantiles), parts["_sum"], parts["_count"])))
+    return made
+
+
+def _grouped(family: "Metric", listed: str, key: str) -> dict[Labels, Parts]:
+    """A family's samples by their labels and, of these, by suffix; those of one suffix are a list, by a label's number.
+
+    What does not belong there makes a group that is not whole, and so do labels in another order.
+    """
+    groups: dict[Labels, Parts] = {}
+    for sample in family.samples:
+        suffix, labels = sample.name.removeprefix(family.name), tuple(sample.labels.items())
+        if suffix == listed:
+            own = labels[:-1] if labels and labels[-1][0] == key else tuple(pair for pair in labels if pair[0] != key)
+            groups.setdefault(own, {listed: []})[listed].append((_number(sample.labels.get(key, "")), sample.value))
+        elif suffix != "_created":
+            groups.setdefault(labels, {listed: []})[suffix] = sample.value
+    return groups
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return nan

@@ -1,0 +1,67 @@
+"""All that an application tells with prometheus_client, in our formats.
+
+https://prometheus.github.io/client_python/
+"""
+
+import os
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Protocol
+
+from attrs import frozen
+
+from stator.collectors import families
+from stator.entity import PointsAt
+from stator.launch.settings import StartError
+
+if TYPE_CHECKING:
+    from prometheus_client import Metric
+
+# The library's own variable: the folder in which an application's processes keep their numbers.
+FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+
+
+class Registry(Protocol):
+    """What gives families."""
+
+    def collect(self) -> Iterable["Metric"]:
+        """Families as they are now."""
+
+
+@frozen
+class Config:
+    """The collector of prometheus_client's registry has no settings of ours."""
+
+    def new(self, environ: Mapping[str, str] = os.environ) -> "PrometheusRegistry":
+        """A collector of the default registry, or of the folder of all processes where the library is told one.
+
+        Raises:
+            StartError: There is no such folder.
+        """
+        import prometheus_client  # slow to import
+
+        if not (folder := environ.get(FOLDER)):
+            return PrometheusRegistry(prometheus_client.REGISTRY)
+        from prometheus_client.multiprocess import MultiProcessCollector
+
+        registry = prometheus_client.CollectorRegistry(support_collectors_without_names=True)
+        try:
+            MultiProcessCollector(registry, folder)  # type: ignore[no-untyped-call] # it has no types
+        except ValueError as error:
+            msg = f"{FOLDER}={folder!r}: expected a folder"
+            raise StartError(msg) from error
+        return PrometheusRegistry(registry)
+
+
+@frozen
+class PrometheusRegistry:
+    """Collects all families of a registry, with the samples that prometheus_client itself exposes."""
+
+    registry: Registry
+
+    def collect(self, now: float) -> PointsAt:
+        """Asks the registry.
+
+        Raises:
+            Exception: One of the application's own collectors failed.
+        """
+        return PointsAt("", now, points=families.points(self.registry.collect()))

@@ -1,0 +1,42 @@
+"""How fast an application's own prometheus_client metrics are exposed: by us, and by the library itself."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from stator.collectors.prometheus_registry import PrometheusRegistry
+from stator.formatters.exposition import Formatter
+from stator.formatters.text import TEXT_0_0_4
+from tests.bench.formatting import fastest, text
+
+PATHS, CODES = 500, ("200", "404", "500")
+
+
+def run() -> None:
+    """Prints the ratio."""
+    registry = instrumented()
+    collector, formatter = PrometheusRegistry(registry), Formatter(TEXT_0_0_4, timestamps=False)
+    samples = sum(not line.startswith(b"#") for line in generate_latest(registry).splitlines())
+    mine, theirs, collecting = fastest(
+        lambda now: text(formatter, collector.collect(now)),
+        generate_latest,
+        lambda each: list(each.collect()),
+        lambda: (1.5, registry, registry),
+    )
+    print(
+        f"an instrumented application's {samples} samples: {theirs / mine:.1f} times prometheus_client itself, "
+        f"{(theirs - collecting) / (mine - collecting):.1f} times but for the library's own collecting"
+    )
+
+
+def instrumented() -> CollectorRegistry:
+    """A web application's metrics, after it has been asked for many paths."""
+    registry = CollectorRegistry()
+    requests = Counter("requests", "Requests so far", ["path", "code"], registry=registry)
+    waits = Histogram("wait_seconds", "Time that requests took", ["path"], registry=registry)
+    running = Gauge("running", "Requests that run", ["path"], registry=registry)
+    for nth in range(PATHS):
+        path = f"/items/{nth}"
+        for code in CODES:
+            requests.labels(path, code).inc(nth)
+        waits.labels(path).observe(nth / 100)
+        running.labels(path).set(nth % 3)
+    return registry

@@ -1,0 +1,310 @@
+"""Plugins: where they are found, what their settings are called, and what is told of bad ones."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import chdir
+from pathlib import Path
+
+import pytest
+
+from stator.collection import Collector
+from stator.config import Config, extended
+from stator.launch.decode import ConfigError, decode
+from stator.launch.dump import dump
+from stator.launch.usage import rows
+from stator.log import Config as LoggerConfig
+from stator.sink import Sink
+
+JOBS = """\
+from __future__ import annotations
+from attrs import frozen
+from stator import Duration, Point, PointsAt, Secret, at_least, setting
+
+@frozen
+class QueueDepth:
+    @frozen
+    class Config:
+        folder: str = setting("/jobs", desc="where jobs wait")
+        max_age: int = setting(5, desc="age of the oldest", check=at_least(1))
+        weight: float = setting(1, desc="of a job")
+        password: Secret = setting(Secret(), desc="to look inside")
+
+    config: Config
+
+    def collect(self, now):
+        return PointsAt(self.config.folder, now, points=[Point("depth", "", "", "gauge", self.config.weight)])
+"""
+PLAIN = """\
+from stator import PointsAt
+
+class Plain:
+    def collect(self, now):
+        return PointsAt("plain", now)
+"""
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path) -> Iterator[Path]:
+    """A working folder, with the folder of plugins in it; nothing that is imported is left behind."""
+    (tmp_path / "plugins").mkdir()
+    modules, path = set(sys.modules), list(sys.path)
+    with chdir(tmp_path):
+        yield tmp_path
+    sys.path[:] = path
+    for name in set(sys.modules) - modules:
+        del sys.modules[name]
+
+
+def write(name: str, code: str) -> None:
+    Path("plugins", name).write_text(code)
+
+
+def install(name: str, code: str, *entry_points: str) -> None:
+    """Lays a package with entry points into a folder of PYTHONPATH."""
+    about = Path("site", f"{name}-1.0.dist-info")
+    about.mkdir(parents=True)
+    (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text("\n".join(["[stator.collectors]", *entry_points]))
+    Path("site", f"{name}.py").write_text(code)
+    sys.path.append(str(Path("site").absolute()))
+
+
+def config_class(variables: dict[str, str]) -> type[Config]:
+    return extended("STTR", variables)
+
+
+def environment(chosen: str, **variables: str) -> dict[str, str]:
+    named = {f"STTR_{name}": value for name, value in variables.items()}
+    return {"STTR_COLLECTORS": chosen, "STTR_PLUGINS_PATH": "plugins", **named}
+
+
+def configured(chosen: str, **variables: str) -> Config:
+    env = environment(chosen, **variables)
+    return decode(config_class(env), "STTR", env)
+
+
+def collectors(config: Config) -> dict[str, Collector]:
+    with Path(os.devnull).open("wb") as nowhere:
+        log = LoggerConfig().new(Sink(nowhere.fileno()), terminal=False)
+        return config.collectors.new("stator", "I90Ltn4", log)
+
+
+def problems(chosen: str, **variables: str) -> list[str]:
+    with pytest.raises(ConfigError) as error:
+        configured(chosen, **variables)
+    return error.value.problems
+
+
+def reason(chosen: str, **variables: str) -> str:
+    """Why a name gives no plugin, out of the one line that tells it."""
+    (line,) = problems(chosen, **variables)
+    return line.partition("module:Class; ")[2]
+
+
+def settings(chosen: str) -> list[str]:
+    """Variables that the plugins have."""
+    usual = {key for key, *_ in rows(Config, "STTR")}
+    return [key for key, *_ in rows(config_class(environment(chosen)), "STTR") if key not in usual]
+
+
+def test_a_file_of_the_folder_collects_with_its_settings() -> None:
+    write("queue_depth.py", JOBS)
+    config = configured("queue_depth", QUEUE_DEPTH_FOLDER="mail", QUEUE_DEPTH_WEIGHT="2.5")
+    points_at = collectors(config)["queue_depth"].collect(1.5)
+    assert (points_at.name, points_at.points[0].value) == ("mail", 2.5)  # type: ignore[index] # a list here
+
+
+def test_a_file_without_settings_collects() -> None:
+    write("plain.py", PLAIN)
+    assert collectors(configured("plain"))["plain"].collect(0.0).name == "plain"
+
+
+def test_a_file_may_be_called_as_one_of_pythons_modules() -> None:
+    write("queue.py", PLAIN)
+    assert collectors(configured("queue"))["queue"].collect(0.0).name == "plain"
+
+
+@pytest.mark.parametrize(("stem", "variable"), [("Queue-Depth", "QUEUE_DEPTH"), ("käfer", "KÄFER"), ("a.b", "A_B")])
+def test_a_file_may_be_called_as_no_module_can_be(stem: str, variable: str) -> None:
+    write(f"{stem}.py", JOBS)
+    assert settings(stem)[0] == f"STTR_{variable}_FOLDER"
+    assert collectors(configured(stem))[stem].collect(0.0).name == "/jobs"
+
+
+@pytest.mark.parametrize("stem", ["class", "9lives"])
+def test_a_file_that_can_not_name_its_settings_is_told(stem: str) -> None:
+    write(f"{stem}.py", JOBS)
+    assert reason(stem) == f"{stem} can't have settings: '{stem}' is no name in Python"
+
+
+def test_a_file_may_import_another_of_its_folder() -> None:
+    write("_shared.py", "from stator import PointsAt")
+    write("plain.py", PLAIN.replace("from stator", "from _shared"))
+    assert collectors(configured("plain"))["plain"].collect(0.0).name == "plain"
+
+
+def test_a_file_that_is_not_named_is_not_run() -> None:
+    write("failing.py", "1 / 0")
+    assert list(collectors(configured("wave"))) == ["wave"]
+
+
+def test_one_of_several_in_a_file_is_named_with_its_class() -> None:
+    write("pair.py", PLAIN + PLAIN.replace("class Plain", "class Other"))
+    told = "/plugins/pair.py has several collectors: name those that are to run as pair:Plain, pair:Other"
+    assert reason("pair").endswith(told)
+    assert list(collectors(configured("pair:Other"))) == ["pair:Other"]
+
+
+def test_classes_that_are_imported_or_begin_with_an_underscore_do_not_count() -> None:
+    base = "from stator.collectors.wave import Wave\nclass _Base:\n    def collect(self, now): ...\n"
+    write("plain.py", base + PLAIN)
+    assert list(collectors(configured("plain"))) == ["plain"]
+
+
+def test_an_installed_package_collects_with_its_settings() -> None:
+    install("jobs", JOBS, "job-queue = jobs:QueueDepth")
+    config = configured("job-queue", JOB_QUEUE_FOLDER="mail")
+    assert collectors(config)["job-queue"].collect(1.5).name == "mail"
+
+
+def test_a_class_collects_with_its_settings() -> None:
+    Path("jobs.py").write_text(JOBS)
+    config = configured("jobs:QueueDepth", QUEUE_DEPTH_FOLDER="mail")
+    assert collectors(config)["jobs:QueueDepth"].collect(1.5).name == "mail"
+
+
+@pytest.mark.parametrize(
+    ("class_name", "variable"),
+    [("QueueDepth", "QUEUE_DEPTH"), ("HTTPQueue", "HTTP_QUEUE"), ("queue", "QUEUE"), ("_Queue2Go", "QUEUE2_GO")],
+)
+def test_a_class_gives_its_settings_its_name_in_words(class_name: str, variable: str) -> None:
+    Path("jobs.py").write_text(JOBS.replace("QueueDepth", class_name))
+    assert settings(f"jobs:{class_name}")[0] == f"STTR_{variable}_FOLDER"
+
+
+def test_settings_of_plugins_stand_beside_those_of_collectors() -> None:
+    write("queue_depth.py", JOBS)
+    names = ["FOLDER", "MAXAGE", "WEIGHT", "PASSWORD"]
+    assert settings("queue_depth") == [f"STTR_QUEUE_DEPTH_{name}" for name in names]
+    keys = [key for key, *_ in rows(config_class(environment("queue_depth")), "STTR")]
+    assert keys.index("STTR_WAVE_SEED") < keys.index("STTR_QUEUE_DEPTH_FOLDER") < keys.index("STTR_SERVER_PORT")
+
+
+def test_secrets_of_plugins_are_hidden() -> None:
+    write("queue_depth.py", JOBS)
+    shown = dump(configured("queue_depth", QUEUE_DEPTH_PASSWORD="s3cr3t"))
+    assert shown["collectors"]["plugins"]["queue_depth"]["password"] == "--redacted--"
+
+
+def test_two_plugins_have_settings_each() -> None:
+    write("mail.py", JOBS)
+    write("print.py", JOBS)
+    config = configured("mail,print", MAIL_FOLDER="/mail", PRINT_FOLDER="/print")
+    assert [each.collect(0.0).name for each in collectors(config).values()] == ["/mail", "/print"]
+
+
+def test_a_wrong_setting_of_a_plugin_is_told_with_all_else_that_is_wrong() -> None:
+    write("queue_depth.py", JOBS)
+    assert problems("queue_depth,sun", QUEUE_DEPTH_MAXAGE="0", SERVER_PORT="x") == [
+        "STTR_QUEUE_DEPTH_MAXAGE='0': expected an integer of 1 or more",
+        "STTR_SERVER_PORT='x': expected an integer from 0 to 65535",
+        (
+            "STTR_COLLECTORS='queue_depth,sun': expected names out of runtime, diskusage, wave, textfile,"
+            " prometheus_client, queue_depth, or"
+            " module:Class; there is no 'sun'"
+        ),
+    ]
+
+
+@pytest.mark.parametrize("number", ["much", "nan", "-inf"])
+def test_a_number_is_a_finite_one(number: str) -> None:
+    write("queue_depth.py", JOBS)
+    line = f"STTR_QUEUE_DEPTH_WEIGHT='{number}': expected a number"
+    assert problems("queue_depth", QUEUE_DEPTH_WEIGHT=number) == [line]
+
+
+def test_a_folder_that_is_not_there_is_told() -> None:
+    line = "STTR_PLUGINS_PATH='nowhere': expected a readable folder (No such file or directory)"
+    assert line in problems("wave", PLUGINS_PATH="nowhere")
+    assert line in problems("sun", PLUGINS_PATH="nowhere")
+
+
+@pytest.mark.parametrize(
+    ("code", "why"),
+    [
+        ("1 / 0", "can't be imported: ZeroDivisionError: division by zero"),
+        ("import nothing_like_it", "can't be imported: ModuleNotFoundError: No module named 'nothing_like_it'"),
+        ("raise SystemExit('a script')", "can't be imported: SystemExit: a script"),
+        ("def", "can't be imported: SyntaxError: "),
+        ("x = 1", "has no collector: no class with a method collect(now)"),
+    ],
+)
+def test_a_file_that_is_no_plugin_is_named_with_the_reason(folder: Path, code: str, why: str) -> None:
+    write("failing.py", code)
+    assert reason("failing").startswith(f"{folder}/plugins/failing.py {why}")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "why"),
+    [
+        ("    @frozen\n", "", "Config must be an attrs class: put @attrs.frozen above it"),
+        ('folder: str = setting("/jobs", desc="where jobs wait")', "folder: str = '/jobs'", "Config.folder must be"),
+        ("max_age: int", "max_age: list[int]", "Config.max_age can't be a list[int] with the default 5; what a"),
+        ("max_age: int", "max_age: Nothing", "the types of its Config can't be found: name 'Nothing' is not defined"),
+        ("max_age: int", "max_age: Duration", "Config.max_age is to be a Duration, which its default 5 is not"),
+        ("setting(5,", "setting(0,", "Config.max_age is to be an integer of 1 or more, which its default 0 is not"),
+    ],
+)
+def test_a_config_that_can_not_be_is_told_with_its_plugin(old: str, new: str, why: str) -> None:
+    assert old in JOBS
+    write("queue_depth.py", JOBS.replace(old, new))
+    assert reason("queue_depth").startswith(f"queue_depth: {why}")
+
+
+def test_a_config_with_a_rule_of_its_own_is_told_in_its_words() -> None:
+    rule = (
+        "        def __attrs_post_init__(self):\n            if self.folder == '/': raise ValueError('not all jobs')\n"
+    )
+    write("queue_depth.py", JOBS.replace("    config: Config\n", rule + "    config: Config\n"))
+    (line,) = problems("queue_depth", QUEUE_DEPTH_FOLDER="/")
+    assert "ValueError: not all jobs" in line
+    assert "queue_depth" in line
+
+
+def test_a_file_and_a_package_of_one_name_are_told(folder: Path) -> None:
+    write("jobs.py", JOBS)
+    install("of_the_user", JOBS, "jobs = of_the_user:QueueDepth")
+    both = f"{folder}/plugins/jobs.py or of_the_user:QueueDepth of the package of_the_user"
+    assert reason("jobs") == f"'jobs' may be {both}: there must be one"
+
+
+def test_a_file_called_as_a_built_in_collector_is_told() -> None:
+    write("wave.py", PLAIN)
+    (line,) = problems("wave")
+    assert line == "STTR_PLUGINS_PATH='plugins': expected no file to be called as a built-in collector: wave.py"
+
+
+def test_two_plugins_that_call_their_settings_alike_are_told() -> None:
+    write("queue_depth.py", JOBS)
+    why = "queue_depth:QueueDepth and queue_depth both call their settings QUEUE_DEPTH: rename one of them"
+    assert reason("queue_depth,queue_depth:QueueDepth") == why
+
+
+@pytest.mark.parametrize(
+    ("name", "field", "taken"),
+    [
+        ("server", "port", "STTR_SERVER_PORT"),
+        ("roster_service", "name", "STTR_ROSTER_SERVICE_NAME"),
+        ("client_pass", "file", "STTR_CLIENT_PASS_FILE"),
+    ],
+)
+def test_a_variable_that_is_a_setting_already_is_told(name: str, field: str, taken: str) -> None:
+    write(f"{name}.py", JOBS.replace("folder", field))
+    assert reason(name) == f"{name} can't have a setting {taken}: there is one already"
+
+
+def test_nothing_is_imported_where_only_built_in_collectors_run() -> None:
+    write("failing.py", "1 / 0")
+    for variables in ({}, {"STTR_PLUGINS_PATH": "plugins"}, {"STTR_COLLECTORS": "wave,runtime"}):
+        assert config_class(variables) is Config

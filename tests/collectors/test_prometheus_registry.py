@@ -1,0 +1,200 @@
+"""What an application tells with prometheus_client is exposed by ours as by its own."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+from prometheus_client import (
+    REGISTRY,
+    CollectorRegistry,
+    Counter,
+    Enum,
+    Gauge,
+    Histogram,
+    Info,
+    Summary,
+    generate_latest,
+)
+from prometheus_client.core import GaugeHistogramMetricFamily, GaugeMetricFamily, UntypedMetricFamily
+from prometheus_client.metrics_core import CounterMetricFamily, Metric, SummaryMetricFamily
+from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as read_openmetrics
+from prometheus_client.parser import text_string_to_metric_families as read_text
+from prometheus_client.registry import Collector
+
+from stator.collectors.prometheus_registry import Config, PrometheusRegistry
+from stator.formatters.openmetrics import OPENMETRICS
+from stator.launch.settings import StartError
+from tests.formatters.exposing import exposed
+
+Series = tuple[str, frozenset[tuple[str, str]]]
+# Those that are another at every look.
+VOLATILE = ("process_", "python_gc_")
+
+
+def samples(text: str) -> dict[Series, float]:
+    """Every sample of an exposition: none may come twice."""
+    # Without types, since the reader calls samples of counters as it thinks right.
+    bare = "".join(line for line in text.splitlines(keepends=True) if not line.startswith("#"))
+    found = [
+        ((sample.name, frozenset(sample.labels.items())), sample.value)
+        for family in read_text(bare)
+        for sample in family.samples
+    ]
+    assert len(dict(found)) == len(found)
+    return dict(found)
+
+
+def types(text: str) -> dict[str, str]:
+    """Each family's type, as it is written."""
+    lines = (line.split() for line in text.splitlines() if line.startswith("# TYPE "))
+    return {name: type_ for _, _, name, type_ in lines}
+
+
+def instrumented() -> CollectorRegistry:
+    """What applications have, in every type that there is."""
+    registry = CollectorRegistry()
+    requests = Counter("requests", 'So "far" \\ until\nnow', ["method", "path"], registry=registry)
+    requests.labels("GET", 'a "b" \\ c\nd').inc(3, exemplar={"trace": "x"})
+    requests.labels("PUT", "ü").inc()
+    Counter("never", "Has labels that nobody has seen yet", ["a"], registry=registry)
+    Gauge("depth", "d", ["zone", "area"], unit="bytes", registry=registry).labels("z", "a").set(-1.5)
+    waits = Histogram("wait_seconds", "w", ["host"], buckets=[0.1, 1, 2.5e6, 1e16], registry=registry)
+    for host in ("a", "b"):
+        waits.labels(host).observe(0.5)
+        waits.labels(host).observe(1e7, {"trace": "y"})
+    Histogram("drift", "Has no sum", buckets=[-1, 1], registry=registry).observe(-3)
+    Summary("size", "s", unit="bytes", registry=registry).observe(7)
+    Info("build", "b", registry=registry).info({"version": "1.2", "commit": "abc"})
+    Enum("state", "e", states=["starting", "running"], registry=registry).state("running")
+    registry.register(Odd())
+    return registry
+
+
+class Odd(Collector):
+    """What only collectors of one's own give."""
+
+    def collect(self) -> Iterable[Metric]:
+        yield GaugeHistogramMetricFamily("wide", "w", buckets=[("1.0", 2), ("+Inf", 3)], gsum_value=4)
+        yield UntypedMetricFamily("odd", "o", value=float("nan"))
+        yield CounterMetricFamily("back", "Runs backwards", value=-2)
+        summary = SummaryMetricFamily("quantiles", "q", count_value=2, sum_value=3)
+        summary.add_sample("quantiles", {"quantile": "0.5"}, 1.5)
+        yield summary
+        bare = Metric("bare", "A counter without total", "counter")
+        bare.add_sample("bare", {}, 4)
+        yield bare
+        timed = GaugeMetricFamily("timed", "t")
+        timed.add_metric([], 5, timestamp=1.5e9)
+        yield timed
+
+
+def ours(registry: CollectorRegistry) -> str:
+    return exposed(PrometheusRegistry(registry).collect(1.5))
+
+
+def comparable(found: dict[Series, float]) -> dict[Series, str]:
+    return {series: repr(float(value)) for series, value in found.items()}  # NaN is itself only as a text
+
+
+def test_samples_are_those_of_the_library_itself() -> None:
+    registry = instrumented()
+    theirs = generate_latest(registry).decode().replace("timed 5.0 1500000000000", "timed 5.0")
+    assert comparable(samples(ours(registry))) == comparable(samples(theirs))
+
+
+def test_types_are_those_of_the_library_itself_where_they_are_true() -> None:
+    registry = instrumented()
+    theirs, mine = types(generate_latest(registry).decode()), types(ours(registry))
+    differing = {name: (type_, mine.get(name)) for name, type_ in theirs.items() if mine.get(name) != type_}
+    assert differing == {
+        "never_total": ("counter", None),  # has no samples
+        "drift": ("histogram", None),  # has no sum, so its samples stand alone
+        "wide": ("histogram", None),  # a gauge histogram, which the text format doesn't know
+        "back_total": ("counter", "untyped"),
+        "bare_total": ("counter", None),  # the samples have another name
+    }
+    assert mine["bare"] == "counter"
+
+
+def test_created_series_are_there_in_text_and_left_to_the_format_in_openmetrics() -> None:
+    registry = instrumented()
+    assert types(ours(registry))["requests_created"] == "gauge"
+    text = exposed(PrometheusRegistry(registry).collect(1.5), dialect=OPENMETRICS)
+    families = {family.name: family for family in read_openmetrics(text)}  # type: ignore[no-untyped-call] # it has no types
+    assert [sample.name for sample in families["requests"].samples] == ["requests_total"] * 2
+    assert families["state"].samples[1].value == 1
+    assert families["build"].type == "info"
+    assert families["depth_bytes"].unit == families["size_bytes"].unit == "bytes"
+
+
+def test_created_series_are_away_where_the_application_does_not_want_them() -> None:
+    code = (
+        "from prometheus_client import Counter\n"
+        "Counter('requests', 'r')\n"
+        "from stator.collectors.prometheus_registry import Config\n"
+        "print(*(point.name for point in Config().new({}).collect(0.0).points))"
+    )
+    env = os.environ | {"PROMETHEUS_DISABLE_CREATED_SERIES": "True"}
+    names = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True).stdout
+    assert "requests_total" in names
+    assert "_created" not in names
+
+
+def test_the_default_registry_is_collected_where_nothing_else_is_told() -> None:
+    mine = samples(exposed(Config().new({}).collect(1.5)))
+    theirs = samples(generate_latest(REGISTRY).decode())
+    assert mine.keys() == theirs.keys()
+    steady = [series for series in theirs if not series[0].startswith(VOLATILE)]
+    assert steady
+    assert {series: mine[series] for series in steady} == {series: theirs[series] for series in steady}
+
+
+def test_one_collector_of_the_application_that_fails_is_told() -> None:
+    registry = instrumented()
+
+    class Broken(Collector):
+        def collect(self) -> Iterable[Metric]:
+            msg = "no database"
+            raise OSError(msg)
+
+        def describe(self) -> Iterable[Metric]:
+            return []
+
+    registry.register(Broken())
+    with pytest.raises(OSError, match="no database"):
+        PrometheusRegistry(registry).collect(1.5)
+
+
+def test_all_processes_are_collected_from_their_folder(tmp_path: Path) -> None:
+    code = (
+        "import sys\n"
+        "from prometheus_client import Counter, Gauge, Histogram\n"
+        "Counter('requests', 'r', ['code']).labels('200').inc(int(sys.argv[1]))\n"
+        "Gauge('depth', 'd').set(2)\n"
+        "Histogram('wait', 'w', ['host']).labels('h').observe(0.3)\n"
+    )
+    env = os.environ | {"PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
+    for count in ("1", "2"):
+        subprocess.run([sys.executable, "-c", code, count], env=env, check=True)
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry, str(tmp_path))  # type: ignore[no-untyped-call] # it has no types
+    mine = samples(exposed(Config().new({"PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}).collect(1.5)))
+    assert mine == samples(generate_latest(registry).decode())
+    assert mine["requests_total", frozenset({("code", "200")})] == 3
+
+
+def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
+    with pytest.raises(StartError, match=r"PROMETHEUS_MULTIPROC_DIR='.*/missing': expected a folder"):
+        Config().new({"PROMETHEUS_MULTIPROC_DIR": str(tmp_path / "missing")})
+
+
+def test_what_the_application_adds_later_is_seen() -> None:
+    registry = instrumented()
+    collector = PrometheusRegistry(registry)
+    collector.collect(1.5)
+    Gauge("late", "l", registry=registry).set(1)
+    assert "late 1.0" in exposed(collector.collect(2.5)).splitlines()
