@@ -49,7 +49,7 @@ def assemble(config: Config, shown: dict[str, Any], run_id: str, log: Log) -> Su
     Raises:
         StartError: A part can't be made.
     """
-    exporter = Exporter(config.collectors.new(APP_ID, run_id), config.metrics, BUILD, log)
+    exporter = Exporter(config.collectors.new(APP_ID, run_id, log), config.metrics, BUILD, log)
     formats = config.formats()
     listener = config.server.listen()
     roster = config.roster.new(config.registrar(log), config.client.base_uri, bound_to(listener), log)

@@ -7,6 +7,7 @@ from attrs import frozen
 from stator.client import Config as ClientConfig
 from stator.collection import Collector
 from stator.collectors.disk_usage import Config as DiskUsageConfig
+from stator.collectors.host.collector import Config as HostConfig
 from stator.collectors.loading import load_class, make
 from stator.collectors.runtime import Config as RuntimeConfig
 from stator.collectors.wave import Config as WaveConfig
@@ -21,7 +22,8 @@ from stator.roster.roster import Config as RosterConfig
 from stator.roster.roster import Registrar
 from stator.server.supervisor import Config as ServerConfig
 
-BUILT_IN = ("runtime", "diskusage", "wave")
+BUILT_IN = ("runtime", "diskusage", "wave", "host")
+DEFAULT = ("runtime", "diskusage", "wave")
 
 
 @frozen
@@ -29,27 +31,28 @@ class Collectors:
     """Which collectors run, and what each can be told."""
 
     enabled: tuple[str, ...] = setting(
-        BUILT_IN,
+        DEFAULT,
         env="COLLECTORS",
         desc=f"collectors that run: {', '.join(BUILT_IN)}, or module:Class for one of your own",
     )
     disk_usage: DiskUsageConfig = part(DiskUsageConfig)
     wave: WaveConfig = part(WaveConfig)
+    host: HostConfig = part(HostConfig)
 
     def problems(self) -> Iterator[tuple[str, str]]:
         """Names of collectors that don't exist or can't be loaded."""
         if reasons := [reason for name in self.enabled if (reason := _unusable(name))]:
             yield "enabled", f"names out of {', '.join(BUILT_IN)}, or module:Class; {'; '.join(reasons)}"
 
-    def new(self, app_id: str, run_id: str) -> dict[str, Collector]:
+    def new(self, app_id: str, run_id: str, log: Log) -> dict[str, Collector]:
         """The collectors by name.
 
         Raises:
             StartError: One of the user's own can't be made.
         """
-        return {name: self._make(name, app_id, run_id) for name in self.enabled}
+        return {name: self._make(name, app_id, run_id, log) for name in self.enabled}
 
-    def _make(self, name: str, app_id: str, run_id: str) -> Collector:
+    def _make(self, name: str, app_id: str, run_id: str, log: Log) -> Collector:
         match name:
             case "runtime":
                 return RuntimeConfig().new(app_id, run_id)
@@ -57,6 +60,8 @@ class Collectors:
                 return self.disk_usage.new()
             case "wave":
                 return self.wave.new()
+            case "host":
+                return self.host.new(log)
         made: Collector = make(name)
         return made
 

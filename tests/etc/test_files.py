@@ -47,7 +47,7 @@ def exposed() -> set[str]:
     """The names of all samples that Stator exposes when nothing is configured."""
     config = Config()
     log = config.logger.new(Sink(1), terminal=False)
-    scrape = Exporter(config.collectors.new("stator", "run"), config.metrics, (), log).scrape(
+    scrape = Exporter(config.collectors.new("stator", "run", log), config.metrics, (), log).scrape(
         Ask(config.formats().accepting(""))
     )
     families = text_string_to_metric_families(scrape.body.decode())
