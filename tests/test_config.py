@@ -28,27 +28,35 @@ def log() -> Iterator[Log]:
         yield LoggerConfig().new(Sink(nowhere.fileno()), terminal=False)
 
 
-def test_all_built_in_collectors_run_unless_told_otherwise() -> None:
-    collectors = Config().collectors.new("stator", "I90Ltn4")
+def test_three_collectors_run_unless_told_otherwise(log: Log) -> None:
+    collectors = Config().collectors.new("stator", "I90Ltn4", log)
     names = [collector.collect(0.0).name for collector in collectors.values()]
     assert names == ["pyrt", "du", "wave"]
 
 
-def test_collectors_run_in_the_order_in_which_they_are_named() -> None:
-    assert list(configured(COLLECTORS="wave,diskusage").collectors.new("stator", "I90Ltn4")) == ["wave", "diskusage"]
+def test_collectors_run_in_the_order_in_which_they_are_named(log: Log) -> None:
+    assert list(configured(COLLECTORS="wave,diskusage").collectors.new("stator", "I90Ltn4", log)) == [
+        "wave",
+        "diskusage",
+    ]
 
 
-def test_no_collector_needs_to_run() -> None:
-    assert configured(COLLECTORS="").collectors.new("stator", "I90Ltn4") == {}
+def test_the_host_is_collected_where_it_is_named(log: Log) -> None:
+    collectors = configured(COLLECTORS="host", HOST_COLLECTORS="loadavg").collectors.new("stator", "I90Ltn4", log)
+    assert {point.name for point in collectors["host"].collect(0.0).points} >= {"load1", "load5", "load15"}
 
 
-def test_a_collector_gets_what_it_can_be_told() -> None:
-    collectors = configured(COLLECTORS="diskusage", DISKUSAGE_PATHS="/tmp").collectors.new("stator", "I90Ltn4")
+def test_no_collector_needs_to_run(log: Log) -> None:
+    assert configured(COLLECTORS="").collectors.new("stator", "I90Ltn4", log) == {}
+
+
+def test_a_collector_gets_what_it_can_be_told(log: Log) -> None:
+    collectors = configured(COLLECTORS="diskusage", DISKUSAGE_PATHS="/tmp").collectors.new("stator", "I90Ltn4", log)
     assert collectors == {"diskusage": DiskUsage(("/tmp",))}
 
 
-def test_a_collector_of_the_users_own_goes_by_its_whole_name() -> None:
-    collectors = configured(COLLECTORS="tests.test_config:Mine").collectors.new("stator", "I90Ltn4")
+def test_a_collector_of_the_users_own_goes_by_its_whole_name(log: Log) -> None:
+    collectors = configured(COLLECTORS="tests.test_config:Mine").collectors.new("stator", "I90Ltn4", log)
     assert collectors["tests.test_config:Mine"].collect(1.5) == PointsAt("mine", 1.5)
 
 
@@ -64,7 +72,7 @@ def test_all_collectors_that_can_not_run_are_told_in_one_line() -> None:
         configured(COLLECTORS="wave,sun,moon,nowhere:Stars")
     (line,) = error.value.problems
     assert line == (
-        "STTR_COLLECTORS='wave,sun,moon,nowhere:Stars': expected names out of runtime, diskusage, wave, or"
+        "STTR_COLLECTORS='wave,sun,moon,nowhere:Stars': expected names out of runtime, diskusage, wave, host, or"
         " module:Class; there is no 'sun'; there is no 'moon';"
         " nowhere:Stars can't be imported: ModuleNotFoundError: No module named 'nowhere'"
     )

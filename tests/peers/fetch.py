@@ -82,7 +82,7 @@ PEERS = {
         Peer("prometheus-2.53", "trixie", "prometheus"),
         Peer("prometheus-3", "sid", "prometheus"),
         Peer("victoria-metrics", "sid", "victoria-metrics", any_version=True),
-        Peer("node-exporter", "trixie", "prometheus-node-exporter", default=False),
+        Peer("node-exporter", "trixie", "prometheus-node-exporter"),
     )
 }
 

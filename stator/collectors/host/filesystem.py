@@ -56,7 +56,7 @@ class Config:
     def new(self, rootfs: str, log: Log) -> "Filesystem":
         """What tells of all others, and tells a log of those that can't be asked."""
         excluded = Filter(excluding(self.mount_points_exclude), excluding(self.fs_types_exclude))
-        return Filesystem(excluded, rootfs, Survey(self.mount_timeout.seconds), Troubles(log, "filesystem"))
+        return Filesystem(excluded, rootfs, Survey(), self.mount_timeout.seconds, Troubles(log, "filesystem"))
 
 
 @frozen
@@ -122,12 +122,13 @@ class Filesystem:
         filter_: Which are left out.
         rootfs: Where the host's root is.
         survey: Asks them.
+        timeout: Seconds that they have to answer.
         troubles: Where those that can't be asked are told.
     """
 
-    def __init__(self, filter_: Filter, rootfs: str, survey: Survey, troubles: Troubles) -> None:
+    def __init__(self, filter_: Filter, rootfs: str, survey: Survey, timeout: float, troubles: Troubles) -> None:
         self._filter, self._rootfs = filter_, rootfs.rstrip("/").encode()
-        self._survey, self._troubles = survey, troubles
+        self._survey, self._timeout, self._troubles = survey, timeout, troubles
         self._mountinfo = b""
         self._mounts: list[Mount] = []
 
@@ -142,7 +143,7 @@ class Filesystem:
         if mountinfo != self._mountinfo:
             self._mounts = self._parse(mountinfo)
             self._mountinfo = mountinfo
-        figures = self._survey.ask({mount.path: None for mount in self._mounts})
+        figures = self._survey.ask({mount.path: None for mount in self._mounts}, self._timeout)
         self._troubles.update(
             {
                 mount.point: why(said)

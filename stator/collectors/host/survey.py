@@ -1,11 +1,12 @@
 """Asks filesystems how full they are, and waits for none that hangs.
 
-A dead network filesystem can hold whoever asks it for ever. So they are asked by threads: by one, as long as answers
-come; by more, twice as many each time, while they stay away. A filesystem that does not answer in time keeps its
-thread, and is not asked again before that is back.
+A dead network filesystem can hold whoever asks it for ever. So they are asked by threads: by one, which is kept, as
+long as answers come; by more, twice as many each time, while they stay away. A filesystem that does not answer in time
+keeps its thread, and is not asked again before that is back.
 """
 
 import os
+import queue
 import threading
 import time
 from collections import deque
@@ -25,51 +26,65 @@ class Survey:
     """Asks filesystems, for one caller at a time.
 
     Args:
-        timeout: Seconds that all of them together have to answer.
         statvfs: Asks one, by its path.
         clock: Seconds that only go up.
     """
 
     def __init__(
         self,
-        timeout: float,
         statvfs: Callable[[bytes], os.statvfs_result] = os.statvfs,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._timeout, self._statvfs, self._clock = timeout, statvfs, clock
+        self._statvfs, self._clock = statvfs, clock
         self._lock = threading.Lock()
-        self._threads = 0
+        self._rounds: queue.SimpleQueue[_Round] = queue.SimpleQueue()
+        self._threads = self._idle = 0
         self._asked: set[bytes] = set()
 
-    def ask(self, paths: Iterable[bytes]) -> dict[bytes, Figures]:
-        """What each filesystem says, by its path; those that hang are missing."""
+    def ask(self, paths: Iterable[bytes], timeout: float) -> dict[bytes, Figures]:
+        """What filesystems say within so many seconds, by their paths; those that hang are missing."""
         with self._lock:
             round_ = _Round(path for path in paths if path not in self._asked)
-        deadline = self._clock() + self._timeout
+        deadline = self._clock() + timeout
         more = 1
-        while round_.missing and self._send(round_, more):
+        while round_.missing:
+            self._send(round_, more)
             left = deadline - self._clock()
-            if round_.over.wait(max(0.0, min(PATIENCE, left))) or left <= PATIENCE:
+            # Where all threads there can be hang, there is nothing to wait for.
+            if not round_.served or round_.over.wait(max(0.0, min(PATIENCE, left))) or left <= PATIENCE:
                 break
             more *= 2
         with self._lock:
             round_.todo.clear()
             return dict(round_.answers)
 
-    def _send(self, round_: "_Round", most: int) -> int:
-        """Has up to so many more threads take part; gives how many do."""
+    def _send(self, round_: "_Round", most: int) -> None:
+        """Has up to so many more threads take part."""
         with self._lock:
-            count = min(most, len(round_.todo), MOST_THREADS - self._threads)
-            self._threads += count
-        for _ in range(count):
-            threading.Thread(target=self._work, args=(round_,), name="asking filesystems", daemon=True).start()
-        return self._threads
+            count = min(most, len(round_.todo), MOST_THREADS - self._threads + self._idle)
+            woken = min(count, self._idle)
+            self._idle -= woken
+            self._threads += count - woken
+            round_.served = round_.served or count > 0
+        for _ in range(woken):
+            self._rounds.put(round_)
+        for _ in range(count - woken):
+            threading.Thread(target=self._serve, args=(round_,), name="asking filesystems", daemon=True).start()
+
+    def _serve(self, round_: "_Round") -> None:
+        while True:
+            self._work(round_)
+            with self._lock:
+                if self._idle:
+                    self._threads -= 1
+                    return
+                self._idle += 1
+            round_ = self._rounds.get()
 
     def _work(self, round_: "_Round") -> None:
         while True:
             with self._lock:
                 if not round_.todo:
-                    self._threads -= 1
                     return
                 path = round_.todo.popleft()
                 self._asked.add(path)
@@ -92,4 +107,5 @@ class _Round:
         self.todo = deque(paths)
         self.missing = len(self.todo)
         self.answers: dict[bytes, Figures] = {}
+        self.served = False
         self.over = threading.Event()

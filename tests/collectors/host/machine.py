@@ -1,7 +1,12 @@
 """A machine that exists only as files: what its kernel and udev say of it, odd things among them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
+
+from stator.collectors.host.collector import Config
+from stator.collectors.host.files import Files
+from stator.entity import Point, family_name
 
 Texts = Mapping[str, str | None]
 """Contents by path below the machine's folder; None for a file that is not there."""
@@ -89,10 +94,10 @@ Inter-|   Receive                                                |  Transmit
 27 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw,discard
 22 27 0:21 / /proc rw,relatime - proc proc rw
 33 27 8:17 / /data/a\\040b ro,relatime shared:7 master:1 - xfs /dev/sd\\040b1 rw,attr2
-34 27 8:18 / /data/read\\011only rw,relatime - ext4 /dev/sdb2 ro
-35 27 0:40 / /gone rw - nfs4 server:/export rw
-36 27 0:41 / /var/lib/docker/overlay2/merged rw - tmpfs none rw
-37 27 8:18 / /data/read\\011only rw,relatime - ext4 /dev/sdb2 ro
+34 27 8:18 / /data/tab\\011bed rw,relatime - ext4 /dev/sdb2 rw
+35 27 0:40 / /gone rw,relatime - nfs4 server:/export rw
+36 27 0:41 / /var/lib/docker/overlay2/merged rw,relatime - tmpfs none rw
+37 27 8:18 / /data/tab\\011bed rw,relatime - ext4 /dev/sdb2 rw
 """,
     "proc/sys/kernel/domainname": "example.net\n",
     "sys/devices/system/clocksource/clocksource0/available_clocksource": "tsc hpet acpi_pm \n",
@@ -140,7 +145,7 @@ E:ID_FS_VERSION=1.0
 }
 FOLDERS = (
     "rootfs/data/a b",
-    "rootfs/data/read\tonly",
+    "rootfs/data/tab\tbed",
     "rootfs/proc",
     # What a disk's own properties are looked for in.
     "sys/block/dm-0/slaves/sda2",
@@ -157,3 +162,24 @@ def lay_out(folder: Path, changed: Texts | None = None) -> Path:
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
             (folder / path).write_text(text)
     return folder
+
+
+def hosted(machine: Path, **told: Any) -> Config:
+    """What a collector is told to read a machine that was laid out."""
+    return Config(
+        procfs=f"{machine}/proc", sysfs=f"{machine}/sys", rootfs=f"{machine}/rootfs", udev=f"{machine}/udev", **told
+    )
+
+
+def read(machine: Path) -> Files:
+    """What one scrape reads of a machine."""
+    return Files(f"{machine}/proc", f"{machine}/sys")
+
+
+def values(points: Iterable[Point]) -> dict[str, Any]:
+    """Points' values, by the name and the label values by which they are exposed."""
+    return {" ".join([_exposed(point), *(value for _, value in point.labels)]): point.value for point in points}
+
+
+def _exposed(point: Point) -> str:
+    return family_name("node", point.name, point.unit) + ("_total" if point.type == "counter" else "")
