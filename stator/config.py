@@ -7,7 +7,7 @@ from attrs import frozen
 from stator.client import Config as ClientConfig
 from stator.collection import Collector
 from stator.collectors.disk_usage import Config as DiskUsageConfig
-from stator.collectors.host.collector import Config as HostConfig
+from stator.collectors.host.config import Config as HostConfig
 from stator.collectors.loading import load_class, make
 from stator.collectors.runtime import Config as RuntimeConfig
 from stator.collectors.wave import Config as WaveConfig

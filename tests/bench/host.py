@@ -5,7 +5,7 @@ from contextlib import closing
 from http.client import HTTPConnection
 from statistics import median
 
-from stator.collectors.host.collector import GROUPS
+from stator.collectors.host.config import GROUPS
 from tests.bench.clients import load
 from tests.bench.processes import PYZ, free_port, started
 from tests.bench.scraping import loaded

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from stator.collectors.host.collector import GROUPS
+from stator.collectors.host.config import GROUPS
 from tests.collectors.host import stuck
 from tests.collectors.host.machine import lay_out
 from tests.peers.hosts import differences, told

@@ -12,28 +12,10 @@ from attrs import frozen
 
 from stator.collectors.host.family import Family
 from stator.collectors.host.files import Files
-from stator.collectors.host.pattern import PATTERN, excluding
 from stator.entity import Labels, Point, Type
-from stator.launch.settings import setting
 
 # Of a sector in /proc/diskstats, whatever the device's own is.
 SECTOR = 512
-
-
-@frozen
-class Config:
-    """Which disks are told of."""
-
-    # As node_exporter has it: memory and files used as disks, floppies, partitions.
-    device_exclude: str = setting(
-        r"^(z?ram|loop|fd|(h|s|v|xv)d[a-z]|nvme\d+n\d+p)\d+$",
-        desc="regular expression for disks to leave out",
-        check=PATTERN,
-    )
-
-    def new(self, udev: str) -> "Diskstats":
-        """What tells of all others, with what udev's database has of them."""
-        return Diskstats(excluding(self.device_exclude), udev)
 
 
 @frozen

@@ -11,12 +11,9 @@ from attrs import frozen
 
 from stator.collectors.host.family import Family
 from stator.collectors.host.files import Files
-from stator.collectors.host.pattern import PATTERN, excluding
 from stator.collectors.host.survey import Figures, Survey
-from stator.collectors.host.troubles import Log, Troubles
+from stator.collectors.host.troubles import Troubles
 from stator.entity import Labels, Point
-from stator.launch.duration import Duration
-from stator.launch.settings import LONGER_THAN_ZERO, setting
 
 # What it calls a filesystem that hangs.
 HANGS = "mountpoint timeout"
@@ -31,32 +28,6 @@ FILES_FREE = Family("filesystem_files_free", "Files that there is still room for
 READ_ONLY = Family("filesystem_readonly", "Whether a filesystem can't be written to", "", "gauge")
 ERROR = Family("filesystem_device_error", "Whether a filesystem could not be asked", "", "gauge")
 INFO = Family("filesystem_mount_info", "Where a device is mounted", "", "gauge")
-
-
-@frozen
-class Config:
-    """Which filesystems are told of, and how long they are waited for."""
-
-    # As node_exporter has them where Debian builds it: what holds no data, or none of this host's.
-    mount_points_exclude: str = setting(
-        "^/(dev|proc|run|sys|mnt|media|var/lib/docker/.+|var/lib/containers/storage/.+)($|/)",
-        desc="regular expression for mount points to leave out",
-        check=PATTERN,
-    )
-    fs_types_exclude: str = setting(
-        "^(autofs|binfmt_misc|bpf|cgroup2?|configfs|debugfs|devpts|devtmpfs|fusectl|hugetlbfs|iso9660|mqueue|nsfs"
-        "|overlay|proc|procfs|pstore|rpc_pipefs|securityfs|selinuxfs|squashfs|sysfs|tracefs)$",
-        desc="regular expression for filesystem types to leave out",
-        check=PATTERN,
-    )
-    mount_timeout: Duration = setting(
-        Duration.parse("1s"), desc="longest time to wait for filesystems", check=LONGER_THAN_ZERO
-    )
-
-    def new(self, rootfs: str, log: Log) -> "Filesystem":
-        """What tells of all others, and tells a log of those that can't be asked."""
-        excluded = Filter(excluding(self.mount_points_exclude), excluding(self.fs_types_exclude))
-        return Filesystem(excluded, rootfs, Survey(), self.mount_timeout.seconds, Troubles(log, "filesystem"))
 
 
 @frozen

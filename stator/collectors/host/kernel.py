@@ -80,9 +80,6 @@ class Uname:
 class Time:
     """The host's time, its zone, and the clocks that the kernel knows."""
 
-    def __init__(self) -> None:
-        self._clocks: dict[tuple[str, bytes], tuple[Labels, ...]] = {}
-
     def points(self, files: Files, now: float) -> list[Point]:
         """All points of the group.
 

@@ -5,13 +5,9 @@ https://docs.kernel.org/filesystems/proc.html#meminfo
 
 import re
 
-from attrs import frozen
-
 from stator.collectors.host.family import Family
 from stator.collectors.host.files import Files
-from stator.collectors.host.pattern import PATTERN
 from stator.entity import Point
-from stator.launch.settings import setting
 
 # The fields that node_exporter knows; a kernel has more, and not all of these.
 SIZES = """
@@ -22,19 +18,6 @@ SIZES = """
     VmallocTotal VmallocUsed Writeback WritebackTmp
 """.split()  # noqa: SIM905 # a line for each would hide what matters
 COUNTS = ("HugePages_Free", "HugePages_Rsvd", "HugePages_Surp", "HugePages_Total")
-
-
-@frozen
-class VmstatConfig:
-    """Which fields of /proc/vmstat are told."""
-
-    fields: str = setting(
-        "^(oom_kill|pgpg|pswp|pg.*fault).*", desc="regular expression for the fields of /proc/vmstat", check=PATTERN
-    )
-
-    def new(self) -> "Vmstat":
-        """What tells these fields."""
-        return Vmstat(re.compile(self.fields))
 
 
 class Meminfo:

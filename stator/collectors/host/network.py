@@ -7,13 +7,9 @@ import re
 from collections.abc import Iterator
 from contextlib import suppress
 
-from attrs import frozen
-
 from stator.collectors.host.family import Family
 from stator.collectors.host.files import Files
-from stator.collectors.host.pattern import PATTERN, excluding
 from stator.entity import Labels, Point
-from stator.launch.settings import setting
 
 RECEIVED = ("bytes", "packets", "errs", "drop", "fifo", "frame", "compressed", "multicast")
 SENT = ("bytes", "packets", "errs", "drop", "fifo", "colls", "carrier", "compressed")
@@ -33,17 +29,6 @@ FAMILIES = tuple(
     for column in columns
 )
 UNHANDLED = Family("network_receive_nohandler", "Packets that came on a device that takes none", "", "counter")
-
-
-@frozen
-class Config:
-    """Which network devices are told of."""
-
-    device_exclude: str = setting("", desc="regular expression for network devices to leave out", check=PATTERN)
-
-    def new(self) -> "Netdev":
-        """What tells of all others."""
-        return Netdev(excluding(self.device_exclude))
 
 
 class Netdev:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from stator.collectors.host.collector import Config
+from stator.collectors.host.config import Config
 from stator.collectors.host.files import Files
 from stator.entity import Point, family_name
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from stator.collectors.host.collector import GROUPS, Config
+from stator.collectors.host.config import GROUPS, Config
 from stator.entity import Labels, PointsAt, family_name
 from stator.launch.decode import ConfigError, decode
 from tests.collectors.host.machine import hosted, lay_out

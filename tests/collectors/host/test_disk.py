@@ -1,15 +1,21 @@
 """Disks: what they did in columns that depend on the kernel, and what udev says they are."""
 
+import re
 from pathlib import Path
 
-from stator.collectors.host.disk import Config
+from stator.collectors.host.config import DiskstatsConfig
+from stator.collectors.host.disk import Diskstats
 from tests.collectors.host.machine import FILES, lay_out, read, values
 
 DISKSTATS = FILES["proc/diskstats"]
 
 
+def disks_of(udev: Path) -> Diskstats:
+    return Diskstats(re.compile(DiskstatsConfig().device_exclude), str(udev))
+
+
 def told(machine: Path) -> dict[str, float]:
-    return values(Config().new(f"{machine}/udev").points(read(machine), 0.0))
+    return values(disks_of(machine / "udev").points(read(machine), 0.0))
 
 
 def test_units_are_bytes_and_seconds(tmp_path: Path) -> None:
@@ -37,7 +43,7 @@ def test_partitions_and_loop_devices_are_left_out(tmp_path: Path) -> None:
 
 def test_a_disk_is_described_as_udev_does(tmp_path: Path) -> None:
     machine = lay_out(tmp_path, {"sys/block/sda/queue/io_timeout": "30000\n"})
-    points = Config().new(f"{machine}/udev").points(read(machine), 0.0)
+    points = disks_of(machine / "udev").points(read(machine), 0.0)
     infos = {dict(point.labels)["device"]: dict(point.labels) for point in points if point.name == "disk_info"}
     assert infos["sda"] == {
         "device": "sda",
@@ -70,13 +76,13 @@ def test_ata_properties_that_are_odd_are_left_out(tmp_path: Path) -> None:
 
 def test_there_need_be_no_udev(tmp_path: Path) -> None:
     machine = lay_out(tmp_path)
-    disks = values(Config().new(f"{machine}/nowhere").points(read(machine), 0.0))
+    disks = values(disks_of(machine / "nowhere").points(read(machine), 0.0))
     assert disks["node_disk_writes_merged_total sda"] == 11134226
 
 
 def test_what_becomes_of_a_disk_is_seen_at_the_next_scrape(tmp_path: Path) -> None:
     machine = lay_out(tmp_path)
-    disks = Config().new(f"{machine}/udev")
+    disks = disks_of(machine / "udev")
     before = values(disks.points(read(machine), 0.0))
     gone = "".join(line for line in DISKSTATS.splitlines(keepends=True) if "sda" not in line)
     lay_out(tmp_path, {"proc/diskstats": gone, "udev/b259:0": "E:ID_FS_TYPE=xfs\n"})

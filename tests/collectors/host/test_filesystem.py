@@ -1,13 +1,15 @@
 """Filesystems, as the kernel tells of their mounts."""
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from stator.collectors.host.filesystem import Config, Filesystem, Filter
+from stator.collectors.host.config import FilesystemConfig
+from stator.collectors.host.filesystem import Filesystem, Filter
 from stator.collectors.host.survey import Figures, Survey
 from stator.collectors.host.troubles import Troubles
 from stator.entity import Point
@@ -23,8 +25,14 @@ def story(tmp_path: Path) -> Iterator[Story]:
         yield story
 
 
+def filesystems_of(machine: Path, story: Story) -> Filesystem:
+    own = FilesystemConfig()
+    excluded = Filter(re.compile(own.mount_points_exclude), re.compile(own.fs_types_exclude))
+    return Filesystem(excluded, f"{machine}/rootfs", Survey(), 60.0, Troubles(story.log, "filesystem"))
+
+
 def told(machine: Path, story: Story) -> list[Point]:
-    return Config().new(f"{machine}/rootfs", story.log).points(read(machine), 0.0)
+    return filesystems_of(machine, story).points(read(machine), 0.0)
 
 
 def of(points: list[Point], name: str, *keys: str) -> list[tuple[Any, ...]]:
@@ -100,7 +108,7 @@ def test_a_line_that_is_no_mount_is_shown(tmp_path: Path, story: Story) -> None:
 
 def test_mounts_that_come_are_seen_at_the_next_scrape(tmp_path: Path, story: Story) -> None:
     machine = lay_out(tmp_path / "machine", {MOUNTINFO: ""})
-    filesystems = Config().new(f"{machine}/rootfs", story.log)
+    filesystems = filesystems_of(machine, story)
     assert filesystems.points(read(machine), 0.0) == []
     lay_out(machine)
     assert of(filesystems.points(read(machine), 0.0), "filesystem_mount_info", "mountpoint")[0] == (1, "/")

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from stator.collectors.host.memory import Meminfo, Vmstat, VmstatConfig
+from stator.collectors.host.config import VmstatConfig
+from stator.collectors.host.memory import Meminfo, Vmstat
 from tests.collectors.host.machine import FILES, lay_out, read, values
 
 
@@ -30,7 +31,7 @@ def test_a_field_that_is_no_number_is_an_error(tmp_path: Path) -> None:
 
 
 def test_paging_is_of_no_type_that_prometheus_knows(tmp_path: Path) -> None:
-    points = VmstatConfig().new().points(read(lay_out(tmp_path)), 0.0)
+    points = Vmstat(re.compile(VmstatConfig().fields)).points(read(lay_out(tmp_path)), 0.0)
     assert {point.type for point in points} == {"unknown"}
     assert values(points) == {
         "node_vmstat_pgpgin": 770261,

@@ -1,15 +1,16 @@
 """Network devices, which come and go."""
 
+import re
 from pathlib import Path
 
-from stator.collectors.host.network import Config
+from stator.collectors.host.network import Netdev
 from tests.collectors.host.machine import FILES, lay_out, read, values
 
 DEV = FILES["proc/net/dev"]
 
 
 def test_each_column_is_a_family(tmp_path: Path) -> None:
-    told = values(Config().new().points(read(lay_out(tmp_path)), 0.0))
+    told = values(Netdev(None).points(read(lay_out(tmp_path)), 0.0))
     of_lo = {name.split()[0]: value for name, value in told.items() if name.endswith(" lo")}
     assert of_lo == {
         "node_network_receive_bytes_total": 1664039048,
@@ -33,24 +34,24 @@ def test_each_column_is_a_family(tmp_path: Path) -> None:
 
 
 def test_a_number_may_follow_a_name_without_a_space(tmp_path: Path) -> None:
-    told = values(Config().new().points(read(lay_out(tmp_path)), 0.0))
+    told = values(Netdev(None).points(read(lay_out(tmp_path)), 0.0))
     assert told["node_network_receive_bytes_total eth0"] == 68210035552
 
 
 def test_the_name_of_an_alias_has_colons(tmp_path: Path) -> None:
-    told = values(Config().new().points(read(lay_out(tmp_path, {"proc/net/dev": f"{DEV}eth0:1: 7 8\n"})), 0.0))
+    told = values(Netdev(None).points(read(lay_out(tmp_path, {"proc/net/dev": f"{DEV}eth0:1: 7 8\n"})), 0.0))
     assert told["node_network_receive_packets_total eth0:1"] == 8
 
 
 def test_a_device_that_vanishes_while_it_is_read_has_what_was_read(tmp_path: Path) -> None:
     machine = lay_out(tmp_path, {"sys/class/net/eth0/statistics/rx_nohandler": None})
-    told = values(Config().new().points(read(machine), 0.0))
+    told = values(Netdev(None).points(read(machine), 0.0))
     assert told["node_network_receive_packets_total eth0"] == 520993275
     assert "node_network_receive_nohandler_total eth0" not in told
 
 
 def test_devices_come_and_go_and_filters_hold(tmp_path: Path) -> None:
-    devices, machine = Config(device_exclude="^veth").new(), lay_out(tmp_path)
+    devices, machine = Netdev(re.compile("^veth")), lay_out(tmp_path)
     seen = []
     for more in ("", "veth1: 1\nwlan0: 1\n", ""):
         lay_out(tmp_path, {"proc/net/dev": DEV + more})
