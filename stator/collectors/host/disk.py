@@ -110,7 +110,7 @@ class Diskstats:
         return points
 
     def _labels_of(self, device: bytes) -> Labels | None:
-        name = device.decode(errors="replace")
+        name = device.decode(errors="backslashreplace")
         if self._excluded and self._excluded.search(name):
             return None
         return (("device", name),)
@@ -139,7 +139,7 @@ def _point(column: Column, number: bytes, labels: Labels) -> Point:
 
 def _traits(device: Labels, major: bytes, minor: bytes, properties: bytes, rotational: bytes) -> Iterator[Point]:
     """What a disk is, from what the kernel and udev say of it."""
-    lines = properties.decode(errors="replace").splitlines()
+    lines = properties.decode(errors="backslashreplace").splitlines()
     # https://www.freedesktop.org/software/systemd/man/latest/udevadm.html: E: is a property
     known = dict(line[2:].split("=", 1) for line in lines if line.startswith("E:") and "=" in line)
     numbers = {"major": major.decode(), "minor": minor.decode(), "rotational": rotational.decode().strip()}

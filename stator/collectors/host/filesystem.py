@@ -127,15 +127,16 @@ class Filesystem:
     def _parse(self, mountinfo: bytes) -> list[Mount]:
         """The filesystems to ask; of those that would be told by the same labels the last, which hides the others."""
         mounts: dict[Labels, Mount] = {}
-        for line in mountinfo.splitlines():
+        # A carriage return may be part of a name: only these ends are lines' ends.
+        for line in filter(None, mountinfo.split(b"\n")):
             before, dash, after = line.partition(b" - ")
             if not dash:
                 msg = f"a mount without a filesystem: {line!r}"
                 raise ValueError(msg)
             _, _, numbers, _, path, options, *_ = before.split(b" ")
-            fstype, device, super_options = (each.decode(errors="replace") for each in after.split(b" ", 2))
+            fstype, device, super_options = (each.decode(errors="backslashreplace") for each in after.split(b" ", 2))
             path = ESCAPED.sub(lambda code: bytes([int(code[1], 8)]), path)
-            point = self._on_host(path).decode(errors="replace")
+            point = self._on_host(path).decode(errors="backslashreplace")
             if self._filter.leaves_out(point, fstype):
                 continue
             major, _, minor = numbers.decode().partition(":")
@@ -153,7 +154,8 @@ class Filesystem:
 
     def _on_host(self, path: bytes) -> bytes:
         """A mount point as the host has it, of which another may see it below `rootfs`."""
-        return path.removeprefix(self._rootfs) or b"/"
+        below = path.removeprefix(self._rootfs)
+        return (below or b"/") if not below or below.startswith(b"/") else path
 
 
 def why(figures: OSError | None) -> str:

@@ -70,7 +70,7 @@ class Uname:
         own = os.uname()
         names = ("sysname", "release", "version", "machine", "nodename")
         # Python leaves out what Linux adds.
-        domain = files.proc("sys/kernel/domainname").decode(errors="replace").rstrip("\n")
+        domain = files.proc("sys/kernel/domainname").decode(errors="backslashreplace").rstrip("\n")
         labels = (*zip(names, (getattr(own, name) for name in names), strict=True), ("domainname", domain))
         if labels != self._labels:
             self._labels = labels

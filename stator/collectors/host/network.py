@@ -67,7 +67,7 @@ class Netdev:
         return points
 
     def _labels_of(self, device: bytes) -> Labels | None:
-        name = device.decode(errors="replace")
+        name = device.decode(errors="backslashreplace")
         if self._excluded and self._excluded.search(name):
             return None
         return (("device", name),)

@@ -92,7 +92,24 @@ def test_a_mount_point_that_is_no_text_is_asked_all_the_same(tmp_path: Path, sto
     machine = lay_out(tmp_path / "machine")
     (machine / os.fsdecode(b"rootfs/caf\xe9")).mkdir()
     (machine / MOUNTINFO).write_bytes(b"1 0 0:7 / /caf\xe9 rw - tmpfs tmpfs rw\n")
-    assert of(told(machine, story), "filesystem_device_error", "mountpoint") == [(0, "/caf\ufffd")]
+    assert of(told(machine, story), "filesystem_device_error", "mountpoint") == [(0, r"/caf\xe9")]
+
+
+def test_a_mount_point_may_have_any_letter(tmp_path: Path, story: Story) -> None:
+    machine = lay_out(tmp_path / "machine", {MOUNTINFO: "1 0 0:7 / /a\r\\134b\\012c rw - tmpfs tmpfs rw\n"})
+    (machine / "rootfs/a\r\\b\nc").mkdir()
+    assert of(told(machine, story), "filesystem_device_error", "mountpoint") == [(0, "/a\r\\b\nc")]
+
+
+def test_mount_points_are_told_as_the_host_has_them(tmp_path: Path, story: Story) -> None:
+    machine = lay_out(tmp_path / "machine")
+    root = f"{machine}/rootfs"
+    lines = [
+        f"{nth} 0 0:{nth} / {point} rw - tmpfs tmpfs rw" for nth, point in enumerate((root, f"{root}/data", f"{root}s"))
+    ]
+    (machine / MOUNTINFO).write_text("\n".join(lines))
+    points = [point for _, point in of(told(machine, story), "filesystem_device_error", "mountpoint")]
+    assert points == ["/", "/data", f"{root}s"]
 
 
 def test_without_the_hosts_mounts_there_are_our_own(tmp_path: Path, story: Story) -> None:
