@@ -8,6 +8,7 @@ from attrs import frozen
 from stator.client import Config as ClientConfig
 from stator.collection import Collector
 from stator.collectors.disk_usage import Config as DiskUsageConfig
+from stator.collectors.host.config import Config as HostConfig
 from stator.collectors.plugins import Found, available, find
 from stator.collectors.prometheus_registry import Config as PrometheusRegistryConfig
 from stator.collectors.runtime import Config as RuntimeConfig
@@ -28,7 +29,7 @@ from stator.roster.roster import Registrar
 from stator.server.supervisor import Config as ServerConfig
 
 DEFAULT = ("runtime", "diskusage", "wave")
-BUILT_IN = (*DEFAULT, "textfile", "prometheus_client")
+BUILT_IN = (*DEFAULT, "host", "textfile", "prometheus_client")
 
 
 @frozen
@@ -57,6 +58,7 @@ class Collectors(Chosen):
 
     disk_usage: DiskUsageConfig = part(DiskUsageConfig)
     wave: WaveConfig = part(WaveConfig)
+    host: HostConfig = part(HostConfig)
     text_files: TextFilesConfig = part(TextFilesConfig, env="TEXTFILE")
     plugins: PluginConfigs = part(PluginConfigs, env="")
 
@@ -93,6 +95,8 @@ class Collectors(Chosen):
                 return self.disk_usage.new()
             case "wave":
                 return self.wave.new()
+            case "host":
+                return self.host.new(log)
             case "textfile":
                 return self.text_files.new(lambda: Formatter(TEXT_0_0_4, timestamps=False).exposition(), log)
             case "prometheus_client":

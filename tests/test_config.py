@@ -42,6 +42,11 @@ def test_collectors_run_in_the_order_in_which_they_are_named(log: Log) -> None:
     ]
 
 
+def test_the_host_is_collected_where_it_is_named(log: Log) -> None:
+    collectors = configured(COLLECTORS="host", HOST_COLLECTORS="loadavg").collectors.new("stator", "I90Ltn4", log)
+    assert {point.name for point in collectors["host"].collect(0.0).points} >= {"load1", "load5", "load15"}
+
+
 def test_no_collector_needs_to_run(log: Log) -> None:
     assert configured(COLLECTORS="").collectors.new("stator", "I90Ltn4", log) == {}
 
@@ -68,7 +73,7 @@ def test_all_collectors_that_can_not_run_are_told_in_one_line() -> None:
         configured(COLLECTORS="wave,sun,moon,nowhere:Stars")
     (line,) = error.value.problems
     assert line == (
-        "STTR_COLLECTORS='wave,sun,moon,nowhere:Stars': expected names out of runtime, diskusage, wave, textfile,"
+        "STTR_COLLECTORS='wave,sun,moon,nowhere:Stars': expected names out of runtime, diskusage, wave, host, textfile,"
         " prometheus_client, or module:Class; there is no 'sun'; there is no 'moon';"
         " nowhere:Stars can't be imported: ModuleNotFoundError: No module named 'nowhere'"
     )

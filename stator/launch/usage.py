@@ -7,6 +7,8 @@ from stator.launch.kinds import kind_of
 from stator.launch.settings import Setting, walk
 
 HEADINGS = ("KEY", "TYPE", "DEFAULT", "REQUIRED", "DESCRIPTION")
+# A cell that is longer does not widen its column, but its own line.
+WIDEST = 50
 
 
 def rows(config: type[Any], prefix: str) -> list[tuple[str, str, str, str, str]]:
@@ -22,10 +24,11 @@ def _row(setting: Setting) -> tuple[str, str, str, str, str]:
 
 
 def table(rows: Iterable[tuple[str, ...]]) -> str:
-    """Columns of plain text, wide enough for what they hold."""
+    """Columns of plain text, wide enough for what they hold, but for the odd long default."""
     lines = [HEADINGS, *rows]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(HEADINGS) - 1)]
-    padded = ("".join(f"{cell:<{width + 2}}" for cell, width in zip(line, widths, strict=False)) for line in lines)
+    lengths = [[len(line[column]) for line in lines] for column in range(len(HEADINGS) - 1)]
+    widths = [max(length for length in column if length <= WIDEST) for column in lengths]
+    padded = ("".join(f"{cell:<{width}}  " for cell, width in zip(line, widths, strict=False)) for line in lines)
     return "\n".join(cells + line[-1] for cells, line in zip(padded, lines, strict=True))
 
 

@@ -5,13 +5,14 @@ Figures are ratios against a peer in the same run; none of them fails.
 
 import sys
 
-from tests.bench import formatting, instrumented, scraping, soak, start
+from tests.bench import formatting, host, instrumented, scraping, soak, start
 
 BENCHMARKS = {
     "start": start.run,
     "formatting": formatting.run,
     "instrumented": instrumented.run,
     "scraping": scraping.run,
+    "host": host.run,
     "soak": soak.run,
 }
 

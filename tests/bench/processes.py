@@ -39,17 +39,19 @@ class Started(NamedTuple):
 
 
 @contextmanager
-def started(command: list[str], port: int, env: dict[str, str] | None = None) -> Iterator[Started]:
+def started(
+    command: list[str], port: int, env: dict[str, str] | None = None, path: str = "/monitor"
+) -> Iterator[Started]:
     """Starts a service and stops it in the end.
 
     Raises:
-        TimeoutError: It does not answer /monitor.
+        TimeoutError: It does not answer.
     """
     begin = time.perf_counter()
     with TemporaryFile() as log:
         process = subprocess.Popen(command, cwd=ROOT, env=os.environ | (env or {}), stdout=log, stderr=log)
     try:
-        while not answers(port):
+        while not answers(port, path):
             if time.perf_counter() - begin > GIVE_UP or process.poll() is not None:
                 msg = f"{command} does not answer"
                 raise TimeoutError(msg)
@@ -60,11 +62,11 @@ def started(command: list[str], port: int, env: dict[str, str] | None = None) ->
         process.wait(GIVE_UP)
 
 
-def answers(port: int) -> bool:
-    """Whether a service answers /monitor with status 200, as prometheus_client's applications answer any path."""
+def answers(port: int, path: str) -> bool:
+    """Whether a service answers with status 200, as prometheus_client's applications answer any path."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=GIVE_UP)
     with suppress(OSError, http.client.HTTPException):
-        connection.request("GET", "/monitor")
+        connection.request("GET", path)
         return connection.getresponse().status == http.HTTPStatus.OK
     return False
 

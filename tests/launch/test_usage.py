@@ -64,6 +64,15 @@ def test_columns_are_as_wide_as_what_they_hold() -> None:
     ]
 
 
+def test_a_long_default_widens_only_its_own_line() -> None:
+    lines = table([("A", "T", "x" * 60, "", "long"), ("B", "T", "", "", "short")]).splitlines()
+    assert lines == [
+        "KEY  TYPE  DEFAULT  REQUIRED  DESCRIPTION",
+        f"A    T     {'x' * 60}            long",
+        "B    T                        short",
+    ]
+
+
 def test_markdown_keeps_bars_out_of_the_way() -> None:
     heading, rule, row = markdown([("A", "T", "a|b", "", "d")]).splitlines()
     assert heading == f"| {' | '.join(HEADINGS)} |"

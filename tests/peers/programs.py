@@ -10,7 +10,7 @@ import os
 import socket
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack, suppress
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
@@ -272,6 +272,27 @@ class VictoriaMetrics(Scraper):
         # What was asked for before it was there stays unseen for 10 seconds, but for this.
         self.get("/internal/force_flush")
         return super().query(expression)
+
+
+class NodeExporter(Program):
+    """Prometheus' own exporter of a host, with some of its collectors; of itself it tells nothing."""
+
+    def __init__(self, collectors: Iterable[str], folder: Path, *flags: str) -> None:
+        (http_port,) = free_ports(1)
+        super().__init__(node_exporter(collectors, http_port, *flags), http_port, folder)
+
+    def ready(self) -> bool:
+        return bool(self.get("/"))
+
+
+def node_exporter(collectors: Iterable[str], http_port: int, *flags: str) -> list[str | Path]:
+    """Give its command line."""
+    return [
+        program_path("node-exporter", "prometheus-node-exporter"),
+        *("--collector.disable-defaults", "--web.disable-exporter-metrics"),
+        *(f"--collector.{name}" for name in collectors),
+        *(f"--web.listen-address=127.0.0.1:{http_port}", *flags),
+    ]
 
 
 class Verdict(NamedTuple):

@@ -1,0 +1,56 @@
+"""The host under node_exporter's names, so that dashboards and alerts that were made for it just work."""
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+from stator.collectors.host.family import Family
+from stator.collectors.host.files import Files
+from stator.collectors.host.troubles import Troubles
+from stator.entity import Point, PointsAt
+
+SUCCESS = Family("scrape_collector_success", "Whether a group of families could be collected", "", "gauge")
+DURATION = Family("scrape_collector_duration", "Time that a group of families took", "seconds", "gauge")
+
+
+class Group(Protocol):
+    """Families that node_exporter collects together, and that fail together."""
+
+    def points(self, files: Files, now: float) -> list[Point]:
+        """All of the group's points as they are now, in Unix seconds; raises on failure."""
+
+
+class Host:
+    """Collects groups of families, each of which can fail without the others.
+
+    Args:
+        groups: The groups by node_exporter's names.
+        files: Opens what one scrape reads.
+        troubles: Where groups that fail are told.
+        clock: Seconds that only go up.
+    """
+
+    def __init__(
+        self,
+        groups: Mapping[str, Group],
+        files: Callable[[], Files],
+        troubles: Troubles,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self._groups, self._files, self._troubles, self._clock = groups, files, troubles, clock
+        self._labels = {name: (("collector", name),) for name in groups}
+
+    def collect(self, now: float) -> PointsAt:
+        """Reads each group's files; a group that fails is missing, and told in `node_scrape_collector_success`."""
+        files, points, wrong = self._files(), [], {}
+        for name, group in self._groups.items():
+            begin = self._clock()
+            try:
+                points += group.points(files, now)
+            except Exception as error:  # noqa: BLE001 # who knows what other kernels say: the rest is served
+                wrong[name] = f"{type(error).__name__}: {error}"
+            labels = self._labels[name]
+            points.append(DURATION.at(self._clock() - begin, labels))
+            points.append(SUCCESS.at(int(name not in wrong), labels))
+        self._troubles.update(wrong)
+        return PointsAt("node", now, points=points)

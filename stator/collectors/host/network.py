@@ -1,0 +1,79 @@
+"""What goes through network devices: node_exporter's group ``netdev``.
+
+https://docs.kernel.org/networking/statistics.html
+"""
+
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+
+from stator.collectors.host.family import Family
+from stator.collectors.host.files import Files
+from stator.entity import Labels, Point
+
+RECEIVED = ("bytes", "packets", "errs", "drop", "fifo", "frame", "compressed", "multicast")
+SENT = ("bytes", "packets", "errs", "drop", "fifo", "colls", "carrier", "compressed")
+# Lines of /proc/net/dev that are no device's.
+HEADER = 2
+
+
+def _family(direction: str, column: str) -> Family:
+    name, unit = (direction, "bytes") if column == "bytes" else (f"{direction}_{column}", "")
+    return Family(f"network_{name}", f"{column} in the {direction} columns of /proc/net/dev", unit, "counter")
+
+
+# In the order of /proc/net/dev.
+FAMILIES = tuple(
+    _family(direction, column)
+    for direction, columns in (("receive", RECEIVED), ("transmit", SENT))
+    for column in columns
+)
+UNHANDLED = Family("network_receive_nohandler", "Packets that came on a device that takes none", "", "counter")
+
+
+class Netdev:
+    """What /proc/net/dev tells of each device, and what only /sys/class/net does.
+
+    Args:
+        excluded: Finds the names of devices that are left out.
+    """
+
+    def __init__(self, excluded: re.Pattern[str] | None) -> None:
+        self._excluded = excluded
+        # Of each device of the last scrape; None for those that are left out.
+        self._labels: dict[bytes, Labels | None] = {}
+
+    def points(self, files: Files, _now: float) -> list[Point]:
+        """All points of the group.
+
+        Raises:
+            OSError: /proc/net/dev can't be read.
+            ValueError: A count is no number.
+        """
+        points: list[Point] = []
+        known, self._labels = self._labels, {}
+        for line in files.proc("net/dev").split(b"\n")[HEADER:]:
+            # The name of an alias has colons itself.
+            name, colon, counts = line.rpartition(b":")
+            if not colon:
+                continue
+            device = name.strip()
+            labels = self._labels[device] = known[device] if device in known else self._labels_of(device)
+            if labels is not None:
+                points += [
+                    family.at(int(count), labels) for family, count in zip(FAMILIES, counts.split(), strict=False)
+                ]
+                points += _unhandled(files, labels)
+        return points
+
+    def _labels_of(self, device: bytes) -> Labels | None:
+        name = device.decode(errors="backslashreplace")
+        if self._excluded and self._excluded.search(name):
+            return None
+        return (("device", name),)
+
+
+def _unhandled(files: Files, labels: Labels) -> Iterator[Point]:
+    ((_, device),) = labels
+    with suppress(OSError):  # it has gone since, or has an alias's name
+        yield UNHANDLED.at(int(files.sys(f"class/net/{device}/statistics/rx_nohandler")), labels)

@@ -1,0 +1,148 @@
+"""The host collector tells of a machine what its files say, whatever one of them does."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from stator.collectors.host.config import GROUPS, Config
+from stator.entity import Labels, PointsAt, family_name
+from stator.launch.decode import ConfigError, decode
+from tests.collectors.host.machine import hosted, lay_out
+from tests.story import Story
+
+
+@pytest.fixture
+def story(tmp_path: Path) -> Iterator[Story]:
+    with Story(tmp_path / "log") as story:
+        yield story
+
+
+def succeeded(points_at: PointsAt) -> dict[str, int]:
+    """Whether each group could be collected."""
+    found = (point for point in points_at.points if point.name == "scrape_collector_success")
+    return {dict(point.labels)["collector"]: int(point.value) for point in found}  # type: ignore[arg-type] # a number
+
+
+def labelled(points_at: PointsAt, name: str) -> list[Labels]:
+    """Labels of a family's points."""
+    return [point.labels for point in points_at.points if point.name == name]
+
+
+def test_all_groups_of_a_machine_can_be_collected(tmp_path: Path, story: Story) -> None:
+    points_at = hosted(lay_out(tmp_path / "machine")).new(story.log).collect(12.5)
+    assert (points_at.name, points_at.stamp, points_at.labels) == ("node", 12.5, ())
+    assert succeeded(points_at) == dict.fromkeys(GROUPS, 1)
+    durations = [point for point in points_at.points if point.name == "scrape_collector_duration"]
+    assert [dict(point.labels)["collector"] for point in durations] == list(GROUPS)
+    assert all(0 <= point.value < 10 for point in durations)  # type: ignore[operator] # numbers
+
+
+def test_nothing_is_told_twice(tmp_path: Path, story: Story) -> None:
+    points = hosted(lay_out(tmp_path / "machine")).new(story.log).collect(0.0).points
+    series = [(family_name("node", point.name, point.unit), frozenset(point.labels)) for point in points]
+    assert len(set(series)) == len(series)
+
+
+def test_labels_are_the_same_objects_at_each_scrape_so_that_these_are_fast(tmp_path: Path, story: Story) -> None:
+    host = hosted(lay_out(tmp_path / "machine")).new(story.log)
+    # Those of a filesystem that can't be asked are made for the occasion.
+    first, second = ([point.labels for point in host.collect(0.0).points if point.labels] for _ in range(2))
+    anew = [own for own, again in zip(first, second, strict=True) if own is not again]
+    assert {dict(labels).get("device_error") for labels in anew} <= {None, "no such file or directory"}
+    assert len(anew) < 12
+
+
+@pytest.mark.parametrize(
+    ("group", "path"),
+    [
+        ("cpu", "proc/stat"),
+        ("diskstats", "proc/diskstats"),
+        ("filesystem", "proc/1/mountinfo"),
+        ("loadavg", "proc/loadavg"),
+        ("meminfo", "proc/meminfo"),
+        ("netdev", "proc/net/dev"),
+        ("time", "sys/devices/system/clocksource/clocksource0/current_clocksource"),
+        ("uname", "proc/sys/kernel/domainname"),
+        ("vmstat", "proc/vmstat"),
+    ],
+)
+@pytest.mark.parametrize("content", [None, "\xff: what? - \n"])
+def test_a_file_that_is_missing_or_odd_takes_nothing_else_with_it(
+    tmp_path: Path, story: Story, group: str, path: str, content: str | None
+) -> None:
+    host = hosted(lay_out(tmp_path / "machine", {path: content})).new(story.log)
+    told = succeeded(host.collect(0.0))
+    failed = {name for name, success in told.items() if not success}
+    assert failed <= {group, "stat"}
+    if content is None:
+        assert group in failed
+        (line, *_) = [line for line in story.told("can't read from host") if line.get("group") == group]
+        # A mount that only root may see has another file.
+        assert str(tmp_path / "machine" / path).replace("/1/", "/self/") in line["reason"]
+
+
+def test_a_group_that_fails_is_told_once_and_so_is_its_recovery(tmp_path: Path, story: Story) -> None:
+    machine = lay_out(tmp_path / "machine", {"proc/loadavg": None, "proc/1/mountinfo": ""})
+    host = hosted(machine).new(story.log)
+    for _ in range(3):
+        host.collect(0.0)
+    (line,) = story.lines
+    assert (line["level"], line["group"]) == ("warning", "loadavg")
+    assert line["reason"] == f"FileNotFoundError: [Errno 2] No such file or directory: '{machine}/proc/loadavg'"
+    (machine / "proc/loadavg").write_text("much")
+    host.collect(0.0)
+    assert "ValueError" in story.lines[1]["reason"]
+    lay_out(machine, {"proc/1/mountinfo": ""})
+    for _ in range(3):
+        host.collect(0.0)
+    (line,) = story.lines[2:]
+    assert (line["level"], line["msg"], line["group"]) == ("info", "can read from host again", "loadavg")
+
+
+def test_only_the_groups_that_are_named_are_collected(tmp_path: Path, story: Story) -> None:
+    points_at = hosted(lay_out(tmp_path / "machine"), collectors=("uname", "loadavg")).new(story.log).collect(0.0)
+    names = [point.name for point in points_at.points if not point.name.startswith("scrape_")]
+    assert names == ["uname_info", "load1", "load5", "load15"]
+
+
+def configured(**variables: str) -> Config:
+    return decode(Config, "STTR_HOST", {f"STTR_HOST_{name}": value for name, value in variables.items()})
+
+
+def test_filters_and_places_are_settings(tmp_path: Path, story: Story) -> None:
+    machine = lay_out(tmp_path / "machine")
+    config = configured(
+        PROCFS=f"{machine}/proc",
+        SYSFS=f"{machine}/sys",
+        ROOTFS=f"{machine}/rootfs",
+        UDEV=f"{machine}/udev",
+        DISKSTATS_DEVICEEXCLUDE="^[^l]",
+        NETDEV_DEVICEEXCLUDE="^lo$",
+        FILESYSTEM_MOUNTPOINTSEXCLUDE="^/(data|gone)",
+        FILESYSTEM_FSTYPESEXCLUDE="^tmpfs$",
+        VMSTAT_FIELDS="^nr_",
+    )
+    points_at = config.new(story.log).collect(0.0)
+    assert labelled(points_at, "disk_io_now") == [(("device", "loop0"),)]
+    assert labelled(points_at, "network_receive") == [(("device", "eth0"),)]
+    mounted = [dict(labels)["mountpoint"] for labels in labelled(points_at, "filesystem_readonly")]
+    assert mounted == ["/", "/proc"]
+    assert [point.name for point in points_at.points if "vmstat" in point.name] == ["vmstat_nr_free_pages"]
+
+
+def test_an_empty_filter_leaves_nothing_out(tmp_path: Path, story: Story) -> None:
+    machine = lay_out(tmp_path / "machine")
+    config = configured(PROCFS=f"{machine}/proc", DISKSTATS_DEVICEEXCLUDE="", COLLECTORS="diskstats")
+    devices = [dict(labels)["device"] for labels in labelled(config.new(story.log).collect(0.0), "disk_io_now")]
+    assert devices == ["loop0", "sda", "sda1", "dm-0", "nvme0n1", "cciss/c0d0"]
+
+
+def test_settings_that_can_not_be_are_told_with_what_could() -> None:
+    with pytest.raises(ConfigError) as error:
+        configured(COLLECTORS="cpu,sun", NETDEV_DEVICEEXCLUDE="(", FILESYSTEM_MOUNTTIMEOUT="0s")
+    assert error.value.problems == [
+        f"STTR_HOST_COLLECTORS='cpu,sun': expected names out of {', '.join(GROUPS)}",
+        "STTR_HOST_FILESYSTEM_MOUNTTIMEOUT='0s': expected a duration longer than 0s, such as 250ms, 10s or 1m30s",
+        "STTR_HOST_NETDEV_DEVICEEXCLUDE='(': expected a regular expression",
+    ]
