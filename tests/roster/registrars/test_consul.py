@@ -10,9 +10,10 @@ from stator.client import Client
 from stator.client import Config as ClientConfig
 from stator.launch.duration import Duration
 from stator.launch.settings import Secret
+from stator.roster.registrar import RegistrarError
 from stator.roster.registrars.consul import Config
 from stator.roster.service import Config as ServiceConfig
-from stator.roster.service import RegistrarError, Service
+from stator.roster.service import Service
 from tests.stand_in import Agent
 from tests.story import Story
 
