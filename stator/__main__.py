@@ -10,6 +10,7 @@ from stator.config import Config
 from stator.exporter import Exporter
 from stator.launch.settings import StartError
 from stator.log import Log, adopt_stdlib, new_id
+from stator.processes import Processes
 from stator.server.supervisor import FAILED, Supervisor, bound_to, hold_signals
 from stator.sink import Sink
 
@@ -49,7 +50,8 @@ def assemble(config: Config, shown: dict[str, Any], run_id: str, log: Log) -> Su
     Raises:
         StartError: A part can't be made.
     """
-    collectors = config.collectors.new(APP_ID, run_id)
+    processes = Processes(config.server.workers)
+    collectors = config.collectors.new(APP_ID, run_id, processes)
     formats = config.formats()
     listener = config.server.listen()
     roster = config.roster.new(config.registrar(log), config.client.base_uri, bound_to(listener), log)
@@ -61,7 +63,8 @@ def assemble(config: Config, shown: dict[str, Any], run_id: str, log: Log) -> Su
         made = app.create(exporter, formats, shown, log)
         return middleware.RequestLog(made, log, config.client.secret_headers, config.server.timeout.seconds)
 
-    return Supervisor(config.server, listener, app, roster, config.roster.drain.seconds, log)
+    drain = config.roster.drain.seconds
+    return Supervisor(config.server, listener, app, roster, drain=drain, processes=processes, log=log)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from stator.client import Config as ClientConfig
 from stator.collection import Collector
 from stator.collectors.disk_usage import Config as DiskUsageConfig
 from stator.collectors.loading import load_class, make
+from stator.collectors.process import Config as ProcessConfig
 from stator.collectors.runtime import Config as RuntimeConfig
 from stator.collectors.wave import Config as WaveConfig
 from stator.exporter import Config as MetricsConfig
@@ -15,13 +16,15 @@ from stator.formatters.negotiation import Formats
 from stator.launch.settings import StartError, part, setting
 from stator.log import Config as LoggerConfig
 from stator.log import Log
+from stator.processes import Processes
 from stator.roster.registrar import Registrar
 from stator.roster.registrars.consul import Config as ConsulConfig
 from stator.roster.registrars.file import Config as FileConfig
 from stator.roster.roster import Config as RosterConfig
 from stator.server.supervisor import Config as ServerConfig
 
-BUILT_IN = ("runtime", "diskusage", "wave")
+DEFAULT = ("runtime", "diskusage", "wave")
+BUILT_IN = (*DEFAULT, "process")
 
 
 @frozen
@@ -29,7 +32,7 @@ class Collectors:
     """Which collectors run, and what each can be told."""
 
     enabled: tuple[str, ...] = setting(
-        BUILT_IN,
+        DEFAULT,
         env="COLLECTORS",
         desc=f"collectors that run: {', '.join(BUILT_IN)}, or module:Class for one of your own",
     )
@@ -41,18 +44,20 @@ class Collectors:
         if reasons := [reason for name in self.enabled if (reason := _unusable(name))]:
             yield "enabled", f"names out of {', '.join(BUILT_IN)}, or module:Class; {'; '.join(reasons)}"
 
-    def new(self, app_id: str, run_id: str) -> dict[str, Collector]:
+    def new(self, app_id: str, run_id: str, processes: Processes) -> dict[str, Collector]:
         """The collectors by name.
 
         Raises:
             StartError: One of the user's own can't be made.
         """
-        return {name: self._make(name, app_id, run_id) for name in self.enabled}
+        return {name: self._make(name, app_id, run_id, processes) for name in self.enabled}
 
-    def _make(self, name: str, app_id: str, run_id: str) -> Collector:
+    def _make(self, name: str, app_id: str, run_id: str, processes: Processes) -> Collector:
         match name:
             case "runtime":
-                return RuntimeConfig().new(app_id, run_id)
+                return RuntimeConfig().new(app_id, run_id, processes)
+            case "process":
+                return ProcessConfig().new(processes)
             case "diskusage":
                 return self.disk_usage.new()
             case "wave":

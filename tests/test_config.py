@@ -12,6 +12,7 @@ from stator.entity import Point, PointsAt
 from stator.launch.decode import ConfigError, decode
 from stator.log import Config as LoggerConfig
 from stator.log import Log
+from stator.processes import Processes
 from stator.roster.registrars.consul import Consul
 from stator.roster.registrars.file import File
 from stator.sink import Sink
@@ -29,26 +30,31 @@ def log() -> Iterator[Log]:
 
 
 def test_all_built_in_collectors_run_unless_told_otherwise() -> None:
-    collectors = Config().collectors.new("stator", "I90Ltn4")
+    collectors = Config().collectors.new("stator", "I90Ltn4", Processes())
     names = [collector.collect(0.0).name for collector in collectors.values()]
     assert names == ["pyrt", "du", "wave"]
 
 
 def test_collectors_run_in_the_order_in_which_they_are_named() -> None:
-    assert list(configured(COLLECTORS="wave,diskusage").collectors.new("stator", "I90Ltn4")) == ["wave", "diskusage"]
+    assert list(configured(COLLECTORS="wave,diskusage").collectors.new("stator", "I90Ltn4", Processes())) == [
+        "wave",
+        "diskusage",
+    ]
 
 
 def test_no_collector_needs_to_run() -> None:
-    assert configured(COLLECTORS="").collectors.new("stator", "I90Ltn4") == {}
+    assert configured(COLLECTORS="").collectors.new("stator", "I90Ltn4", Processes()) == {}
 
 
 def test_a_collector_gets_what_it_can_be_told() -> None:
-    collectors = configured(COLLECTORS="diskusage", DISKUSAGE_PATHS="/tmp").collectors.new("stator", "I90Ltn4")
+    collectors = configured(COLLECTORS="diskusage", DISKUSAGE_PATHS="/tmp").collectors.new(
+        "stator", "I90Ltn4", Processes()
+    )
     assert collectors == {"diskusage": DiskUsage(("/tmp",))}
 
 
 def test_a_collector_of_the_users_own_goes_by_its_whole_name() -> None:
-    collectors = configured(COLLECTORS="tests.test_config:Mine").collectors.new("stator", "I90Ltn4")
+    collectors = configured(COLLECTORS="tests.test_config:Mine").collectors.new("stator", "I90Ltn4", Processes())
     assert collectors["tests.test_config:Mine"].collect(1.5) == PointsAt("mine", 1.5)
 
 
@@ -64,7 +70,7 @@ def test_all_collectors_that_can_not_run_are_told_in_one_line() -> None:
         configured(COLLECTORS="wave,sun,moon,nowhere:Stars")
     (line,) = error.value.problems
     assert line == (
-        "STTR_COLLECTORS='wave,sun,moon,nowhere:Stars': expected names out of runtime, diskusage, wave, or"
+        "STTR_COLLECTORS='wave,sun,moon,nowhere:Stars': expected names out of runtime, diskusage, wave, process, or"
         " module:Class; there is no 'sun'; there is no 'moon';"
         " nowhere:Stars can't be imported: ModuleNotFoundError: No module named 'nowhere'"
     )
