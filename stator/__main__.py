@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from stator import __version__, launch
-from stator.config import Config, extended
+from stator.config import Config, Run, extended
 from stator.exporter import Exporter
 from stator.launch.settings import StartError
 from stator.log import Log, adopt_stdlib, new_id
+from stator.processes import Processes
 from stator.server.supervisor import FAILED, Supervisor, bound_to, hold_signals
 from stator.sink import Sink
 
@@ -51,10 +52,12 @@ def assemble(config: Config, shown: dict[str, Any], run_id: str, log: Log) -> Su
     Raises:
         StartError: A part can't be made.
     """
-    exporter = Exporter(config.collectors.new(APP_ID, run_id, log), config.metrics, BUILD, log)
+    processes = Processes(config.server.workers)
+    collectors = config.collectors.new(Run(APP_ID, run_id, processes, log))
     formats = config.formats()
     listener = config.server.listen()
     roster = config.roster.new(config.registrar(log), config.client.base_uri, bound_to(listener), log)
+    exporter = Exporter(collectors | roster.collectors(), config.metrics, BUILD, log)
 
     def app() -> Any:
         from stator.server import app, middleware  # Falcon is for the server's process alone
@@ -62,7 +65,8 @@ def assemble(config: Config, shown: dict[str, Any], run_id: str, log: Log) -> Su
         made = app.create(exporter, formats, shown, log)
         return middleware.RequestLog(made, log, config.client.secret_headers, config.server.timeout.seconds)
 
-    return Supervisor(config.server, listener, app, roster, config.roster.drain.seconds, log)
+    drain = config.roster.drain.seconds
+    return Supervisor(config.server, listener, app, roster, drain=drain, processes=processes, log=log)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """The root Config: each part's own Config under its name, and the choice among implementations."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import ClassVar
 
 from attrs import frozen
@@ -10,26 +10,38 @@ from stator.collection import Collector
 from stator.collectors.disk_usage import Config as DiskUsageConfig
 from stator.collectors.host.config import Config as HostConfig
 from stator.collectors.plugins import Found, available, find
+from stator.collectors.process import Config as ProcessConfig
 from stator.collectors.prometheus_registry import Config as PrometheusRegistryConfig
 from stator.collectors.runtime import Config as RuntimeConfig
 from stator.collectors.text_files import Config as TextFilesConfig
 from stator.collectors.wave import Config as WaveConfig
 from stator.exporter import Config as MetricsConfig
-from stator.formatters.exposition import Formatter
+from stator.formatters.exposition import Exposition, Formatter
 from stator.formatters.negotiation import Formats
 from stator.formatters.text import TEXT_0_0_4
 from stator.launch.parts import with_others, with_parts
 from stator.launch.settings import part, setting, variables_of, walk
 from stator.log import Config as LoggerConfig
 from stator.log import Log
+from stator.processes import Processes
+from stator.roster.registrar import Registrar
 from stator.roster.registrars.consul import Config as ConsulConfig
 from stator.roster.registrars.file import Config as FileConfig
 from stator.roster.roster import Config as RosterConfig
-from stator.roster.roster import Registrar
 from stator.server.supervisor import Config as ServerConfig
 
 DEFAULT = ("runtime", "diskusage", "wave")
-BUILT_IN = (*DEFAULT, "host", "textfile", "prometheus_client")
+BUILT_IN = (*DEFAULT, "process", "host", "textfile", "prometheus_client")
+
+
+@frozen
+class Run:
+    """What collectors may tell of, or need to know of, this run of the program."""
+
+    app_id: str
+    run_id: str
+    processes: Processes
+    log: Log
 
 
 @frozen
@@ -79,31 +91,34 @@ class Collectors(Chosen):
         if self.found.failures:
             yield "enabled", f"names out of {', '.join(names)}, or module:Class; {'; '.join(self.found.failures)}"
 
-    def new(self, app_id: str, run_id: str, log: Log) -> dict[str, Collector]:
+    def new(self, run: Run) -> dict[str, Collector]:
         """The collectors by name.
 
         Raises:
             StartError: One of the user's own can't be made.
         """
-        return {name: self._make(name, app_id, run_id, log) for name in self.enabled}
+        built_in = self._built_in(run)
+        return {name: built_in[name]() if name in built_in else self._plugin(name) for name in self.enabled}
 
-    def _make(self, name: str, app_id: str, run_id: str, log: Log) -> Collector:
-        match name:
-            case "runtime":
-                return RuntimeConfig().new(app_id, run_id)
-            case "diskusage":
-                return self.disk_usage.new()
-            case "wave":
-                return self.wave.new()
-            case "host":
-                return self.host.new(log)
-            case "textfile":
-                return self.text_files.new(lambda: Formatter(TEXT_0_0_4, timestamps=False).exposition(), log)
-            case "prometheus_client":
-                return PrometheusRegistryConfig().new()
+    def _built_in(self, run: Run) -> dict[str, Callable[[], Collector]]:
+        return {
+            "runtime": lambda: RuntimeConfig().new(run.app_id, run.run_id, run.processes),
+            "process": lambda: ProcessConfig().new(run.processes),
+            "diskusage": self.disk_usage.new,
+            "wave": self.wave.new,
+            "host": lambda: self.host.new(run.log),
+            "textfile": lambda: self.text_files.new(_trial, run.log),
+            "prometheus_client": PrometheusRegistryConfig().new,
+        }
+
+    def _plugin(self, name: str) -> Collector:
         plugin = self.found.plugins[name]
         made: Collector = plugin.new(getattr(self.plugins, plugin.name, None))
         return made
+
+
+def _trial() -> Exposition:
+    return Formatter(TEXT_0_0_4, timestamps=False).exposition()
 
 
 @frozen

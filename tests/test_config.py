@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 
 from stator.collectors.disk_usage import DiskUsage
-from stator.config import Config, extended
+from stator.config import Config, Run, extended
 from stator.entity import Point, PointsAt
 from stator.launch.decode import ConfigError, decode
 from stator.log import Config as LoggerConfig
 from stator.log import Log
+from stator.processes import Processes
 from stator.roster.registrars.consul import Consul
 from stator.roster.registrars.file import File
 from stator.sink import Sink
@@ -30,34 +31,40 @@ def log() -> Iterator[Log]:
 
 
 def test_the_usual_collectors_run_unless_told_otherwise(log: Log) -> None:
-    collectors = Config().collectors.new("stator", "I90Ltn4", log)
+    collectors = Config().collectors.new(Run("stator", "I90Ltn4", Processes(), log))
     names = [collector.collect(0.0).name for collector in collectors.values()]
     assert names == ["pyrt", "du", "wave"]
 
 
 def test_collectors_run_in_the_order_in_which_they_are_named(log: Log) -> None:
-    assert list(configured(COLLECTORS="wave,diskusage").collectors.new("stator", "I90Ltn4", log)) == [
+    assert list(configured(COLLECTORS="wave,diskusage").collectors.new(Run("stator", "I90Ltn4", Processes(), log))) == [
         "wave",
         "diskusage",
     ]
 
 
 def test_the_host_is_collected_where_it_is_named(log: Log) -> None:
-    collectors = configured(COLLECTORS="host", HOST_COLLECTORS="loadavg").collectors.new("stator", "I90Ltn4", log)
+    collectors = configured(COLLECTORS="host", HOST_COLLECTORS="loadavg").collectors.new(
+        Run("stator", "I90Ltn4", Processes(), log)
+    )
     assert {point.name for point in collectors["host"].collect(0.0).points} >= {"load1", "load5", "load15"}
 
 
 def test_no_collector_needs_to_run(log: Log) -> None:
-    assert configured(COLLECTORS="").collectors.new("stator", "I90Ltn4", log) == {}
+    assert configured(COLLECTORS="").collectors.new(Run("stator", "I90Ltn4", Processes(), log)) == {}
 
 
 def test_a_collector_gets_what_it_can_be_told(log: Log) -> None:
-    collectors = configured(COLLECTORS="diskusage", DISKUSAGE_PATHS="/tmp").collectors.new("stator", "I90Ltn4", log)
+    collectors = configured(COLLECTORS="diskusage", DISKUSAGE_PATHS="/tmp").collectors.new(
+        Run("stator", "I90Ltn4", Processes(), log)
+    )
     assert collectors == {"diskusage": DiskUsage(("/tmp",))}
 
 
 def test_a_collector_of_the_users_own_goes_by_its_whole_name(log: Log) -> None:
-    collectors = configured(COLLECTORS="tests.test_config:Mine").collectors.new("stator", "I90Ltn4", log)
+    collectors = configured(COLLECTORS="tests.test_config:Mine").collectors.new(
+        Run("stator", "I90Ltn4", Processes(), log)
+    )
     assert collectors["tests.test_config:Mine"].collect(1.5) == PointsAt("mine", 1.5)
 
 
@@ -73,8 +80,8 @@ def test_all_collectors_that_can_not_run_are_told_in_one_line() -> None:
         configured(COLLECTORS="wave,sun,moon,nowhere:Stars")
     (line,) = error.value.problems
     assert line == (
-        "STTR_COLLECTORS='wave,sun,moon,nowhere:Stars': expected names out of runtime, diskusage, wave, host, textfile,"
-        " prometheus_client, or module:Class; there is no 'sun'; there is no 'moon';"
+        "STTR_COLLECTORS='wave,sun,moon,nowhere:Stars': expected names out of runtime, diskusage, wave, process, host,"
+        " textfile, prometheus_client, or module:Class; there is no 'sun'; there is no 'moon';"
         " nowhere:Stars can't be imported: ModuleNotFoundError: No module named 'nowhere'"
     )
 

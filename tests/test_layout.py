@@ -18,13 +18,15 @@ FLOORS = (
     ("stator.roster", "stator.server"),
     ("stator.client", "stator.exporter"),
     ("stator.log", "stator.collectors", "stator.formatters"),
-    ("stator.launch", "stator.entity", "stator._version"),
+    ("stator.launch", "stator.entity", "stator.shared", "stator._version"),
 )
-# Where lines go is a part of the log, how connections are made of the client, how collectors are asked of the exporter.
+# Where lines go is a part of the log, how connections are made of the client, how collectors are asked of the exporter;
+# what processes share are numbers of theirs.
 PART_OF = {
     "stator.sink": "stator.log",
     "stator.connections": "stator.client",
     "stator.collection": "stator.exporter",
+    "stator.processes": "stator.shared",
 }
 IMPLEMENTATIONS = ("stator.collectors", "stator.formatters", "stator.roster.registrars")
 ROOTS = ("stator.__main__", "stator.config")

@@ -7,6 +7,8 @@ import signal
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from functools import partial
+from itertools import count
 from typing import Any
 
 from gunicorn.app.base import BaseApplication
@@ -17,6 +19,7 @@ from gunicorn.workers.gasgi import ASGIWorker
 from structlog.contextvars import bind_contextvars
 
 from stator.log import new_id
+from stator.processes import Processes
 
 SHARED_MEMORY = "/dev/shm"  # noqa: S108 # where heartbeats wait for no disk
 WORKER_SIGNALS = (signal.SIGTERM, signal.SIGQUIT, signal.SIGINT)
@@ -24,7 +27,7 @@ WORKER_SIGNALS = (signal.SIGTERM, signal.SIGQUIT, signal.SIGINT)
 LAST_CALL = 0.05
 
 
-def serve(load: Callable[[], Any], listener_fd: int, workers: int, timeout: float) -> None:
+def serve(load: Callable[[], Any], listener_fd: int, workers: int, timeout: float, processes: Processes) -> None:
     """Runs gunicorn's arbiter in this process until it is told to stop.
 
     Args:
@@ -32,10 +35,12 @@ def serve(load: Callable[[], Any], listener_fd: int, workers: int, timeout: floa
         listener_fd: A listening socket; it is closed in the end.
         workers: Number of worker processes.
         timeout: Characteristic time in seconds: for a request to come, and for requests to end on the way out.
+        processes: Where this process, and each worker, is entered.
 
     Raises:
         SystemExit: Always, with gunicorn's status.
     """
+    processes.enter("arbiter")
     seconds = max(1, round(timeout))
     settings = {
         "bind": [f"fd://{listener_fd}"],
@@ -49,7 +54,8 @@ def serve(load: Callable[[], Any], listener_fd: int, workers: int, timeout: floa
         "graceful_timeout": seconds,
         "worker_tmp_dir": SHARED_MEMORY if os.access(SHARED_MEMORY, os.W_OK) else None,
         "control_socket_disable": True,
-        "post_fork": _name_worker,
+        "pre_fork": _number_worker,
+        "post_fork": partial(_enter_worker, processes),
     }
     _Arbiter(_Application(load, settings)).run()
 
@@ -135,6 +141,7 @@ class Worker(ASGIWorker):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.connections: set[Connection] = set()
+        self.number = 0
         self._stopping = asyncio.Event()
 
     def init_signals(self) -> None:
@@ -198,5 +205,12 @@ def _waiting(listener: socket.socket) -> Iterator[socket.socket]:
             yield connected
 
 
-def _name_worker(_arbiter: Arbiter, _worker: Worker) -> None:
+def _number_worker(arbiter: Arbiter, worker: Worker) -> None:
+    """Gives a worker the lowest number that no other has, and so that of the one that it replaces."""
+    taken = {each.number for each in arbiter.WORKERS.values()}
+    worker.number = next(number for number in count(1) if number not in taken)
+
+
+def _enter_worker(processes: Processes, _arbiter: Arbiter, worker: Worker) -> None:
     bind_contextvars(worker_id=new_id())
+    processes.enter("worker", worker.number)

@@ -16,6 +16,7 @@ from attrs import frozen
 from stator.launch.duration import Duration
 from stator.launch.settings import LONGER_THAN_ZERO, StartError, at_least, between, setting
 from stator.log import Log
+from stator.processes import Processes
 
 FAILED = 1
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -126,6 +127,7 @@ class Supervisor:
         load: Makes the ASGI application; called in the server's process.
         roster: What keeps the service registered.
         drain: Seconds between unregistering and stopping.
+        processes: Where this process, the server's and its workers are entered.
         log: Where the story is told.
     """
 
@@ -135,11 +137,13 @@ class Supervisor:
         listener: socket.socket,
         load: Callable[[], Any],
         roster: Roster,
+        *,
         drain: float,
+        processes: Processes,
         log: Log,
     ) -> None:
         self._config, self._listener, self._load, self._roster = config, listener, load, roster
-        self._drain, self._log = drain, log
+        self._drain, self._processes, self._log = drain, processes, log
         host, port = bound_to(listener)
         self._where = host or "127.0.0.1", port
         self._server = 0
@@ -153,6 +157,7 @@ class Supervisor:
             The exit status: 0 after a signal, 128 and its number after a second one, 1 where gunicorn died.
         """
         self._signals = hold_signals()
+        self._processes.enter("main")
         self._server = self._fork()
         self._listener.close()
         status = 0
@@ -191,7 +196,8 @@ class Supervisor:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, self._signals)
             from stator.server.serving import serve  # slow to import, and the main process needs none of it
 
-            serve(self._load, self._listener.detach(), self._config.workers, self._config.timeout.seconds)
+            timeout = self._config.timeout.seconds
+            serve(self._load, self._listener.detach(), self._config.workers, timeout, self._processes)
         except SystemExit as ended:
             status = ended.code if isinstance(ended.code, int) else FAILED
         except BaseException as error:  # noqa: BLE001 # whatever it is, this process ends here

@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from stator.collection import Collector
-from stator.config import Config, extended
+from stator.config import Config, Run, extended
 from stator.launch.decode import ConfigError, decode
 from stator.launch.dump import dump
 from stator.launch.usage import rows
 from stator.log import Config as LoggerConfig
+from stator.processes import Processes
 from stator.sink import Sink
 
 JOBS = """\
@@ -87,7 +88,7 @@ def configured(chosen: str, **variables: str) -> Config:
 def collectors(config: Config) -> dict[str, Collector]:
     with Path(os.devnull).open("wb") as nowhere:
         log = LoggerConfig().new(Sink(nowhere.fileno()), terminal=False)
-        return config.collectors.new("stator", "I90Ltn4", log)
+        return config.collectors.new(Run("stator", "I90Ltn4", Processes(), log))
 
 
 def problems(chosen: str, **variables: str) -> list[str]:

@@ -13,8 +13,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from stator.collectors.runtime import Config, GcClock, Runtime
+from stator.collectors.runtime import Config, Runtime
 from stator.entity import Point, family_name
+from stator.processes import Processes
 
 FAMILIES = {
     "pyrt_cpu_user_seconds": "counter",
@@ -36,7 +37,7 @@ FAMILIES = {
 @pytest.fixture
 def runtime() -> Iterator[Runtime]:
     before = list(gc.callbacks)
-    yield Config().new("stator", "I90Ltn4")
+    yield Config().new("stator", "I90Ltn4", Processes())
     gc.callbacks[:] = before
 
 
@@ -47,7 +48,7 @@ def points(runtime: Runtime) -> list[Point]:
 def values(runtime: Runtime) -> dict[tuple[str, ...], float]:
     """Values by family's name and label values."""
     return {
-        (family_name("pyrt", point.name, point.unit), *(value for _, value in point.labels)): point.value  # type: ignore[misc] # numbers
+        (family_name("pyrt", point.name, point.unit), *(value for _, value in point.labels[1:])): point.value  # type: ignore[misc] # numbers
         for point in points(runtime)
     }
 
@@ -59,13 +60,22 @@ def test_every_family_is_there_with_its_type(runtime: Runtime) -> None:
 def test_all_points_tell_application_run_and_process(runtime: Runtime) -> None:
     points_at = runtime.collect(12.5)
     assert (points_at.name, points_at.stamp) == ("pyrt", 12.5)
-    assert points_at.labels == (("app_id", "stator"), ("run_id", "I90Ltn4"), ("process_id", str(os.getpid())))
+    assert points_at.labels == (("app_id", "stator"), ("run_id", "I90Ltn4"))
+    assert {point.labels[0] for point in points_at.points} == {("process_id", str(os.getpid()))}
+
+
+def test_each_process_is_told_with_its_role() -> None:
+    processes = Processes(1)
+    processes.enter("worker", 1)
+    (point,) = (each for each in points(Config().new("stator", "I90Ltn4", processes)) if each.name == "threads")
+    assert point.labels == (("process_id", str(os.getpid())), ("role", "worker"), ("worker", "1"))
+    gc.callbacks.pop()
 
 
 def test_garbage_collections_are_told_by_generation(runtime: Runtime) -> None:
     for name in ("gc_collections", "gc_collected_objects", "gc_uncollectable_objects", "gc_duration"):
-        labels = [point.labels for point in points(runtime) if point.name == name]
-        assert labels == [(("generation", "0"),), (("generation", "1"),), (("generation", "2"),)]
+        labels = [point.labels[-1] for point in points(runtime) if point.name == name]
+        assert labels == [("generation", "0"), ("generation", "1"), ("generation", "2")]
 
 
 def test_counters_never_go_down(runtime: Runtime) -> None:
@@ -87,15 +97,6 @@ def test_a_garbage_collection_is_counted_with_its_time_and_objects(runtime: Runt
     after = values(runtime)
     for family in ("pyrt_gc_collections", "pyrt_gc_collected_objects", "pyrt_gc_duration_seconds"):
         assert after[family, "2"] > before[family, "2"]
-
-
-def test_time_of_a_collection_goes_to_its_generation() -> None:
-    times = iter([10.0, 12.0, 20.0, 20.5])
-    clock = GcClock(clock=lambda: next(times))
-    for generation in (1, 2):
-        clock("start", {"generation": generation})
-        clock("stop", {"generation": generation})
-    assert clock.seconds == [0.0, 2.0, 0.5]
 
 
 def test_an_open_file_counts(runtime: Runtime) -> None:
@@ -133,6 +134,7 @@ def test_info_tells_implementation_and_version(runtime: Runtime) -> None:
     (info,) = (point for point in points(runtime) if point.name == "info")
     assert info.value == 1
     assert dict(info.labels) == {
+        "process_id": str(os.getpid()),
         "implementation": platform.python_implementation(),
         "version": platform.python_version(),
     }
@@ -146,7 +148,8 @@ def test_after_a_fork_it_tells_of_the_child(runtime: Runtime) -> None:
         try:
             points_at = runtime.collect(0.0)
             started = next(point.value for point in points_at.points if point.name == "start_time")
-            os.write(writer, f"{dict(points_at.labels)['process_id']} {started}".encode())
+            process_id = next(dict(point.labels)["process_id"] for point in points_at.points)
+            os.write(writer, f"{process_id} {started}".encode())
         finally:
             os._exit(0)
     os.close(writer)

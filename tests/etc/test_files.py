@@ -14,8 +14,9 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from stator.config import Config
+from stator.config import Config, Run
 from stator.exporter import Ask, Exporter
+from stator.processes import Processes
 from stator.sink import Sink
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -47,7 +48,7 @@ def exposed() -> set[str]:
     """The names of all samples that Stator exposes when nothing is configured."""
     config = Config()
     log = config.logger.new(Sink(1), terminal=False)
-    scrape = Exporter(config.collectors.new("stator", "run", log), config.metrics, (), log).scrape(
+    scrape = Exporter(config.collectors.new(Run("stator", "run", Processes(), log)), config.metrics, (), log).scrape(
         Ask(config.formats().accepting(""))
     )
     families = text_string_to_metric_families(scrape.body.decode())

@@ -1,0 +1,77 @@
+"""The families that Prometheus' client libraries tell of a process, of the whole service at once.
+
+https://prometheus.io/docs/instrumenting/writing_clientlibs/#process-metrics
+"""
+
+import os
+from collections.abc import Sequence
+from resource import RLIM_INFINITY, RLIMIT_NOFILE, prlimit
+
+from attrs import frozen
+
+from stator.entity import Point, PointsAt, Type
+from stator.processes import Process, Processes
+
+TICKS = os.sysconf("SC_CLK_TCK")
+PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+@frozen
+class Config:
+    """The process collector has no settings."""
+
+    def new(self, processes: Processes) -> "ServiceProcess":
+        """A collector of all processes of a service."""
+        return ServiceProcess(processes)
+
+
+@frozen
+class ServiceProcess:
+    """Collects the standard ``process_*`` families, summed over all processes of the service.
+
+    The CPU time of workers that are gone stays in the sum.
+    """
+
+    processes: Processes
+
+    def never_waits(self) -> bool:
+        """What it reads is in memory."""
+        return True
+
+    def collect(self, now: float) -> PointsAt:
+        """Reads the numbers of all processes, whichever of them calls.
+
+        Raises:
+            OSError: The kernel would not tell.
+        """
+        import psutil  # slow to import
+
+        members = self.processes.settled()
+        stats = [each.stat for each in members]
+        cpu = sum(stat.user + stat.system + stat.reaped for stat in stats) / TICKS
+        resident = sum(stat.resident for stat in stats) * PAGE
+        virtual = sum(stat.virtual for stat in stats)
+        started = psutil.boot_time() + min(stat.started for stat in stats) / TICKS
+        points = [
+            _point("cpu", "CPU time spent by all processes, those that have ended included", "seconds", cpu, "counter"),
+            _point("open_fds", "Count of open file descriptors", "", sum(each.fds for each in members)),
+            _point("max_fds", "Most file descriptors that may be open", "", _max_fds(members)),
+            _point("virtual_memory", "Memory that is mapped", "bytes", virtual),
+            _point("resident_memory", "Memory in RAM; what processes share is counted for each", "bytes", resident),
+            _point("start_time", "When the service started, in Unix time", "seconds", started),
+        ]
+        return PointsAt("process", now, points=points)
+
+
+def _max_fds(members: Sequence[Process]) -> float:
+    limits = []
+    for each in members:
+        try:
+            limits.append(prlimit(each.pid, RLIMIT_NOFILE)[0])
+        except ProcessLookupError:  # it has ended meanwhile
+            continue
+    return float("inf") if RLIM_INFINITY in limits else sum(limits)
+
+
+def _point(name: str, desc: str, unit: str, value: float, type_: Type = "gauge") -> Point:
+    return Point(name, desc, unit, type_, value)

@@ -1,0 +1,249 @@
+"""The processes of a service: what each tells the others of itself, and what the kernel tells of it.
+
+What only a process itself knows goes through memory that all share: each has a row there, and writes it whenever its
+garbage collector has run, and when it is asked.
+"""
+
+import gc
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Literal, NamedTuple, Self, TypeAlias
+
+from stator.shared import Table
+
+Role: TypeAlias = Literal["main", "arbiter", "worker", ""]
+GENERATIONS = 3
+# Workers beyond twice those configured that have a row: gunicorn can start new ones before the old are gone.
+SPARE = 4
+
+
+class Generation(NamedTuple):
+    """What the garbage collector did to objects of one generation: https://docs.python.org/3/library/gc.html#gc.get_stats."""
+
+    collections: int
+    collected: int
+    uncollectable: int
+    seconds: float
+
+
+class Stat(NamedTuple):
+    """What the kernel tells of a process, out of https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html.
+
+    Attributes:
+        state: A letter; ``Z`` for one that is dead, but was not waited for.
+        user: CPU time in user mode, in ticks.
+        system: CPU time in the kernel, in ticks.
+        reaped: CPU time of its children that are dead and were waited for, in ticks.
+        threads: Number of threads.
+        started: Time of its start since the boot, in ticks.
+        virtual: Mapped memory in bytes.
+        resident: Memory in RAM in pages.
+    """
+
+    state: bytes
+    user: int
+    system: int
+    reaped: int
+    threads: int
+    started: int
+    virtual: int
+    resident: int
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it may still run."""
+        return self.state not in b"ZX"
+
+    @classmethod
+    def of(cls, line: bytes) -> "Stat":
+        """What a line of /proc/{pid}/stat says; the process's name in it may be anything."""
+        words = line[line.rindex(b")") + 2 :].split()
+        user, system, reaped_user, reaped_system = map(int, words[11:15])
+        threads, started, virtual, resident = int(words[17]), int(words[19]), int(words[20]), int(words[21])
+        return cls(words[0], user, system, reaped_user + reaped_system, threads, started, virtual, resident)
+
+
+class Process(NamedTuple):
+    """A process of the service.
+
+    Attributes:
+        pid: Its id.
+        role: What it does; empty where nobody has told.
+        worker: Number of a worker, from 1; the one that replaces it has the same.
+        blocks: Memory blocks that its interpreter holds, after the last garbage collection at the latest.
+        generations: What its garbage collector did since it entered.
+        stat: What the kernel tells of it now.
+        fds: Number of its open file descriptors.
+    """
+
+    pid: int
+    role: Role
+    worker: int
+    blocks: int
+    generations: tuple[Generation, ...]
+    stat: Stat
+    fds: int
+
+
+class _Own:
+    """What this process knows of itself: what its garbage collector did from now on."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        # A child is born with its parent's counts.
+        self._before = gc.get_stats()
+        self._clock = clock
+        self._seconds = [0.0] * GENERATIONS
+        self._start = 0.0
+
+    def heard(self, phase: str, info: dict[str, int]) -> None:
+        """Takes the time of a garbage collection: https://docs.python.org/3/library/gc.html#gc.callbacks."""
+        if phase == "start":
+            self._start = self._clock()
+        else:
+            self._seconds[info["generation"]] += self._clock() - self._start
+
+    def numbers(self) -> Iterator[float]:
+        """Memory blocks, and the numbers of each generation."""
+        yield sys.getallocatedblocks()
+        for now, before, seconds in zip(gc.get_stats(), self._before, self._seconds, strict=False):
+            for name in ("collections", "collected", "uncollectable"):
+                yield now[name] - before[name]
+            yield seconds
+
+
+class Processes:
+    """All processes of a service. To be made before they part.
+
+    Args:
+        workers: Number of workers; where it's 0, each process knows of itself alone.
+        clock: Seconds that only go up.
+    """
+
+    def __init__(self, workers: int = 0, clock: Callable[[], float] = time.perf_counter) -> None:
+        self.rows = 2 + 2 * workers + SPARE if workers else 0
+        self._table = Table(max(1, self.rows), 3 + 4 * GENERATIONS)
+        self._clock = clock
+        self._row: int | None = None
+        self._entered = self._started = 0
+        self._own = _Own(clock)
+        # By process id and start, as rows have them.
+        self._opened: dict[tuple[float, ...], _Opened] = {}
+        self._gone: set[tuple[float, ...]] = set()
+        self._unlock()
+        os.register_at_fork(after_in_child=self._unlock)
+        gc.callbacks.append(self._heard)
+
+    def _unlock(self) -> None:
+        self._writing, self._reading = threading.Lock(), threading.Lock()
+
+    def enter(self, role: Role, worker: int = 0) -> None:
+        """Takes this process's row: the main process's, the arbiter's, or that of a worker's number.
+
+        Where there are more workers than rows, it has none: others don't see it.
+        """
+        row = {"main": 0, "arbiter": 1}.get(role, 1 + worker)
+        self._row = row if row < self.rows else None
+        self._own, self._entered = _Own(self._clock), os.getpid()
+        with _Opened(self._entered) as opened:
+            self._started = opened.stat().started
+        self._write()
+
+    def members(self) -> list[Process]:
+        """Those that live, and those that are dead but were not waited for.
+
+        Raises:
+            OSError: The kernel would not tell of one.
+        """
+        self._write()
+        with self._reading:
+            return list(self._members())
+
+    def settled(self) -> list[Process]:
+        """The same at a moment when nobody is waited for: who was would be missing, or its CPU time be counted twice.
+
+        Raises:
+            OSError: The kernel would not tell of one.
+        """
+        while True:
+            before, members = self._reaped(), self.members()
+            if before == self._reaped():
+                return members
+
+    def _reaped(self) -> list[int]:
+        return [each.stat.reaped for each in self.members() if not each.worker]
+
+    def _heard(self, phase: str, info: dict[str, int]) -> None:
+        self._own.heard(phase, info)
+        if phase == "stop":
+            self._write()
+
+    def _write(self) -> None:
+        """Writes this process's row, if it has one and nobody is about to: another thread, or this one before."""
+        if self._row is not None and self._entered == os.getpid() and self._writing.acquire(blocking=False):
+            try:
+                self._table.write(self._row, (self._entered, self._started, *self._own.numbers()))
+            finally:
+                self._writing.release()
+
+    def _members(self) -> Iterator[Process]:
+        rows = [self._table.read(row) for row in range(self.rows)]
+        keys = {numbers[:2] for numbers in rows}
+        own = (os.getpid(), 0)
+        for forgotten in self._opened.keys() - keys - {own}:
+            self._opened.pop(forgotten).close()
+        self._gone &= keys
+        for row, numbers in enumerate(rows):
+            if numbers[0] and numbers[:2] not in self._gone:
+                yield from self._member(row, numbers)
+        if all(numbers[0] != own[0] for numbers in rows):
+            yield from self._member(None, (*own, *self._own.numbers()))
+
+    def _member(self, row: int | None, numbers: Sequence[float]) -> Iterator[Process]:
+        """The process of a row, unless it's gone, or another has been given its id."""
+        key = pid, started = tuple(numbers[:2])
+        try:
+            if key not in self._opened:
+                self._opened[key] = _Opened(int(pid))
+            stat = self._opened[key].stat()
+            fds = self._opened[key].fds() if stat.is_alive else 0
+        except (FileNotFoundError, ProcessLookupError):
+            self._gone.add(key)
+            return
+        if stat.started == started or not started:
+            yield _process(row, numbers, stat, fds)
+
+
+class _Opened:
+    """A process whose /proc/{pid}/stat is kept open: it's read in a third of the time, and never another's."""
+
+    def __init__(self, pid: int) -> None:
+        self._fds = f"/proc/{pid}/fd"
+        self._fd = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+    def stat(self) -> Stat:
+        return Stat.of(os.pread(self._fd, 4096, 0))
+
+    def fds(self) -> int:
+        # Since Linux 6.2 the folder's size; before, that is 0, and the folder has to be listed.
+        return os.stat(self._fds).st_size or len(os.listdir(self._fds))  # noqa: PTH116, PTH208 # as fast as can be
+
+
+def _process(row: int | None, numbers: Sequence[float], stat: Stat, fds: int) -> Process:
+    role: Role = "" if row is None else "main" if row == 0 else "arbiter" if row == 1 else "worker"
+    pid, _, blocks, *rest = numbers
+    generations = tuple(
+        Generation(int(rest[at]), int(rest[at + 1]), int(rest[at + 2]), rest[at + 3]) for at in range(0, len(rest), 4)
+    )
+    return Process(int(pid), role, max(0, (row or 0) - 1), int(blocks), generations, stat, fds)
