@@ -38,13 +38,18 @@ def shown_headers(headers: Iterable[tuple[str, str]], secret: frozenset[str]) ->
     return shown
 
 
-def _is_header(name: str, value: str) -> bool:
+def is_header(name: str, value: str) -> bool:
     """Whether a header can be sent: https://www.rfc-editor.org/rfc/rfc9110#section-5."""
     return bool(_NAME.fullmatch(name)) and not _CONTROL.search(value)
 
 
-def _pairs(words: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+def header_pairs(words: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    """Headers, each a name and a value, from a setting that holds `HEADER_PAIRS`."""
     return zip(words[::2], words[1::2], strict=True)
+
+
+HEADER_PAIRS = Check("pairs of header name and value: name,value,name,value", lambda words: len(words) % 2 == 0)
+SENDABLE = "names of letters, digits and dashes, and values without control characters"
 
 
 def _shown_pairs(config: "Config", words: tuple[str, ...]) -> list[str]:
@@ -67,7 +72,7 @@ class Config:
     headers: tuple[str, ...] = setting(
         (),
         desc="header pairs to be sent with every request: name,value,name,value",
-        check=Check("pairs of header name and value: name,value,name,value", lambda words: len(words) % 2 == 0),
+        check=HEADER_PAIRS,
         show=_shown_pairs,
     )
     skip_verify: bool = setting(default=False, desc="skip cert verification")
@@ -83,8 +88,8 @@ class Config:
         """What is wrong between settings, or with a URI or file that they name."""
         if self.base_uri:
             yield from self._uri_problems()
-        if not all(_is_header(*pair) for pair in _pairs(self.headers)):
-            yield "headers", "names of letters, digits and dashes, and values without control characters"
+        if not all(is_header(*pair) for pair in header_pairs(self.headers)):
+            yield "headers", SENDABLE
         if self.key_file and not self.cert_file:
             yield "key_file", "STTR_CLIENT_CERTFILE to be set too"
         if self.password and not self.user:
@@ -167,6 +172,7 @@ class Client:
         path: str,
         payload: object = None,
         *,
+        shown: object = None,
         headers: Mapping[str, str] | None = None,
         timeout: float | None = None,
         level: str = "info",
@@ -177,6 +183,7 @@ class Client:
             method: HTTP method.
             path: Path below the base URI, with a query where there is one.
             payload: What to send as JSON; None sends no body.
+            shown: What is logged of the payload, where that holds secrets.
             headers: Headers beside the configured ones.
             timeout: Longest time for all of it in seconds, where it's shorter than the configured one.
             level: Level at which request and response are logged.
@@ -187,6 +194,7 @@ class Client:
         import orjson  # slow to import
 
         body = orjson.dumps(payload) if payload is not None else None
+        told = body if shown is None else orjson.dumps(shown)
         sent = self._headers(headers or {}, has_body=body is not None)
         tell = getattr(self._log.bind(request_id=new_id()), level)
         secret = self._config.secret_headers
@@ -199,7 +207,7 @@ class Client:
             path=uri.path,
             query=parse_qs(uri.query, keep_blank_values=True),
             headers=shown_headers(sent.items(), secret),
-            body=self._shown(body or b""),
+            body=self._shown(told or b""),
         )
         start = self._clock()
         try:
@@ -232,6 +240,8 @@ class Client:
     ) -> Answer:
         import urllib3  # slow to import
 
+        from stator.connections import reason
+
         total = min(timeout or self._config.timeout.seconds, self._config.timeout.seconds)
         short = min(total, self._config.timeout_short.seconds)
         where = f"{method} {self._base}{path.partition('?')[0]}"
@@ -248,7 +258,7 @@ class Client:
                 preload_content=False,
             )
         except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
-            msg = f"{where}: {_reason(error)}"
+            msg = f"{where}: {reason(error)}"
             raise ClientError(msg) from error
         try:
             answer = self._read(response, where, start + total)
@@ -263,6 +273,8 @@ class Client:
         """Reads a body within bounds: a peer may send for ever, or a byte at a time."""
         import urllib3
 
+        from stator.connections import reason
+
         body = bytearray()
         try:
             while chunk := response.read1(1 << 16):
@@ -274,7 +286,7 @@ class Client:
                     msg = f"{where}: the answer took too long"
                     raise ClientError(msg)
         except (urllib3.exceptions.HTTPError, OSError) as error:
-            msg = f"{where}: {_reason(error)}"
+            msg = f"{where}: {reason(error)}"
             raise ClientError(msg) from error
         return bytes(body)
 
@@ -288,7 +300,7 @@ class Client:
             config = self._config
             self._pool = urllib3.PoolManager(
                 num_pools=1,
-                maxsize=2,
+                maxsize=4,  # more than ever ask at once: the roster, and what reports its health
                 cert_reqs="CERT_NONE" if config.skip_verify else "CERT_REQUIRED",
                 ca_certs=config.ca_file or None,
                 cert_file=config.cert_file or None,
@@ -307,8 +319,8 @@ class Client:
             # https://www.rfc-editor.org/rfc/rfc7617#section-2.1
             known = f"{self._config.user}:{self._config.password.reveal()}".encode()
             headers["Authorization"] = f"Basic {b64encode(known).decode()}"
-        headers |= dict(_pairs(self._config.headers)) | dict(more)
-        if bad := [name for name, value in headers.items() if not _is_header(name, value)]:
+        headers |= dict(header_pairs(self._config.headers)) | dict(more)
+        if bad := [name for name, value in headers.items() if not is_header(name, value)]:
             msg = f"can't send header {', '.join(bad)}: a control character, or no name at all"
             raise ClientError(msg)
         return headers
@@ -318,17 +330,3 @@ class Client:
 
     def _nanoseconds_since(self, start: float) -> int:
         return int((self._clock() - start) * 1e9)
-
-
-def _reason(error: BaseException) -> str:
-    """The last cause in a chain of wrapped errors, which names what happened: ``Connection refused``."""
-    from http.client import BadStatusLine  # slow to import
-
-    context = None if error.__suppress_context__ else error.__context__
-    inner = getattr(error, "reason", None) or error.__cause__ or context
-    if isinstance(inner, BaseException) and inner is not error:
-        return _reason(inner)
-    if isinstance(error, BadStatusLine) and not isinstance(error, OSError):
-        return f"not an HTTP answer: {str(error)[:80]!r}"
-    strerror = getattr(error, "strerror", None)
-    return strerror if isinstance(strerror, str) else str(error) or type(error).__name__

@@ -14,6 +14,9 @@ TEXTS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]
 WORDS = TEXTS.map(lambda text: text.replace(",", "").strip()).filter(bool)
 KEYS = WORDS.map(lambda text: text.replace("=", "").strip()).filter(bool)
 HEADERS = st.tuples(st.from_regex(r"[A-Za-z-]{1,8}", fullmatch=True), WORDS.filter(str.isprintable))
+HEADER_LISTS = st.lists(HEADERS, max_size=2).map(lambda pairs: tuple(word for pair in pairs for word in pair))
+NAMES = st.sampled_from(["", "default", "team-1"])
+ENDPOINTS = st.sampled_from(["10.0.0.1:8087", "stator.example", "[2001:db8::1]:8087", "[::1]"])
 PAIRS = st.tuples(KEYS, TEXTS.map(lambda text: text.replace(",", "").strip()))
 KINDS: dict[Any, st.SearchStrategy[Any]] = {
     bool: st.booleans(),
@@ -29,8 +32,12 @@ PARTICULAR: dict[str, st.SearchStrategy[Any]] = {
     "STTR_CLIENT_CAFILE": st.just(""),
     "STTR_CLIENT_CERTFILE": st.just(""),
     "STTR_CLIENT_KEYFILE": st.just(""),
-    "STTR_CLIENT_HEADERS": st.lists(HEADERS, max_size=2).map(
-        lambda pairs: tuple(word for pair in pairs for word in pair)
+    "STTR_CLIENT_HEADERS": HEADER_LISTS,
+    "STTR_CONSUL_CHECKHEADERS": HEADER_LISTS,
+    "STTR_CONSUL_NAMESPACE": NAMES,
+    "STTR_CONSUL_PARTITION": NAMES,
+    "STTR_ROSTER_SERVICE_TAGGEDADDRESSES": st.dictionaries(KEYS, ENDPOINTS, max_size=3).map(
+        lambda named: tuple(named.items())
     ),
     "STTR_CLIENT_PASS": st.just(Secret()),
     "STTR_CONSUL_TOKEN": st.just(Secret()),
