@@ -95,7 +95,7 @@ class Heartbeat:
         self._due.set()
 
     def end(self) -> None:
-        """Ends the reports for good: none begins after this, and one that is under way is waited for, but not for long."""
+        """Ends the reports for good: none begins after this, and one under way is waited for, but not for long."""
         self._ending.set()
         self._due.set()
         if self._thread is not None:

@@ -4,6 +4,7 @@ import re
 import socket
 from collections import Counter
 from collections.abc import Iterator
+from ipaddress import IPv6Address
 from urllib.parse import urlsplit
 
 from attrs import frozen
@@ -15,7 +16,7 @@ LOOKUP = "lookup"
 # An address that is never used but for asking the kernel which of ours it would use toward the outside:
 # https://www.rfc-editor.org/rfc/rfc5737 (documentation range). Nothing is sent.
 ELSEWHERE = ("192.0.2.1", 9)
-_ENDPOINT = re.compile(r"(\[(?P<ipv6>[0-9A-Fa-f:.]+)\]|(?P<host>[^\s:/?#@\[\]]+))(:(?P<port>[0-9]{1,5}))?")
+_ENDPOINT = re.compile(r"(\[(?P<ipv6>[^\]]+)\]|(?P<host>[^\s:/?#@\[\]]+))(:(?P<port>[0-9]{1,5}))?")
 
 
 @frozen
@@ -136,10 +137,13 @@ def _filled(spec: str, address: str, port: int) -> str:
 def _endpoint(text: str) -> tuple[str, int | None] | None:
     """Host and port of ``host``, ``host:port``, ``[IPv6]`` or ``[IPv6]:port``; None where it is none of these."""
     found = _ENDPOINT.fullmatch(text)
-    port = int(found["port"]) if found and found["port"] else None
-    if not found or port == 0 or (port or 0) > 65535:
+    if not found or not 0 < int(found["port"] or 1) < 65536:
         return None
-    return found["ipv6"] or found["host"], port
+    try:
+        host = str(IPv6Address(found["ipv6"])) if found["ipv6"] else found["host"]
+    except ValueError:
+        return None
+    return host, int(found["port"]) if found["port"] else None
 
 
 def _is_monitor_spec(spec: str) -> bool:

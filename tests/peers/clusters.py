@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import subprocess
-from collections.abc import Sequence
+import sys
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tests.peers.programs import Consul, Program, free_ports, program_path
+from tests.peers.programs import Consul, Program, eventually, free_ports, program_path
 
 MANAGEMENT_TOKEN = "b16c0ffe-e000-4000-8000-000000000001"
 
@@ -22,7 +22,10 @@ class Member(Program):
         self.name = folder.name
         role = {"server": True, "bootstrap_expect": servers} if servers else {}
         config = {
-            **{"node_name": self.name, "data_dir": str(folder / "data"), "bind_addr": host, "client_addr": host},
+            "node_name": self.name,
+            "data_dir": str(folder / "data"),
+            "bind_addr": host,
+            "client_addr": host,
             "ports": {**ports._asdict(), "serf_wan": -1, "dns": -1, "grpc": -1},
             "retry_join": list(join),
             "retry_interval": "500ms",
@@ -33,7 +36,7 @@ class Member(Program):
             **role,
         }
         (folder / "agent.json").write_text(json.dumps(config))
-        command = [program_path("consul"), "agent", f"-config-file={folder / 'agent.json'}"]
+        command: list[str | Path] = [program_path("consul"), "agent", f"-config-file={folder / 'agent.json'}"]
         super().__init__(command, ports.http, folder, host)
 
     def ready(self) -> bool:
@@ -47,14 +50,10 @@ class Member(Program):
         """Give the RPC address of the leader, or nothing while there is none."""
         return str(json.loads(self.get("/v1/status/leader")))
 
-    def catalog(self, service: str) -> list[str]:
-        """Give the ids of a service's instances, in this server's own copy of the catalog."""
-        return [each["ServiceID"] for each in json.loads(self.get(f"/v1/catalog/service/{service}", stale=""))]
-
     def passing(self, service: str) -> list[str]:
         """Give the ids of a service's instances whose checks pass, in this server's own copy of the catalog."""
         listed = json.loads(self.get(f"/v1/health/service/{service}", stale="", passing="1"))
-        return [each["Service"]["ID"] for each in listed]
+        return sorted(each["Service"]["ID"] for each in listed)
 
 
 class Ports(NamedTuple):
@@ -89,9 +88,10 @@ class Cluster:
         whole = {each.name for each in (*self.servers, self.agent)}
         return all(each.members() == whole and each.leader() for each in (*self.servers, self.agent))
 
-    def leader(self) -> Member:
-        """Give the server that leads."""
-        return self._rpc[self.agent.leader()]
+    def leader(self, servers: Sequence[Member]) -> Member | None:
+        """Give the server that leads, where these know of one and are at one about it."""
+        named = {each.leader() for each in servers}
+        return self._rpc.get(named.pop()) if len(named) == 1 else None
 
 
 class Guarded(Consul):
@@ -168,13 +168,14 @@ class Encrypted(Consul):
         self.https_url = f"https://127.0.0.1:{https_port}"
 
 
-def freeze(pids: Sequence[int]) -> None:
-    """Stop processes where they are, as a host that is out of breath does."""
-    for pid in pids:
-        os.kill(pid, signal.SIGSTOP)
+def stated(event: str, shown: Callable[[], object], within: float) -> float:
+    """Wait until something is shown, and give and print the seconds that it took from now.
 
-
-def thaw(pids: Sequence[int]) -> None:
-    """Let processes go on."""
-    for pid in pids:
-        os.kill(pid, signal.SIGCONT)
+    Raises:
+        TimeoutError: It took longer than `within`.
+    """
+    begin = time.monotonic()
+    eventually(lambda: bool(shown()), within)
+    took = time.monotonic() - begin
+    sys.stdout.write(f"{event}: {took:.2f} s\n")
+    return took

@@ -36,6 +36,8 @@ PARTICULAR: dict[str, st.SearchStrategy[Any]] = {
     "STTR_CONSUL_CHECKHEADERS": HEADER_LISTS,
     "STTR_CONSUL_NAMESPACE": NAMES,
     "STTR_CONSUL_PARTITION": NAMES,
+    "STTR_ROSTER_SERVICE_WEIGHTPASSING": st.integers(1, 65535),
+    "STTR_ROSTER_SERVICE_WEIGHTWARNING": st.integers(0, 65535),
     "STTR_ROSTER_SERVICE_TAGGEDADDRESSES": st.dictionaries(KEYS, ENDPOINTS, max_size=3).map(
         lambda named: tuple(named.items())
     ),
