@@ -49,10 +49,11 @@ def assemble(config: Config, shown: dict[str, Any], run_id: str, log: Log) -> Su
     Raises:
         StartError: A part can't be made.
     """
-    exporter = Exporter(config.collectors.new(APP_ID, run_id), config.metrics, BUILD, log)
+    collectors = config.collectors.new(APP_ID, run_id)
     formats = config.formats()
     listener = config.server.listen()
     roster = config.roster.new(config.registrar(log), config.client.base_uri, bound_to(listener), log)
+    exporter = Exporter(collectors | roster.collectors(), config.metrics, BUILD, log)
 
     def app() -> Any:
         from stator.server import app, middleware  # Falcon is for the server's process alone

@@ -1,21 +1,30 @@
-"""The client's connections: urllib3's, whose answers can't be held up a byte at a time, and why one failed.
+"""The client's connections: urllib3's, whose answers can't be held up a byte at a time, and that can be cut.
 
 A socket's timeout holds for each single read; a peer that sends a byte now and then would never run into it.
 """
 
 import socket
-import ssl
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from http.client import BadStatusLine
-from typing import TypeVar
+from functools import partial
+from typing import Any, TypeVar
+from weakref import WeakSet
 
 import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
 C = TypeVar("C", bound=HTTPConnection)
 R = TypeVar("R")
+
+# A host that vanished without a word is noticed after 30 seconds, even where all wait for its answer.
+SOCKET_OPTIONS = (
+    *HTTPConnection.default_socket_options,
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 15),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 5),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
+)
 
 
 def _in_time(getresponse: Callable[[C], R]) -> Callable[[C], R]:
@@ -40,15 +49,68 @@ def _in_time(getresponse: Callable[[C], R]) -> Callable[[C], R]:
 
 def _hang_up(connected: socket.socket, late: threading.Event) -> None:
     late.set()
+    _shut(connected)
+
+
+def _shut(connected: socket.socket) -> None:
     with suppress(OSError):
         connected.shutdown(socket.SHUT_RDWR)
 
 
+class Connections:
+    """The connections of one client, which another thread can cut."""
+
+    def __init__(self) -> None:
+        self._sockets: WeakSet[socket.socket] = WeakSet()
+        self._lock = threading.Lock()
+        self._is_cut = False
+
+    def pools(self) -> dict[str, Any]:
+        """What makes pools of such connections, by a URI's scheme, as `urllib3.PoolManager` wants it."""
+        return {"http": partial(_HttpPool, connections=self), "https": partial(_HttpsPool, connections=self)}
+
+    def add(self, connected: socket.socket) -> None:
+        """Takes note of a new connection.
+
+        Raises:
+            ConnectionAbortedError: There are to be none any more.
+        """
+        with self._lock:
+            if not self._is_cut:
+                self._sockets.add(connected)
+                return
+        msg = "cut by ourselves"
+        raise ConnectionAbortedError(msg)
+
+    def cut(self) -> None:
+        """Ends what is on its way on any connection, and has no new one made."""
+        with self._lock:
+            self._is_cut = True
+            for connected in self._sockets:
+                _shut(connected)
+
+
 class _Http(HTTPConnection):
+    def __init__(self, *args: Any, connections: Connections, **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        self._connections = connections
+
+    def connect(self) -> None:
+        super().connect()
+        self._connections.add(self.sock)
+
     getresponse = _in_time(HTTPConnection.getresponse)
 
 
 class _Https(HTTPSConnection):
+    def __init__(self, *args: Any, connections: Connections, **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        self._connections = connections
+
+    def connect(self) -> None:
+        super().connect()
+        self._connections.add(self.sock)
+
     getresponse = _in_time(HTTPSConnection.getresponse)  # type: ignore[assignment] # urllib3's differs from its base's
 
 
@@ -58,35 +120,3 @@ class _HttpPool(urllib3.HTTPConnectionPool):
 
 class _HttpsPool(urllib3.HTTPSConnectionPool):
     ConnectionCls = _Https
-
-
-POOLS: dict[str, type[urllib3.HTTPConnectionPool]] = {"http": _HttpPool, "https": _HttpsPool}
-"""Pools of such connections, by a URI's scheme."""
-
-# OpenSSL's codes of "self-signed certificate", the same "in certificate chain", "unable to get local issuer
-# certificate" and "unable to verify the first certificate":
-# https://docs.openssl.org/master/man3/X509_STORE_CTX_get_error/#error-codes
-_UNKNOWN_AUTHORITY = frozenset({18, 19, 20, 21})
-
-
-def reason(error: BaseException) -> str:
-    """The last cause in a chain of wrapped errors, which names what happened: ``Connection refused``."""
-    context = None if error.__suppress_context__ else error.__context__
-    inner = getattr(error, "reason", None) or error.__cause__ or context
-    if isinstance(inner, BaseException) and inner is not error:
-        return reason(inner)
-    if isinstance(error, BadStatusLine) and not isinstance(error, OSError):
-        return f"not an HTTP answer: {str(error)[:80]!r}"
-    strerror = getattr(error, "strerror", None)
-    said = strerror if isinstance(strerror, str) else str(error) or type(error).__name__
-    return said + _remedy(error)
-
-
-def _remedy(error: BaseException) -> str:
-    """What would mend a failed TLS handshake, where the error itself tells it."""
-    if isinstance(error, ssl.SSLCertVerificationError) and error.verify_code in _UNKNOWN_AUTHORITY:
-        return "; STTR_CLIENT_CAFILE names the authorities to trust"
-    alert = str(error.reason) if isinstance(error, ssl.SSLError) else ""
-    if "ALERT" in alert and ("CERTIFICATE" in alert or "UNKNOWN_CA" in alert):
-        return "; it wants a certificate that it trusts: STTR_CLIENT_CERTFILE and STTR_CLIENT_KEYFILE"
-    return ""

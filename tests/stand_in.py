@@ -1,5 +1,6 @@
 """Stand-ins for a discovery service: real servers on 127.0.0.1 that answer well, badly, slowly or not at all."""
 
+import json
 import socket
 import ssl
 import threading
@@ -10,6 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from socketserver import BaseRequestHandler, TCPServer, ThreadingTCPServer
 from typing import Any, NamedTuple, Self
+from urllib.parse import unquote, urlsplit
 
 OK = b"HTTP/1.1 200 OK\r\n"
 
@@ -44,9 +46,12 @@ class _StandIn:
 class Agent(_StandIn):
     """Answers as Consul's agent does, or with another status and body; with TLS where it gets certificate and key.
 
+    It remembers what is registered, and shows it, but answers at once where Consul's would wait for a change.
+
     Attributes:
         status: Status of the next answers.
-        body: Body of the next answers.
+        body: Body of the next answers; empty to answer what Consul's would.
+        services: What is registered, by id.
         headers: Further headers of the next answers.
         requests: What was asked so far.
         connections: How many connections there have been.
@@ -62,6 +67,7 @@ class Agent(_StandIn):
     ) -> None:
         self.status, self.body, self.headers = status, body, headers or {}
         self.requests: list[Request] = []
+        self.services: dict[str, Any] = {}
         self.connections = 0
         server = _Server(("127.0.0.1", 0), _Handler, self)
         if tls:
@@ -73,6 +79,24 @@ class Agent(_StandIn):
     def asked(self, path: str) -> list[Request]:
         """Requests whose path begins so."""
         return [request for request in self.requests if request.path.startswith(path)]
+
+    def answer(self, request: Request) -> tuple[int, bytes]:
+        """Status and body of the answer to a request."""
+        if self.status != 200 or self.body:
+            return self.status, self.body
+        match urlsplit(request.path).path.removeprefix("/v1/agent/").split("/"):
+            case ["service", "register"]:
+                registered = json.loads(request.body)
+                self.services[registered["ID"]] = {**registered, "Service": registered["Name"], "ContentHash": "1"}
+            case ["service", "deregister", quoted]:
+                self.services.pop(unquote(quoted), None)
+            case ["service", quoted]:
+                if (id_ := unquote(quoted)) not in self.services:
+                    return 404, f"unknown service ID: {id_}".encode()
+                return 200, json.dumps(self.services[id_]).encode()
+            case ["checks"]:
+                return 200, json.dumps({f"service:{id_}": {"ServiceID": id_} for id_ in self.services}).encode()
+        return 200, b""
 
 
 class _Server(ThreadingHTTPServer):
@@ -98,12 +122,13 @@ class _Handler(BaseHTTPRequestHandler):
     def answer(self) -> None:
         agent = self.server.agent
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        agent.requests.append(Request(self.command, self.path, self.headers, body))
-        self.send_response(agent.status)
-        for name, value in {"Content-Length": str(len(agent.body)), **agent.headers}.items():
+        agent.requests.append(request := Request(self.command, self.path, self.headers, body))
+        status, answer = agent.answer(request)
+        self.send_response(status)
+        for name, value in {"Content-Length": str(len(answer)), **agent.headers}.items():
             self.send_header(name, value)
         self.end_headers()
-        self.wfile.write(agent.body)
+        self.wfile.write(answer)
 
     do_GET = do_PUT = answer  # noqa: N815 # the standard library's names
 

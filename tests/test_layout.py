@@ -18,12 +18,13 @@ FLOORS = (
     ("stator.roster", "stator.server"),
     ("stator.client", "stator.exporter"),
     ("stator.log", "stator.collectors", "stator.formatters"),
-    ("stator.launch", "stator.entity", "stator._version"),
+    ("stator.launch", "stator.entity", "stator.shared", "stator._version"),
 )
 # Where lines go is a part of the log, how connections are made of the client, how collectors are asked of the exporter.
 PART_OF = {
     "stator.sink": "stator.log",
     "stator.connections": "stator.client",
+    "stator.failures": "stator.client",
     "stator.collection": "stator.exporter",
 }
 IMPLEMENTATIONS = ("stator.collectors", "stator.formatters", "stator.roster.registrars")

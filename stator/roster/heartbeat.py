@@ -14,7 +14,8 @@ from stator.client import ClientError, header_pairs
 from stator.client import Config as ClientConfig
 from stator.launch.duration import Duration
 from stator.log import Log, new_id
-from stator.roster.service import RegistrarError, Service
+from stator.roster.service import Service
+from stator.roster.state import why
 
 # Longest wait in seconds for a report that is under way when we leave.
 GRACE = 0.5
@@ -123,9 +124,7 @@ class Heartbeat:
         except Exception as error:  # noqa: BLE001 # whatever it is, the next report may go well
             if self._failure != str(error) and not self._ending.is_set():
                 self._failure = str(error)
-                foreseen = isinstance(error, RegistrarError)
-                why = {"reason": str(error)} if foreseen else {"error": error}
-                self._log.error("failed to report health, trying again", service=service.id, **why)
+                self._log.error("failed to report health, trying again", service=service.id, **why(error))
             return
         if self._failure or self._passing != health.passing:
             tell = self._log.info if health.passing else self._log.warning

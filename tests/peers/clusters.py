@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tests.peers.programs import Consul, Program, eventually, free_ports, program_path
+from tests.peers.programs import Consul, Program, free_ports, program_path
 
 MANAGEMENT_TOKEN = "b16c0ffe-e000-4000-8000-000000000001"
 
@@ -166,16 +164,3 @@ class Encrypted(Consul):
         (folder / "tls.json").write_text(text)
         super().__init__(folder, f"-config-file={folder / 'tls.json'}")
         self.https_url = f"https://127.0.0.1:{https_port}"
-
-
-def stated(event: str, shown: Callable[[], object], within: float) -> float:
-    """Wait until something is shown, and give and print the seconds that it took from now.
-
-    Raises:
-        TimeoutError: It took longer than `within`.
-    """
-    begin = time.monotonic()
-    eventually(lambda: bool(shown()), within)
-    took = time.monotonic() - begin
-    sys.stdout.write(f"{event}: {took:.2f} s\n")
-    return took

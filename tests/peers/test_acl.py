@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.peers.clusters import Guarded, Token, stated
+from tests.peers.clusters import Guarded, Token
+from tests.peers.conftest import States
 from tests.peers.programs import eventually
 from tests.program import Program as Stator
 
@@ -46,7 +47,9 @@ def rotate(file: Path, token: Token) -> None:
 
 
 @pytest.mark.parametrize("check", ["http", "ttl"])
-def test_the_right_to_write_its_own_service_is_all_that_it_takes(consul: Guarded, tmp_path: Path, check: str) -> None:
+def test_the_right_to_write_its_own_service_is_all_that_it_takes(
+    consul: Guarded, tmp_path: Path, check: str, stated: States
+) -> None:
     token = consul.grant(OWN_SERVICE)
     env = {"STTR_CONSUL_TOKEN": token.secret, "STTR_CONSUL_CHECK": check, "STTR_CONSUL_CHECKINTERVAL": "1s"}
     with stator(consul, tmp_path, **env) as running:
@@ -93,7 +96,7 @@ def assert_refused(consul: Guarded, folder: Path, token: str, said: str) -> None
         assert not token or token not in running.output
 
 
-def test_a_wrong_token_comes_right_when_its_file_does(consul: Guarded, tmp_path: Path) -> None:
+def test_a_wrong_token_comes_right_when_its_file_does(consul: Guarded, tmp_path: Path, stated: States) -> None:
     file = tmp_path / "token"
     file.write_text(UNKNOWN)
     with stator(consul, tmp_path, STTR_CONSUL_TOKEN_FILE=str(file)) as running:
@@ -105,7 +108,7 @@ def test_a_wrong_token_comes_right_when_its_file_does(consul: Guarded, tmp_path:
 
 
 def test_the_catalog_goes_on_to_show_our_health_when_the_first_token_was_revoked(
-    consul: Guarded, tmp_path: Path
+    consul: Guarded, tmp_path: Path, stated: States
 ) -> None:
     first, second = consul.grant(OWN_SERVICE), consul.grant(OWN_SERVICE)
     file = tmp_path / "token"

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.peers.clusters import Cluster, Member, stated
+from tests.peers.clusters import Cluster, Member
+from tests.peers.conftest import States
 from tests.peers.programs import eventually
 from tests.program import Program as Stator
 
@@ -40,7 +41,7 @@ def show(members: list[Member], ids: list[str]) -> bool:
 
 
 def test_the_service_stays_in_every_survivors_catalog_when_the_leader_is_killed(
-    cluster: Cluster, tmp_path: Path
+    cluster: Cluster, tmp_path: Path, stated: States
 ) -> None:
     with stator(cluster, tmp_path / "stator") as running:
         stated("from the start to three catalogs", lambda: show(cluster.servers, OURS), within=20)
@@ -63,7 +64,9 @@ def test_the_service_stays_in_every_survivors_catalog_when_the_leader_is_killed(
         assert running.ended() == 0
 
 
-def test_the_service_is_back_in_every_catalog_as_soon_as_the_servers_are(cluster: Cluster, tmp_path: Path) -> None:
+def test_the_service_is_back_in_every_catalog_as_soon_as_the_servers_are(
+    cluster: Cluster, tmp_path: Path, stated: States
+) -> None:
     with ExitStack() as running:
         first = running.enter_context(stator(cluster, tmp_path / "first"))
         eventually(lambda: show(cluster.servers, OURS))

@@ -12,10 +12,11 @@ import pytest
 
 from stator.client import Config as ClientConfig
 from stator.launch.duration import Duration
+from stator.roster.registrar import RegistrarError
 from stator.roster.registrars.consul import Config
 from stator.roster.registrars.consul import Consul as Registrar
 from stator.roster.service import Config as ServiceConfig
-from stator.roster.service import RegistrarError, Service
+from stator.roster.service import Service
 from tests.peers.programs import Consul, eventually
 from tests.stand_in import Agent
 from tests.story import Story
@@ -27,11 +28,16 @@ Registers = Callable[..., Registrar]
 @pytest.fixture
 def registers(consul: Consul, tmp_path: Path) -> Iterator[Registers]:
     """Makes registrars with settings of Consul's part."""
+    made: list[Registrar] = []
+
+    def register(**settings: Any) -> Registrar:
+        made.append(Config(**settings).new(ClientConfig(base_uri=consul.url).new(story.log)))
+        return made[-1]
+
     with Story(tmp_path / "log") as story:
-        client = ClientConfig(base_uri=consul.url).new(story.log)
-        yield lambda **settings: Config(**settings).new(client)
-        if client._pool:
-            client._pool.clear()
+        yield register
+        for each in made:
+            each.close()
 
 
 def service(port: int = 8087, **settings: Any) -> Service:
@@ -55,8 +61,10 @@ def test_names_address_tags_and_metadata(consul: Consul, registers: Registers) -
 
 
 def test_weights(consul: Consul, registers: Registers) -> None:
-    registers().register(service(weight_passing=10, weight_warning=0))
+    weighty = service(weight_passing=10, weight_warning=0)
+    registers().register(weighty)
     assert as_shown(consul)["Weights"] == {"Passing": 10, "Warning": 0}
+    assert registers().look(weighty).wrong == ""
     registers().register(service())
     assert as_shown(consul)["Weights"] == {"Passing": 1, "Warning": 1}
 
@@ -64,6 +72,7 @@ def test_weights(consul: Consul, registers: Registers) -> None:
 def test_tagged_addresses(consul: Consul, registers: Registers) -> None:
     tagged = (("lan", "10.0.0.1:80"), ("wan", "stator.example"), ("v6", "[2001:db8::1]:443"))
     registers().register(service(tagged_addresses=tagged))
+    assert registers().look(service(tagged_addresses=tagged)).wrong == ""
     shown = as_shown(consul)["TaggedAddresses"]
     assert {name: shown[name] for name, _ in tagged} == {
         "lan": {"Address": "10.0.0.1", "Port": 80},
@@ -110,12 +119,18 @@ def test_the_check_that_another_kind_replaces_is_gone(consul: Consul, registers:
         ours = service(int(us.uri.rpartition(":")[2]))
         registers(**EVERY).register(ours)
         eventually(lambda: consul.checks()["service:stator-1"]["Status"] == "critical")
-        registers(check="ttl").register(ours)
-        (id_,) = consul.checks()
-        assert (id_, consul.checks()[id_]["Type"]) == ("service:stator-1:ttl", "ttl")
+        by_ttl = registers(check="ttl")
+        by_ttl.register(ours)
+        assert by_ttl.look(ours).wrong == "check service:stator-1 is not wanted any more"
+        by_ttl.register(ours, keep=False)
+        assert by_ttl.look(ours).wrong == ""
+        assert [check["Type"] for check in consul.checks().values()] == ["ttl"]
         asked = len(us.requests)
-        registers(**EVERY).register(ours)
-        assert list(consul.checks()) == ["service:stator-1"]
+        by_http = registers(**EVERY)
+        by_http.register(ours)
+        assert by_http.look(ours).wrong == "check service:stator-1:ttl is not wanted any more"
+        by_http.register(ours, keep=False)
+        assert by_http.look(ours).wrong == ""
         eventually(lambda: len(us.requests) > asked)
 
 

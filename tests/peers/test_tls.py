@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.peers.clusters import Authority, Certificate, Encrypted, stated
+from tests.peers.clusters import Authority, Certificate, Encrypted
+from tests.peers.conftest import States
 from tests.peers.programs import eventually
 from tests.program import Program as Stator
 
@@ -45,7 +46,7 @@ def is_listed(consul: Encrypted) -> bool:
 
 
 def test_registers_with_an_authority_and_a_client_certificate(
-    consul: Encrypted, authority: Authority, client: Certificate, tmp_path: Path
+    consul: Encrypted, authority: Authority, client: Certificate, tmp_path: Path, stated: States
 ) -> None:
     with stator(consul, tmp_path, cafile=authority.cert, certfile=client.cert, keyfile=client.key) as running:
         stated("from ready to the catalog", lambda: is_listed(consul), within=10)
@@ -55,7 +56,7 @@ def test_registers_with_an_authority_and_a_client_certificate(
 
 
 def test_registers_without_an_authority_where_it_may_skip_to_verify(
-    consul: Encrypted, client: Certificate, tmp_path: Path
+    consul: Encrypted, client: Certificate, tmp_path: Path, stated: States
 ) -> None:
     with stator(consul, tmp_path, skipverify="true", certfile=client.cert, keyfile=client.key):
         stated("from ready to the catalog", lambda: is_listed(consul), within=10)
@@ -83,7 +84,7 @@ def test_without_a_client_certificate_it_says_what_is_missing(
 
 
 def test_a_wrong_client_certificate_comes_right_when_its_files_do(
-    consul: Encrypted, authority: Authority, client: Certificate, tmp_path: Path
+    consul: Encrypted, authority: Authority, client: Certificate, tmp_path: Path, stated: States
 ) -> None:
     (tmp_path / "stranger").mkdir()
     stranger = Authority(tmp_path / "stranger").issue("client")

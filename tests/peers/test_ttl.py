@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.peers.clusters import stated
+from tests.peers.conftest import States
 from tests.peers.programs import Consul, eventually
 from tests.program import Program as Stator
 
@@ -30,7 +30,9 @@ def is_(consul: Consul, status: str) -> bool:
     return bool(check(consul)["Status"] == status)
 
 
-def test_reports_what_monitor_answers_at_once_and_again_and_again(consul: Consul, tmp_path: Path) -> None:
+def test_reports_what_monitor_answers_at_once_and_again_and_again(
+    consul: Consul, tmp_path: Path, stated: States
+) -> None:
     with stator(consul, tmp_path, STTR_CONSUL_CHECKINTERVAL="1h") as running:
         stated("from ready to a first report", lambda: check(consul)["Output"], within=10)
         assert (check(consul)["Status"], check(consul)["Type"]) == ("passing", "ttl")
@@ -40,7 +42,7 @@ def test_reports_what_monitor_answers_at_once_and_again_and_again(consul: Consul
         assert check(consul)["Status"] == "missing"
 
 
-def test_a_service_that_hangs_is_critical_until_it_goes_on(consul: Consul, tmp_path: Path) -> None:
+def test_a_service_that_hangs_is_critical_until_it_goes_on(consul: Consul, tmp_path: Path, stated: States) -> None:
     with stator(consul, tmp_path) as running:
         eventually(lambda: is_(consul, "passing"))
         server = [each.pid for each in (running.arbiter, *running.workers)]
@@ -60,7 +62,7 @@ def test_a_service_that_hangs_is_critical_until_it_goes_on(consul: Consul, tmp_p
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
-def test_who_falls_silent_is_critical(consul: Consul, tmp_path: Path, number: signal.Signals) -> None:
+def test_who_falls_silent_is_critical(consul: Consul, tmp_path: Path, number: signal.Signals, stated: States) -> None:
     with stator(consul, tmp_path) as running:
         eventually(lambda: check(consul)["Output"])
         running.send(number)
@@ -68,7 +70,9 @@ def test_who_falls_silent_is_critical(consul: Consul, tmp_path: Path, number: si
         assert "TTL expired" in check(consul)["Output"]
 
 
-def test_an_agent_that_forgot_hears_of_our_health_as_soon_as_we_are_back(consul: Consul, tmp_path: Path) -> None:
+def test_an_agent_that_forgot_hears_of_our_health_as_soon_as_we_are_back(
+    consul: Consul, tmp_path: Path, stated: States
+) -> None:
     with stator(consul, tmp_path, STTR_CONSUL_CHECKINTERVAL="1h", STTR_ROSTER_INTERVAL="1s") as running:
         eventually(lambda: check(consul)["Output"])
         consul.kill()

@@ -228,7 +228,7 @@ def test_a_closed_stdout_harms_neither_service_nor_discovery(starts: Starts, age
     program = starts(env, command=closing)
     eventually(lambda: len(agent.requests) > 3)
     serves_and_ends(program)
-    assert {request.method for request in agent.requests} == {"PUT"}
+    assert {request.method for request in agent.requests} == {"GET", "PUT"}
     assert agent.connections == 1
     assert agent.asked("/v1/agent/service/deregister/")
 

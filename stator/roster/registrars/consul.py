@@ -4,38 +4,26 @@ https://developer.hashicorp.com/consul/api-docs/agent/service
 """
 
 import re
-from collections.abc import Iterator
-from typing import Any, Literal, Protocol
-from urllib.parse import quote, urlencode
+from collections.abc import Iterator, Mapping
+from http import HTTPStatus
+from typing import Any, Literal
+from urllib.parse import quote
 
-from attrs import frozen
+from attrs import define, field, frozen
 
 from stator.client import HEADER_PAIRS, SENDABLE, ClientError, header_pairs, is_header
 from stator.launch.duration import LONGEST, Duration
 from stator.launch.settings import LONGER_THAN_ZERO, REDACTED, Check, Secret, setting
 from stator.log import Log
 from stator.roster.heartbeat import Health, Heartbeat, Monitor
-from stator.roster.service import RegistrarError, Service
+from stator.roster.registrar import Sight
+from stator.roster.registrars.agent import Agent, Client
+from stator.roster.registrars.comparison import differences, wanted_checks
+from stator.roster.service import Service
 
-# What Consul keeps of a check's output: https://developer.hashicorp.com/consul/docs/services/configuration/checks-configuration-reference
+# What Consul keeps of a check's output:
+# https://developer.hashicorp.com/consul/docs/services/configuration/checks-configuration-reference
 MAX_OUTPUT = 4096
-
-
-class Client(Protocol):
-    """What is needed of an HTTP client."""
-
-    def send(
-        self,
-        method: str,
-        path: str,
-        payload: object = None,
-        *,
-        shown: object = None,
-        headers: dict[str, str] | None = None,
-        timeout: float | None = None,
-        level: str = "info",
-    ) -> object:
-        """Sends a request and waits for a good answer; raises where there is none."""
 
 
 def _hidden_values(_config: object, words: tuple[str, ...]) -> list[str]:
@@ -88,39 +76,51 @@ class Config:
 
     def new(self, client: Client, heartbeat: Heartbeat | None = None) -> "Consul":
         """A registrar that reaches the agent through a client."""
-        return Consul(self, client, heartbeat)
+        places = {"ns": self.namespace, "partition": self.partition}
+        agent = Agent(client, self.token, {name: value for name, value in places.items() if value})
+        return Consul(self, agent, agent.another(), heartbeat)
 
 
-@frozen
+@define
 class Consul:
-    """Registers a service with an agent.
+    """Registers a service with an agent, and looks how the agent shows it.
 
     The check starts as passing: the roster registers only what answers already. Where it is registered already, Consul
     keeps the status that it has.
+
+    Attributes:
+        agent: What is asked without waiting.
+        watched: What is asked to answer when something changed; it can be cut off without the rest.
+        heartbeat: What reports health, where the agent does not ask for it.
     """
 
     config: Config
-    client: Client
+    agent: Agent
+    watched: Agent
     heartbeat: Heartbeat | None = None
+    # What the agent was given at the last registration.
+    _token: str | None = field(default=None, init=False, repr=False)
 
-    def register(self, service: Service, *, timeout: float | None = None, level: str = "info") -> None:
+    def register(
+        self, service: Service, *, keep: bool = True, timeout: float | None = None, level: str = "info"
+    ) -> None:
         """Registers a service, or what changed of it.
+
+        Args:
+            service: What to register.
+            keep: Whether checks that are there stay, beside ours; otherwise ours replace them.
+            timeout: Longest time in seconds, where it's shorter than the client's.
+            level: Level at which it is logged.
 
         Raises:
             RegistrarError: The agent did not take it.
         """
-        payload = _registration(service, self.config)
-        self._ask(
-            "PUT",
-            "/v1/agent/service/register",
-            payload,
-            # Without it, a check that another configuration left behind would stay.
-            query={"replace-existing-checks": "true"},
-            needs=f'service:write on "{service.name}"',
-            shown=_shown(payload),
-            timeout=timeout,
-            level=level,
-        )
+        path, payload = "/v1/agent/service/register", _registration(service, self.config)
+        query = {} if keep else {"replace-existing-checks": "true"}
+        token = self.config.token.reveal()
+        with self.agent.refusals(_right("write", service)):
+            self.agent.put(path, payload, query=query, shown=_told(payload), timeout=timeout, level=level)
+        self._token = token
         if self.heartbeat is not None:
             self.heartbeat.beat(service, self._report)
 
@@ -132,66 +132,105 @@ class Consul:
         """
         if self.heartbeat is not None:
             self.heartbeat.end()
-        path, needs = f"/v1/agent/service/deregister/{quote(service.id, safe='')}", f'service:write on "{service.name}"'
+        with self.agent.refusals(_right("write", service)):
+            try:
+                self.agent.put(
+                    f"/v1/agent/service/deregister/{quote(service.id, safe='')}", timeout=timeout, level=level
+                )
+            except ClientError as error:
+                # What an agent with ACLs says of a service that it doesn't have (any more).
+                if not _is_unknown(error):
+                    raise
+
+    def look(self, service: Service, *, since: str = "", wait: float = 0.0) -> Sight:
+        """How the agent shows the service.
+
+        Args:
+            service: What was registered.
+            since: Mark of an earlier sight: the answer comes when that no longer holds, but for checks, which no agent
+                can wait for.
+            wait: Longest time in seconds to wait for that; the agent adds up to a sixteenth.
+
+        Raises:
+            RegistrarError: There is no usable answer.
+        """
+        with self.watched.refusals(_right("read", service)):
+            shown, mark = self._shown(service, since, wait)
+            if shown is None:
+                return Sight("the agent does not know the service")
+            checks = self._checks(service)
+        # The operator's: https://developer.hashicorp.com/consul/api-docs/agent/service#enable-maintenance-mode
+        keep = f"_service_maintenance:{service.id}" in checks
+        return Sight("; ".join(self._wrong(service, shown, checks, keep=keep)), mark, keep)
+
+    def wake(self) -> None:
+        """Has a look that waits fail at once, and every later one."""
+        self.watched.close()
+
+    def close(self) -> None:
+        """Closes all connections."""
+        self.watched.close()
+        self.agent.close()
+
+    def _wrong(
+        self, service: Service, shown: dict[str, Any], checks: Mapping[str, dict[str, Any]], *, keep: bool
+    ) -> Iterator[str]:
+        registration = _registration(service, self.config)
+        yield from differences(registration, shown, checks)
+        # Of an earlier run, which was told to have its health checked the other way.
+        other = {_http_check_id(service), _ttl_check_id(service)} - dict(wanted_checks(registration)).keys()
+        if not keep:
+            yield from (f"check {id_} is not wanted any more" for id_ in sorted(other & checks.keys()))
+        # The agent tells the servers of us with the token that it was given, which may have been revoked since.
+        if self._token is not None and self._token != self.config.token.reveal():
+            yield "the token has changed"
+
+    def _shown(self, service: Service, since: str, wait: float) -> tuple[dict[str, Any] | None, str]:
+        """The service in the agent's words, or None where it's not registered, and a mark of it."""
+        query = {"hash": since, "wait": f"{wait * 1000:.0f}ms"} if since else {}
+        path = f"/v1/agent/service/{quote(service.id, safe='')}"
         try:
-            self._ask("PUT", path, needs=needs, timeout=timeout, level=level)
-        except RegistrarError as error:
-            # What an agent with ACLs says of a service that it doesn't have (any more).
-            if "unknown service" not in str(error).lower():
+            shown = self.watched.get(path, query, wait=wait * 17 / 16 if since else 0)
+        except ClientError as error:
+            if error.status != HTTPStatus.NOT_FOUND:
                 raise
+            if _is_unknown(error):
+                return None, ""
+            # Agents before 1.3 have no such endpoint, and a proxy may let none through that it does not know.
+            return self.watched.get("/v1/agent/services", _filter("ID", service.id)).get(service.id), ""
+        mark = shown.get("ContentHash")
+        return shown, mark if isinstance(mark, str) else ""
+
+    def _checks(self, service: Service) -> dict[str, dict[str, Any]]:
+        """The service's checks, by id."""
+        checks = self.watched.get("/v1/agent/checks", _filter("ServiceID", service.id))
+        return {id_: check for id_, check in checks.items() if check.get("ServiceID") == service.id}
 
     def _report(self, service: Service, health: Health) -> None:
         path = f"/v1/agent/check/update/{quote(_ttl_check_id(service), safe='')}"
         status = "passing" if health.passing else "critical"
-        payload = {"Status": status, "Output": health.output[:MAX_OUTPUT]}
-        self._ask("PUT", path, payload, needs=f'service:write on "{service.name}"', level="debug")
-
-    def _ask(
-        self,
-        method: str,
-        path: str,
-        payload: object = None,
-        *,
-        needs: str,
-        query: dict[str, str] | None = None,
-        shown: object = None,
-        timeout: float | None = None,
-        level: str = "info",
-    ) -> object:
-        """Sends a request with our token, into our namespace and partition.
-
-        Args:
-            method: HTTP method.
-            path: Path without query.
-            payload: What to send as JSON; None sends no body.
-            needs: The right that a token must have for it, as Consul writes it.
-            query: What else the path is asked with.
-            shown: What is logged of the payload, where that holds secrets.
-            timeout: Longest time in seconds.
-            level: Level at which it is logged.
-
-        Raises:
-            RegistrarError: There is no good answer.
-        """
-        token = self.config.token.reveal()
-        headers = {"X-Consul-Token": token} if token else {}
-        places = {"ns": self.config.namespace, "partition": self.config.partition}
-        asked = urlencode((query or {}) | {name: value for name, value in places.items() if value})
-        whole = f"{path}?{asked}" if asked else path
-        try:
-            return self.client.send(method, whole, payload, shown=shown, headers=headers, timeout=timeout, level=level)
-        except ClientError as error:
-            raise RegistrarError(_refusal(error, needs, has_token=bool(token))) from error
+        with self.agent.refusals(_right("write", service)):
+            self.agent.put(path, {"Status": status, "Output": health.output[:MAX_OUTPUT]}, level="debug")
 
 
-def _refusal(error: ClientError, needs: str, *, has_token: bool) -> str:
-    """What an answer says, and what is missing where it refuses a token."""
-    if error.status != 403:
-        return str(error)
-    if "ACL not found" in str(error):
-        return f"Consul knows no such token as STTR_CONSUL_TOKEN gives: {error}"
-    who = "the token" if has_token else "STTR_CONSUL_TOKEN is not set, and the anonymous token"
-    return f"{who} lacks {needs}: {error}"
+def _right(access: str, service: Service) -> str:
+    return f'service:{access} on "{service.name}"'
+
+
+def _is_unknown(error: ClientError) -> bool:
+    return b"unknown service" in error.body.lower()
+
+
+def _filter(name: str, value: str) -> dict[str, str]:
+    """The part of a query that has the agent answer with fewer; one before 1.5 answers with all, all the same.
+
+    https://developer.hashicorp.com/consul/api-docs/features/filtering
+    """
+    return {} if "`" in value else {"filter": f"{name} == `{value}`"}
+
+
+def _http_check_id(service: Service) -> str:
+    return f"service:{service.id}"
 
 
 def _ttl_check_id(service: Service) -> str:
@@ -232,7 +271,7 @@ def _registration(service: Service, config: Config) -> dict[str, Any]:
     }
 
 
-def _shown(registration: dict[str, Any]) -> dict[str, Any]:
+def _told(registration: dict[str, Any]) -> dict[str, Any]:
     check = registration["Check"]
     hidden = {"Header": {name: [REDACTED] for name in check["Header"]}} if "Header" in check else {}
     return registration | {"Check": check | hidden}

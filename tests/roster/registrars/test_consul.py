@@ -12,9 +12,10 @@ from stator.client import Config as ClientConfig
 from stator.launch.dump import dump
 from stator.launch.duration import LONGEST, Duration
 from stator.launch.settings import Secret
+from stator.roster.registrar import RegistrarError
 from stator.roster.registrars.consul import Config
 from stator.roster.service import Config as ServiceConfig
-from stator.roster.service import RegistrarError, Service
+from stator.roster.service import Service
 from tests.program import eventually
 from tests.stand_in import Agent
 from tests.story import Story
@@ -64,7 +65,7 @@ def client(agent: Agent, story: Story) -> Iterator[Client]:
 def test_registers_with_the_words_of_the_original(agent: Agent, client: Client) -> None:
     Config().new(client).register(service())
     (asked,) = agent.requests
-    assert (asked.method, asked.path) == ("PUT", "/v1/agent/service/register?replace-existing-checks=true")
+    assert (asked.method, asked.path) == ("PUT", "/v1/agent/service/register")
     assert json.loads(asked.body) == REGISTRATION
     assert "X-Consul-Token" not in asked.headers
 

@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
+from stator.roster.registrar import RegistrarError
 from stator.roster.registrars.file import Config, File
 from stator.roster.service import Config as ServiceConfig
-from stator.roster.service import RegistrarError, Service
+from stator.roster.service import Service
 
 
 def service(**settings: Any) -> Service:
