@@ -206,10 +206,11 @@ class Roster:
     def _backoff(self, times: int, longest: float) -> float:
         """Seconds to wait after so many failures: full jitter, so that many of us do not come back in step.
 
+        A tenth is left for the next try, so that an outage is over within the longest wait.
         https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
         """
         doubled = RETRY_FIRST * 2.0 ** min(times - 1, 40)
-        return max(RETRY_LEAST, self._jitter() * min(longest, doubled))
+        return max(RETRY_LEAST, 0.9 * self._jitter() * min(longest, doubled))
 
     def _unregister(self, registrar: Registrar) -> None:
         """Leaves, whatever was registered or may have been; where it was, it tries for as long as `LEAVING`."""

@@ -147,7 +147,7 @@ def test_an_agent_killed_again_and_again_lists_it_within_a_second_of_its_answeri
         listed, catalogued = comes_back(consul)
         record_property(f"killed, kill {times}: listed by the agent after", f"{listed:.3f} s")
         record_property(f"killed, kill {times}: in the catalog after", f"{catalogued:.3f} s")
-        assert listed < 1.1
+        assert listed < 1
         came_back(stator, times)
     assert len(stator.lines("registration lost")) == 5
     assert roster(stator)["registrations_total"] == 6
@@ -163,7 +163,7 @@ def test_after_a_minute_without_an_agent_it_is_back_within_a_second_of_its_answe
     listed, catalogued = comes_back(consul)
     record_property("away for a minute: listed by the agent after", f"{listed:.3f} s")
     record_property("away for a minute: in the catalog after", f"{catalogued:.3f} s")
-    assert listed < 1.1
+    assert listed < 1
     assert stator.wait_for("registered again")["away_seconds"] > 60
 
 
@@ -213,7 +213,7 @@ def test_without_an_agent_it_runs_and_registers_when_there_is_one(
         listed, catalogued = comes_back(consul)
         record_property("away from the start: listed by the agent after", f"{listed:.3f} s")
         record_property("away from the start: in the catalog after", f"{catalogued:.3f} s")
-        assert listed < 1.1
+        assert listed < 1
         stator.wait_for("registered")
         assert abs(time.time() - roster(stator)["last_confirmed_timestamp_seconds"]) < 60
 
