@@ -105,13 +105,16 @@ def test_the_longest_durations_make_a_ttl_that_consul_can_read() -> None:
 
 def test_every_request_goes_into_the_namespace_and_the_partition(agent: Agent, client: Client, story: Story) -> None:
     config = Config(namespace="team-1", partition="eu", check="ttl")
-    consul = config.new(client, config.heartbeat(story.log))
-    consul.register(service())
-    eventually(lambda: agent.asked("/v1/agent/check/update/"))
-    consul.unregister(service())
+    with closing(config.new(client, config.heartbeat(story.log))) as consul:
+        consul.register(service())
+        eventually(lambda: agent.asked("/v1/agent/check/update/"))
+        consul.look(service())
+        consul.unregister(service())
     assert [asked.path.partition("?")[0] for asked in agent.requests] == [
         "/v1/agent/service/register",
         "/v1/agent/check/update/service%3Astator-123654%3Attl",
+        "/v1/agent/service/stator-123654",
+        "/v1/agent/checks",
         "/v1/agent/service/deregister/stator-123654",
     ]
     for asked in agent.requests:
@@ -183,6 +186,29 @@ def test_a_403_says_what_is_missing(agent: Agent, client: Client, token: str, bo
     assert str(raised.value).startswith(said)
     assert str(raised.value).endswith(f"was answered with status 403: {body.decode()}")
     assert "s3cret" not in str(raised.value)
+
+
+def test_a_token_that_changed_is_seen_as_wrong_until_the_service_is_registered_with_it(
+    agent: Agent, client: Client, tmp_path: Path
+) -> None:
+    file = tmp_path / "token"
+    file.write_text("first")
+    with closing(Config(token=Secret.from_file(file)).new(client)) as consul:
+        consul.register(service())
+        assert consul.look(service()).wrong == ""
+        file.write_text("second")
+        assert consul.look(service()).wrong == "the token has changed"
+        consul.register(service())
+        assert consul.look(service()).wrong == ""
+    assert "first" not in (tmp_path / "log").read_text()
+
+
+def test_a_look_that_is_refused_says_which_right_is_missing(agent: Agent, client: Client) -> None:
+    agent.status, agent.body = 403, b"Permission denied"
+    with closing(Config(token=Secret("s3cret")).new(client)) as consul:
+        with pytest.raises(RegistrarError, match='the token lacks service:read on "stator": GET http') as raised:
+            consul.look(service())
+        assert raised.value.reason == "denied"
 
 
 def test_a_refusal_says_what_the_agent_said(agent: Agent, client: Client) -> None:
