@@ -6,6 +6,7 @@ service misses its reports and takes us for critical by itself.
 
 import threading
 from collections.abc import Callable
+from contextlib import closing
 from urllib.parse import urlsplit
 
 from attrs import frozen
@@ -60,7 +61,8 @@ class Monitor:
             redact_headers=tuple(name for name, _ in header_pairs(self.headers)),
         )
         try:
-            answer = config.new(self.log).send("GET", uri.path, level="debug")
+            with closing(config.new(self.log)) as client:
+                answer = client.send("GET", uri.path, level="debug")
         except ClientError as error:
             return Health(passing=False, output=str(error))
         body = answer.body[:200].decode(errors="replace")

@@ -19,6 +19,14 @@ from stator.roster.heartbeat import Health, Heartbeat, Monitor
 from stator.roster.registrar import Sight
 from stator.roster.registrars.agent import Agent, Client
 from stator.roster.registrars.comparison import differences, wanted_checks
+from stator.roster.registrars.registration import (
+    for_the_log,
+    http_check,
+    http_check_id,
+    registration,
+    ttl_check,
+    ttl_check_id,
+)
 from stator.roster.service import Service
 
 # What Consul keeps of a check's output:
@@ -68,6 +76,17 @@ class Config:
         """How long a report holds: one that is missed is made good by the next."""
         return Duration(min(LONGEST, 2 * (self.check_interval + self.check_timeout)))
 
+    def registration(self, service: Service) -> dict[str, Any]:
+        """What the agent is told of a service."""
+        if self.check == "ttl":
+            check = ttl_check(service, self.ttl)
+        else:
+            headers = header_pairs(self.check_headers)
+            check = http_check(
+                service, self.check_interval, self.check_timeout, headers, skip_verify=self.check_skip_verify
+            )
+        return registration(service, check, self.deregister_after)
+
     def heartbeat(self, log: Log) -> Heartbeat | None:
         """What reports health to the agent, where that is not for the agent to ask."""
         if self.check == "http":
@@ -115,11 +134,11 @@ class Consul:
         Raises:
             RegistrarError: The agent did not take it.
         """
-        path, payload = "/v1/agent/service/register", _registration(service, self.config)
+        path, payload = "/v1/agent/service/register", self.config.registration(service)
         query = {} if keep else {"replace-existing-checks": "true"}
         token = self.config.token.reveal()
         with self.agent.refusals(_right("write", service)):
-            self.agent.put(path, payload, query=query, shown=_told(payload), timeout=timeout, level=level)
+            self.agent.put(path, payload, query=query, shown=for_the_log(payload), timeout=timeout, level=level)
         self._token = token
         if self.heartbeat is not None:
             self.heartbeat.beat(service, self._report)
@@ -175,10 +194,10 @@ class Consul:
     def _wrong(
         self, service: Service, shown: dict[str, Any], checks: Mapping[str, dict[str, Any]], *, keep: bool
     ) -> Iterator[str]:
-        registration = _registration(service, self.config)
-        yield from differences(registration, shown, checks)
+        wanted = self.config.registration(service)
+        yield from differences(wanted, shown, checks)
         # Of an earlier run, which was told to have its health checked the other way.
-        other = {_http_check_id(service), _ttl_check_id(service)} - dict(wanted_checks(registration)).keys()
+        other = {http_check_id(service), ttl_check_id(service)} - dict(wanted_checks(wanted)).keys()
         if not keep:
             yield from (f"check {id_} is not wanted any more" for id_ in sorted(other & checks.keys()))
         # The agent tells the servers of us with the token that it was given, which may have been revoked since.
@@ -207,7 +226,7 @@ class Consul:
         return {id_: check for id_, check in checks.items() if check.get("ServiceID") == service.id}
 
     def _report(self, service: Service, health: Health) -> None:
-        path = f"/v1/agent/check/update/{quote(_ttl_check_id(service), safe='')}"
+        path = f"/v1/agent/check/update/{quote(ttl_check_id(service), safe='')}"
         status = "passing" if health.passing else "critical"
         with self.agent.refusals(_right("write", service)):
             self.agent.put(path, {"Status": status, "Output": health.output[:MAX_OUTPUT]}, level="debug")
@@ -227,51 +246,3 @@ def _filter(name: str, value: str) -> dict[str, str]:
     https://developer.hashicorp.com/consul/api-docs/features/filtering
     """
     return {} if "`" in value else {"filter": f"{name} == `{value}`"}
-
-
-def _http_check_id(service: Service) -> str:
-    return f"service:{service.id}"
-
-
-def _ttl_check_id(service: Service) -> str:
-    # Not the one that Consul would give, which is the HTTP check's: Consul 1.8 goes on with an HTTP check when a TTL
-    # check takes its id, and with a TTL when an HTTP check does.
-    return f"service:{service.id}:ttl"
-
-
-def _check(service: Service, config: Config) -> dict[str, Any]:
-    always = {"Status": "passing", "DeregisterCriticalServiceAfter": str(config.deregister_after)}
-    if config.check == "ttl":
-        return always | {"CheckID": _ttl_check_id(service), "TTL": str(config.ttl)}
-    headers: dict[str, list[str]] = {}
-    for name, value in header_pairs(config.check_headers):
-        headers.setdefault(name, []).append(value)
-    asked = {"HTTP": service.monitor_url, "Interval": str(config.check_interval), "Timeout": str(config.check_timeout)}
-    more = ({"Header": headers} if headers else {}) | ({"TLSSkipVerify": True} if config.check_skip_verify else {})
-    return always | asked | more
-
-
-def _registration(service: Service, config: Config) -> dict[str, Any]:
-    """A service in Consul's words; only what differs from Consul's own defaults, as the original has it."""
-    more: dict[str, Any] = {}
-    if service.meta:
-        more["Meta"] = dict(service.meta)
-    if service.weights != (1, 1):
-        more["Weights"] = dict(zip(("Passing", "Warning"), service.weights, strict=True))
-    if service.tagged_addresses:
-        more["TaggedAddresses"] = {name: {"Address": at, "Port": port} for name, at, port in service.tagged_addresses}
-    return {
-        "ID": service.id,
-        "Name": service.name,
-        "Tags": service.tags,
-        **more,
-        "Address": service.address,
-        "Port": service.port,
-        "Check": _check(service, config),
-    }
-
-
-def _told(registration: dict[str, Any]) -> dict[str, Any]:
-    check = registration["Check"]
-    hidden = {"Header": {name: [REDACTED] for name in check["Header"]}} if "Header" in check else {}
-    return registration | {"Check": check | hidden}
