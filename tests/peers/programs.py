@@ -170,7 +170,7 @@ class Program:
 class Consul(Program):
     """An agent that is its own server, and keeps all in memory: once ended it has forgotten everything."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *more: str) -> None:
         http_port, server_port, serf_port = free_ports(3)
         super().__init__(
             [
@@ -179,6 +179,7 @@ class Consul(Program):
                 *(f"-http-port={http_port}", f"-server-port={server_port}", f"-serf-lan-port={serf_port}"),
                 *("-serf-wan-port=-1", "-dns-port=-1", "-grpc-port=-1"),
                 "-hcl=disable_update_check = true",
+                *more,
             ],
             http_port,
             folder,

@@ -18,6 +18,9 @@ from stator.roster.registrar import Reason, RegistrarError, Sight
 from stator.roster.registrars.comparison import differences
 from stator.roster.service import Service
 
+# For what is seldom asked: all that stays open is the connection on which we wait for a change.
+ONCE = {"Connection": "close"}
+
 
 class Client(Protocol):
     """What is needed of an HTTP client."""
@@ -88,7 +91,7 @@ class Consul:
         path = "/v1/agent/service/register" + ("" if keep else "?replace-existing-checks=true")
         with _refusals():
             payload = _registration(service, self.config)
-            self.client.send("PUT", path, payload, headers=self._token(), timeout=timeout, level=level)
+            self.client.send("PUT", path, payload, headers=ONCE | self._token(), timeout=timeout, level=level)
 
     def unregister(self, service: Service, *, timeout: float | None = None, level: str = "info") -> None:
         """Takes a service out.
@@ -98,7 +101,7 @@ class Consul:
         """
         path = f"/v1/agent/service/deregister/{quote(service.id, safe='')}"
         with _refusals():
-            self.client.send("PUT", path, headers=self._token(), timeout=timeout, level=level)
+            self.client.send("PUT", path, headers=ONCE | self._token(), timeout=timeout, level=level)
 
     def look(self, service: Service, *, since: str = "", wait: float = 0.0) -> Sight:
         """How the agent shows the service.
