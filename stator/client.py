@@ -327,7 +327,7 @@ class Client:
             config = self._config
             self._pool = urllib3.PoolManager(
                 num_pools=1,
-                maxsize=4,  # more than ever ask at once: the roster, and what reports its health
+                maxsize=2,
                 cert_reqs="CERT_NONE" if config.skip_verify else "CERT_REQUIRED",
                 ca_certs=config.ca_file or None,
                 cert_file=config.cert_file or None,

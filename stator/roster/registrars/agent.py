@@ -15,6 +15,9 @@ from stator.client import Answer, ClientError
 from stator.launch.settings import Secret
 from stator.roster.registrar import Reason, RegistrarError
 
+# For what is seldom asked: all that stays open is the connection on which we wait for a change.
+ONCE = {"Connection": "close"}
+
 
 class Client(Protocol):
     """What is needed of an HTTP client."""
@@ -85,7 +88,7 @@ class Agent:
         Raises:
             ClientError: There is no good answer.
         """
-        whole, headers = self._whole(path, query or {}), self._headers()
+        whole, headers = self._whole(path, query or {}), ONCE | self._headers()
         self.client.send("PUT", whole, payload, shown=shown, headers=headers, timeout=timeout, level=level)
 
     def get(self, path: str, query: Mapping[str, str] | None = None, *, wait: float = 0.0) -> dict[str, Any]:
