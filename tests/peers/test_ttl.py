@@ -77,7 +77,7 @@ def test_an_agent_that_forgot_hears_of_our_health_as_soon_as_we_are_back(
         eventually(lambda: check(consul)["Output"])
         consul.kill()
         consul.restart()
-        stated("from the agent's return to a report", lambda: check(consul)["Output"], within=10)
+        stated("from the agent's being ready again to a report", lambda: check(consul)["Output"], within=10)
         assert check(consul)["Status"] == "passing"
         assert running.get("/monitor").status == 200
 
