@@ -26,8 +26,8 @@ RETRY_FIRST = 0.05
 RETRY_LEAST = 0.005
 # Longest time in seconds that one look may wait for a change, and so the longest until our checks are looked at, which
 # no look can wait for; until a host that vanished without a word, or an agent that hangs, is noticed; and the age that
-# the last confirmation may have. Two requests a minute cost an agent nothing, even when many share it; and a proxy on the
-# way gives up after a minute.
+# the last confirmation may have. Two requests a minute cost an agent nothing, even when many share it; and a proxy on
+# the way gives up after a minute.
 WAIT = 60.0
 # Seconds between two looks where the discovery service can't wait for a change, or answers too early.
 POLL = 5.0
