@@ -102,7 +102,9 @@ def roster(number: int, agent: Consul, tally: Tally, log: Log) -> Roster:
     client = Counted(ClientConfig(base_uri=agent.url).new(log), tally)
     spec = f"{agent.url}/v1/status/leader?of=%s:%d"
     service = ServiceConfig(id=str(number), ip_address="127.0.0.1", monitor_spec=spec)
-    return Config(service=service).new(ConsulConfig().new(client), agent.url, ("127.0.0.1", 1 + number), log)
+    return Config(service=service).new(
+        ConsulConfig().new(client), agent.url, ("127.0.0.1", 1 + number), lambda: True, log
+    )
 
 
 def measure(fleet: list[Roster], agent: Consul, tally: Tally) -> None:
