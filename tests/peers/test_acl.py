@@ -118,6 +118,7 @@ def test_the_catalog_goes_on_to_show_our_health_when_the_first_token_was_revoked
     with stator(consul, tmp_path, STTR_CONSUL_TOKEN_FILE=str(file), **env) as running:
         eventually(lambda: listed(consul) == PASSING)
         rotate(file, second)
+        stated("from the rotation to the registration with it", lambda: running.lines("registered again"), within=10)
         consul.revoke(first)
 
         server = [each.pid for each in (running.arbiter, *running.workers)]
