@@ -5,7 +5,7 @@ import threading
 import time
 from base64 import b64encode
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
 
 from attrs import field, frozen
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import urllib3
 
     from stator.connections import Connections
+    from stator.failures import Failing
 
 # Redacted wherever they are logged, beside those that STTR_CLIENT_REDACTHEADERS names.
 SECRET_HEADERS = frozenset({"authorization", "cookie", "proxy-authorization", "set-cookie", "x-consul-token"})
@@ -41,13 +42,18 @@ def shown_headers(headers: Iterable[tuple[str, str]], secret: frozenset[str]) ->
     return shown
 
 
-def _is_header(name: str, value: str) -> bool:
+def is_header(name: str, value: str) -> bool:
     """Whether a header can be sent: https://www.rfc-editor.org/rfc/rfc9110#section-5."""
     return bool(_NAME.fullmatch(name)) and not _CONTROL.search(value)
 
 
-def _pairs(words: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+def header_pairs(words: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    """Headers, each a name and a value, from a setting that holds `HEADER_PAIRS`."""
     return zip(words[::2], words[1::2], strict=True)
+
+
+HEADER_PAIRS = Check("pairs of header name and value: name,value,name,value", lambda words: len(words) % 2 == 0)
+SENDABLE = "names of letters, digits and dashes, and values without control characters"
 
 
 def _shown_pairs(config: "Config", words: tuple[str, ...]) -> list[str]:
@@ -70,7 +76,7 @@ class Config:
     headers: tuple[str, ...] = setting(
         (),
         desc="header pairs to be sent with every request: name,value,name,value",
-        check=Check("pairs of header name and value: name,value,name,value", lambda words: len(words) % 2 == 0),
+        check=HEADER_PAIRS,
         show=_shown_pairs,
     )
     skip_verify: bool = setting(default=False, desc="skip cert verification")
@@ -86,8 +92,8 @@ class Config:
         """What is wrong between settings, or with a URI or file that they name."""
         if self.base_uri:
             yield from self._uri_problems()
-        if not all(_is_header(*pair) for pair in _pairs(self.headers)):
-            yield "headers", "names of letters, digits and dashes, and values without control characters"
+        if not all(is_header(*pair) for pair in header_pairs(self.headers)):
+            yield "headers", SENDABLE
         if self.key_file and not self.cert_file:
             yield "key_file", "STTR_CLIENT_CERTFILE to be set too"
         if self.password and not self.user:
@@ -133,10 +139,6 @@ class Config:
         return Client(self, log)
 
 
-Failing: TypeAlias = Literal["unreachable", "timeout", "invalid", "status"]
-"""How a request may fail: no connection or one that broke, no answer in time, no sensible one, a bad status."""
-
-
 class ClientError(Exception):
     """A request got no usable answer.
 
@@ -146,7 +148,7 @@ class ClientError(Exception):
         body: The body of an answer with a bad status.
     """
 
-    def __init__(self, message: str, failing: Failing, status: int | None = None, body: bytes = b"") -> None:
+    def __init__(self, message: str, failing: "Failing", status: int | None = None, body: bytes = b"") -> None:
         super().__init__(message)
         self.failing, self.status, self.body = failing, status, body
 
@@ -191,6 +193,7 @@ class Client:
         path: str,
         payload: object = None,
         *,
+        shown: object = None,
         headers: Mapping[str, str] | None = None,
         timeout: float | None = None,
         wait: float = 0.0,
@@ -202,6 +205,7 @@ class Client:
             method: HTTP method.
             path: Path below the base URI, with a query where there is one.
             payload: What to send as JSON; None sends no body.
+            shown: What is logged of the payload, where that holds secrets.
             headers: Headers beside the configured ones.
             timeout: Longest time for all of it in seconds, where it's shorter than the configured one.
             wait: Seconds that the peer may take beyond that before it begins to answer.
@@ -213,6 +217,7 @@ class Client:
         import orjson  # slow to import
 
         body = orjson.dumps(payload) if payload is not None else None
+        told = body if shown is None else orjson.dumps(shown)
         sent = self._headers(headers or {}, has_body=body is not None)
         tell = getattr(self._log.bind(request_id=new_id()), level)
         secret = self._config.secret_headers
@@ -225,7 +230,7 @@ class Client:
             path=uri.path,
             query=parse_qs(uri.query, keep_blank_values=True),
             headers=shown_headers(sent.items(), secret),
-            body=self._shown(body or b""),
+            body=self._shown(told or b""),
         )
         start = self._clock()
         try:
@@ -260,6 +265,8 @@ class Client:
     ) -> Answer:
         import urllib3  # slow to import
 
+        from stator.failures import failing, reason
+
         total = min(timeout or self._config.timeout.seconds, self._config.timeout.seconds)
         short = min(total, self._config.timeout_short.seconds)
         where = f"{method} {self._base}{path.partition('?')[0]}"
@@ -276,8 +283,8 @@ class Client:
                 preload_content=False,
             )
         except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
-            msg = f"{where}: {_reason(error)}"
-            raise ClientError(msg, _failing(error)) from error
+            msg = f"{where}: {reason(error)}"
+            raise ClientError(msg, failing(error)) from error
         try:
             answer = self._read(response, where, start + total + wait)
         except ClientError:
@@ -291,6 +298,8 @@ class Client:
         """Reads a body within bounds: a peer may send for ever, or a byte at a time."""
         import urllib3
 
+        from stator.failures import failing, reason
+
         body = bytearray()
         try:
             while chunk := response.read1(1 << 16):
@@ -302,8 +311,8 @@ class Client:
                     msg = f"{where}: the answer took too long"
                     raise ClientError(msg, "timeout")
         except (urllib3.exceptions.HTTPError, OSError) as error:
-            msg = f"{where}: {_reason(error)}"
-            raise ClientError(msg, _failing(error)) from error
+            msg = f"{where}: {reason(error)}"
+            raise ClientError(msg, failing(error)) from error
         return bytes(body)
 
     def _opened(self) -> "urllib3.PoolManager":
@@ -341,8 +350,8 @@ class Client:
             # https://www.rfc-editor.org/rfc/rfc7617#section-2.1
             known = f"{self._config.user}:{self._config.password.reveal()}".encode()
             headers["Authorization"] = f"Basic {b64encode(known).decode()}"
-        headers |= dict(_pairs(self._config.headers)) | dict(more)
-        if bad := [name for name, value in headers.items() if not _is_header(name, value)]:
+        headers |= dict(header_pairs(self._config.headers)) | dict(more)
+        if bad := [name for name, value in headers.items() if not is_header(name, value)]:
             msg = f"can't send header {', '.join(bad)}: a control character, or no name at all"
             raise ClientError(msg, "invalid")
         return headers
@@ -352,36 +361,3 @@ class Client:
 
     def _nanoseconds_since(self, start: float) -> int:
         return int((self._clock() - start) * 1e9)
-
-
-def _failing(error: Exception) -> Failing:
-    """How a request failed, by the error that urllib3 or the socket raised."""
-    from http.client import BadStatusLine, RemoteDisconnected
-
-    import urllib3
-
-    cause: BaseException | None = error
-    while cause is not None:
-        match cause:
-            case urllib3.exceptions.NewConnectionError() | RemoteDisconnected():
-                return "unreachable"
-            case TimeoutError() | urllib3.exceptions.TimeoutError():
-                return "timeout"
-            case BadStatusLine() | ValueError():
-                return "invalid"
-        cause = cause.__cause__ or cause.__context__
-    return "unreachable"
-
-
-def _reason(error: BaseException) -> str:
-    """The last cause in a chain of wrapped errors, which names what happened: ``Connection refused``."""
-    from http.client import BadStatusLine  # slow to import
-
-    context = None if error.__suppress_context__ else error.__context__
-    inner = getattr(error, "reason", None) or error.__cause__ or context
-    if isinstance(inner, BaseException) and inner is not error:
-        return _reason(inner)
-    if isinstance(error, BadStatusLine) and not isinstance(error, OSError):
-        return f"not an HTTP answer: {str(error)[:80]!r}"
-    strerror = getattr(error, "strerror", None)
-    return strerror if isinstance(strerror, str) else str(error) or type(error).__name__

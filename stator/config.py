@@ -151,7 +151,7 @@ class Config:
                 return self.file.new()
             case "none":
                 return None
-        return self.consul.new(self.client.new(log)) if self.client.base_uri else None
+        return self.consul.new(self.client.new(log), self.consul.heartbeat(log)) if self.client.base_uri else None
 
     def formats(self) -> Formats:
         """What scrapers can be answered in."""

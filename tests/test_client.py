@@ -137,6 +137,13 @@ def test_a_request_can_be_told_at_a_lower_level(agent: Agent, connects: Connects
     assert {line["level"] for line in story.lines} == {"debug"}
 
 
+def test_a_body_that_holds_secrets_is_told_as_it_may_be_shown(agent: Agent, connects: Connects, story: Story) -> None:
+    connects(agent.uri).send("PUT", "/v1/agent", {"key": "secret"}, shown={"key": "--redacted--"})
+    assert json.loads(agent.requests[0].body) == {"key": "secret"}
+    assert json.loads(story.lines[0]["body"]) == {"key": "--redacted--"}
+    assert "secret" not in story.text
+
+
 def test_bodies_can_be_left_out_of_the_log(agent: Agent, connects: Connects, story: Story) -> None:
     agent.body = b"private answer"
     client = connects(agent.uri, skip_body=True)
@@ -333,7 +340,9 @@ def test_tls_is_spoken_and_verified_by_the_authorities_of_the_file(
 ) -> None:
     cert, key = certificate
     with Agent(tls=certificate) as agent:
-        assert "CERTIFICATE_VERIFY_FAILED" in str(failure(connects(agent.uri)))
+        unknown = str(failure(connects(agent.uri)))
+        assert "CERTIFICATE_VERIFY_FAILED" in unknown
+        assert unknown.endswith("; STTR_CLIENT_CAFILE names the authorities to trust")
         assert connects(agent.uri, ca_file=str(cert)).send("PUT", "/v1/agent").status == 200
         assert connects(agent.uri, skip_verify=True).send("PUT", "/v1/agent").status == 200
         own: dict[str, Any] = {"cert_file": str(cert), "key_file": str(key)}

@@ -25,6 +25,7 @@ FLOORS = (
 PART_OF = {
     "stator.sink": "stator.log",
     "stator.connections": "stator.client",
+    "stator.failures": "stator.client",
     "stator.collection": "stator.exporter",
     "stator.processes": "stator.shared",
 }

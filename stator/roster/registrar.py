@@ -6,12 +6,15 @@ from attrs import frozen
 
 from stator.roster.service import Service
 
-Reason: TypeAlias = Literal["unreachable", "timeout", "denied", "unavailable", "invalid", "address", "file", "other"]
+Reason: TypeAlias = Literal[
+    "unreachable", "timeout", "denied", "unavailable", "invalid", "address", "file", "unready", "other"
+]
 """What a failure is counted as.
 
 ``unreachable``: no connection, or one that broke. ``timeout``: no answer in time. ``denied``: the discovery service
 will not (a status of 300 to 499). ``unavailable``: it can not (500 and more). ``invalid``: an answer that makes no
-sense. ``address``: ours is not to be found. ``file``: it can't be written or read. ``other``: whatever nobody foresaw.
+sense. ``address``: ours is not to be found. ``file``: it can't be written or read. ``unready``: we do not answer
+ourselves. ``other``: whatever nobody foresaw.
 """
 REASONS: tuple[Reason, ...] = get_args(Reason)
 

@@ -26,7 +26,8 @@ RETRY_FIRST = 0.05
 RETRY_LEAST = 0.005
 # Longest time in seconds that one look may wait for a change, and so the longest until our checks are looked at, which
 # no look can wait for; until a host that vanished without a word, or an agent that hangs, is noticed; and the age that
-# the last confirmation may have. Two requests a minute cost an agent nothing, even when many share it.
+# the last confirmation may have. Two requests a minute cost an agent nothing, even when many share it; and a proxy on
+# the way gives up after a minute.
 WAIT = 60.0
 # Seconds between two looks where the discovery service can't wait for a change, or answers too early.
 POLL = 5.0
@@ -60,10 +61,17 @@ class Config:
     drain: Duration = setting(Duration.parse("0s"), desc="wait between unregistering and stopping")
     service: ServiceConfig = part(ServiceConfig)
 
-    def new(self, registrar: Registrar | None, discovery_uri: str, bound: tuple[str, int], log: Log) -> "Roster":
+    def new(
+        self,
+        registrar: Registrar | None,
+        discovery_uri: str,
+        bound: tuple[str, int],
+        serves: Callable[[], bool],
+        log: Log,
+    ) -> "Roster":
         """A roster that keeps the service at the host, empty for all, and port that it is bound to registered."""
         host, port = bound
-        return Roster(self, registrar, lambda: self.service.new(port, discovery_uri, host), log)
+        return Roster(self, registrar, lambda: self.service.new(port, discovery_uri, host), serves, log)
 
 
 class Roster:
@@ -73,6 +81,7 @@ class Roster:
         config: The periods.
         registrar: What tells the discovery service; None registers nowhere.
         find_service: Gives what to register; raises OSError while the address can't be looked up.
+        serves: Whether the service answers: what can't serve must not be registered, since that is listed as passing.
         log: Where the story is told.
         jitter: A random number from 0 to 1.
         clock: Seconds that only go up.
@@ -83,12 +92,14 @@ class Roster:
         config: Config,
         registrar: Registrar | None,
         find_service: Callable[[], Service],
+        serves: Callable[[], bool],
         log: Log,
         *,
         jitter: Callable[[], float] = random.random,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._config, self._registrar, self._find_service, self._log = config, registrar, find_service, log
+        self._config, self._registrar, self._log = config, registrar, log
+        self._find_service, self._serves = find_service, serves
         self._jitter, self._clock = jitter, clock
         self._state = State(log, clock=clock)
         self._leaving = threading.Event()
@@ -156,10 +167,8 @@ class Roster:
         self._service = self._service or self._found()
         last = self._sight
         if last is not None and last.wrong:
-            level = "debug" if self._failures else "info"
-            registrar.register(self._service, keep=last.keep, level=level)
-            self._registered, last = True, None
-            self._state.sent()
+            self._register(registrar, self._service, keep=last.keep)
+            last = None
         wait = self._wait() if last else 0.0
         began = self._clock()
         self._sight = seen = registrar.look(self._service, since=last.mark if last else "", wait=wait)
@@ -171,6 +180,14 @@ class Roster:
         if seen.mark and (last is None or seen.mark != last.mark or self._clock() - began > wait / 2):
             return LOOK_LEAST
         return min(POLL, self._config.interval.seconds)
+
+    def _register(self, registrar: Registrar, service: Service, *, keep: bool) -> None:
+        if not self._serves():
+            msg = "the service itself does not answer"
+            raise RegistrarError(msg, "unready")
+        registrar.register(service, keep=keep, level="debug" if self._failures else "info")
+        self._registered = True
+        self._state.sent()
 
     def _found(self) -> Service:
         try:

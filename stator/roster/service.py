@@ -2,18 +2,21 @@
 
 import re
 import socket
+from collections import Counter
 from collections.abc import Iterator
+from ipaddress import IPv6Address
 from urllib.parse import urlsplit
 
 from attrs import frozen
 
-from stator.launch.settings import setting
+from stator.launch.settings import between, setting
 
 MONITOR_SPEC = "http://%s:%d/monitor"
 LOOKUP = "lookup"
 # An address that is never used but for asking the kernel which of ours it would use toward the outside:
 # https://www.rfc-editor.org/rfc/rfc5737 (documentation range). Nothing is sent.
 ELSEWHERE = ("192.0.2.1", 9)
+_ENDPOINT = re.compile(r"(\[(?P<ipv6>[^\]]+)\]|(?P<host>[^\s:/?#@\[\]]+))(:(?P<port>[0-9]{1,5}))?")
 
 
 @frozen
@@ -28,6 +31,11 @@ class Config:
         LOOKUP, desc="ip address of service; lookup: the one bound, or that this host uses toward the discovery service"
     )
     monitor_spec: str = setting(MONITOR_SPEC, desc="specifier for monitor endpoint uri")
+    weight_passing: int = setting(1, desc="share of DNS answers while passing", check=between(1, 65535))
+    weight_warning: int = setting(1, desc="share of DNS answers while its check warns", check=between(0, 65535))
+    tagged_addresses: tuple[tuple[str, str], ...] = setting(
+        (), desc="further addresses by who uses them, ex: lan=10.0.0.1:8087,wan=[2001:db8::1]; unset port: ours"
+    )
 
     def problems(self) -> Iterator[tuple[str, str]]:
         """What is wrong with single settings beyond their type."""
@@ -37,6 +45,9 @@ class Config:
             yield "ip_address", f"an address, or {LOOKUP}"
         if not _is_monitor_spec(self.monitor_spec):
             yield "monitor_spec", f"a URL with %s for the address and %d for the port, such as {MONITOR_SPEC}"
+        names = Counter(name for name, _ in self.tagged_addresses)
+        if not all(_endpoint(text) for _, text in self.tagged_addresses) or names.total() > len(names):
+            yield "tagged_addresses", "different names, each with host or host:port, IPv6 as [2001:db8::1]:8087"
 
     def new(self, port: int, discovery_uri: str, host: str = "") -> "Service":
         """The service as it is registered.
@@ -50,6 +61,7 @@ class Config:
             OSError: The address can't be looked up.
         """
         address = (host or look_up(discovery_uri)) if self.ip_address == LOOKUP else self.ip_address
+        tagged = ((name, _endpoint(text)) for name, text in self.tagged_addresses)
         own = self.id or f"{socket.gethostname()}-{port}"
         return Service(
             id=f"{self.name}-{own}",
@@ -59,6 +71,9 @@ class Config:
             address=address,
             port=port,
             monitor_url=_filled(self.monitor_spec, address, port),
+            own_url=_filled(MONITOR_SPEC, host or "127.0.0.1", port),
+            weights=(self.weight_passing, self.weight_warning),
+            tagged_addresses=tuple((name, at[0], at[1] or port) for name, at in tagged if at),
         )
 
 
@@ -73,7 +88,10 @@ class Service:
         meta: (key, value) pairs.
         address: IP address or host name at which others reach it.
         port: Port on which it listens.
-        monitor_url: Where its health can be asked.
+        monitor_url: Where others can ask its health.
+        own_url: Where we ourselves can ask it, whatever lies between us and others.
+        weights: Shares of DNS answers while passing and while its check warns.
+        tagged_addresses: Further (name, address, port) at which it is reached.
     """
 
     id: str
@@ -83,6 +101,9 @@ class Service:
     address: str
     port: int
     monitor_url: str
+    own_url: str = ""
+    weights: tuple[int, int] = (1, 1)
+    tagged_addresses: tuple[tuple[str, str, int], ...] = ()
 
 
 def look_up(discovery_uri: str) -> str:
@@ -107,6 +128,18 @@ def _filled(spec: str, address: str, port: int) -> str:
     host = f"[{address}]" if ":" in address else address
     verbs = {"%s": host, "%d": str(port), "%%": "%"}
     return re.sub("%[sd%]", lambda verb: verbs[verb[0]], spec)
+
+
+def _endpoint(text: str) -> tuple[str, int | None] | None:
+    """Host and port of ``host``, ``host:port``, ``[IPv6]`` or ``[IPv6]:port``; None where it is none of these."""
+    found = _ENDPOINT.fullmatch(text)
+    if not found or not 0 < int(found["port"] or 1) < 65536:
+        return None
+    try:
+        host = str(IPv6Address(found["ipv6"])) if found["ipv6"] else found["host"]
+    except ValueError:
+        return None
+    return host, int(found["port"]) if found["port"] else None
 
 
 def _is_monitor_spec(spec: str) -> bool:

@@ -5,7 +5,7 @@ Figures are ratios against a peer in the same run; none of them fails.
 
 import sys
 
-from tests.bench import formatting, host, instrumented, scraping, soak, start
+from tests.bench import fleet, formatting, host, instrumented, scraping, soak, start
 
 BENCHMARKS = {
     "start": start.run,
@@ -14,6 +14,7 @@ BENCHMARKS = {
     "scraping": scraping.run,
     "host": host.run,
     "soak": soak.run,
+    "fleet": fleet.run,
 }
 
 if __name__ == "__main__":

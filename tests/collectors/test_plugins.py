@@ -211,8 +211,8 @@ def test_a_wrong_setting_of_a_plugin_is_told_with_all_else_that_is_wrong() -> No
         "STTR_QUEUE_DEPTH_MAXAGE='0': expected an integer of 1 or more",
         "STTR_SERVER_PORT='x': expected an integer from 0 to 65535",
         (
-            "STTR_COLLECTORS='queue_depth,sun': expected names out of runtime, diskusage, wave, textfile,"
-            " prometheus_client, queue_depth, or"
+            "STTR_COLLECTORS='queue_depth,sun': expected names out of runtime, diskusage, wave, process, host,"
+            " textfile, prometheus_client, queue_depth, or"
             " module:Class; there is no 'sun'"
         ),
     ]

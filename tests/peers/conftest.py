@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Protocol
 
 import pytest
 
-from tests.peers.programs import Consul, Prometheus, Promtool, VictoriaMetrics
+from tests.peers.programs import Consul, Prometheus, Promtool, VictoriaMetrics, eventually
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -16,6 +17,22 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     for report in terminalreporter.getreports("passed"):
         for name, value in report.user_properties if report.when == "call" else ():
             terminalreporter.write_line(f"{report.location[2]}: {name} {value}")
+
+
+class States(Protocol):
+    """Waits until something is shown, and takes note of the seconds from now; TimeoutError where it takes too long."""
+
+    def __call__(self, event: str, shown: Callable[[], object], within: float) -> None: ...
+
+
+@pytest.fixture
+def stated(record_property: Callable[[str, object], None]) -> States:
+    def wait(event: str, shown: Callable[[], object], within: float) -> None:
+        begin = time.monotonic()
+        eventually(shown, within, every=0.01)
+        record_property(event, f"{time.monotonic() - begin:.2f} s")
+
+    return wait
 
 
 class StartsPrometheus(Protocol):

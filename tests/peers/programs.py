@@ -11,7 +11,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack, suppress
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
@@ -40,17 +40,17 @@ def program_path(peer: str, program: str = "") -> Path:
     pytest.skip(reason)
 
 
-def free_ports(count: int) -> list[int]:
-    """Give ports of 127.0.0.1 that nothing uses, neither over TCP nor, as Consul's gossip does, over UDP."""
+def free_ports(count: int, host: str = "127.0.0.1") -> list[int]:
+    """Give ports of an address of ours that nothing uses, neither over TCP nor, as Consul's gossip does, over UDP."""
     ports: list[int] = []
     with ExitStack() as held:  # until all are chosen, so that none is chosen twice
         while len(ports) < count:
             tcp = held.enter_context(socket.socket(socket.AF_INET, socket.SOCK_STREAM))
             udp = held.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
-            tcp.bind(("127.0.0.1", 0))
+            tcp.bind((host, 0))
             port: int = tcp.getsockname()[1]
             try:
-                udp.bind(("127.0.0.1", port))
+                udp.bind((host, port))
             except OSError:
                 continue
             ports.append(port)
@@ -75,9 +75,12 @@ def eventually(probe: Callable[[], T], within: float = 20.0, every: float = 0.05
 class Program:
     """A program that answers HTTP. What it prints goes to the file `output` in its folder."""
 
-    def __init__(self, command: list[str | Path], http_port: int, folder: Path) -> None:
-        self.http_port = http_port
-        self.url = f"http://127.0.0.1:{http_port}"
+    def __init__(
+        self, command: Sequence[str | Path], http_port: int, folder: Path, host: str = "127.0.0.1", token: str = ""
+    ) -> None:
+        self.host, self.http_port = host, http_port
+        self.url = f"http://{host}:{http_port}"
+        self._headers = {"X-Consul-Token": token} if token else {}
         self.output = folder / "output"
         self._command = command
 
@@ -97,9 +100,9 @@ class Program:
             ProgramError: where it answers with another status than 200.
         """
         # Not urllib, which would ask the machine's proxy.
-        connection = HTTPConnection("127.0.0.1", self.http_port, timeout=10)
+        connection = HTTPConnection(self.host, self.http_port, timeout=10)
         try:
-            connection.request(method, path, body)
+            connection.request(method, path, body, self._headers)
             response = connection.getresponse()
             answer = response.read()
         finally:
@@ -168,9 +171,12 @@ class Program:
 
 
 class Consul(Program):
-    """An agent that is its own server, and keeps all in memory: once ended it has forgotten everything."""
+    """An agent that is its own server, and keeps all in memory: once ended it has forgotten everything.
 
-    def __init__(self, folder: Path) -> None:
+    Further flags are Consul's own; a token is sent with all that it is asked here.
+    """
+
+    def __init__(self, folder: Path, *flags: str, token: str = "") -> None:
         http_port, server_port, serf_port = free_ports(3)
         super().__init__(
             [
@@ -179,9 +185,11 @@ class Consul(Program):
                 *(f"-http-port={http_port}", f"-server-port={server_port}", f"-serf-lan-port={serf_port}"),
                 *("-serf-wan-port=-1", "-dns-port=-1", "-grpc-port=-1"),
                 "-hcl=disable_update_check = true",
+                *flags,
             ],
             http_port,
             folder,
+            token=token,
         )
 
     def ready(self) -> bool:
@@ -208,6 +216,20 @@ class Consul(Program):
     def checks(self) -> dict[str, dict[str, Any]]:
         """Give the state of the agent's checks, by check id (`service:` and the service id)."""
         return dict(json.loads(self.get("/v1/agent/checks")))
+
+    def health(self, name: str) -> list[Health]:
+        """Give the health of a service's instances as the catalog has it, whoever registered them where."""
+        listed = json.loads(self.get(f"/v1/health/service/{name}", stale=""))
+        checks = (check for each in listed for check in each["Checks"] if check["ServiceID"])
+        return [Health(check["ServiceID"], check["Status"], check["Output"]) for check in checks]
+
+
+class Health(NamedTuple):
+    """What the catalog has of an instance: `passing`, `warning` or `critical`, and why."""
+
+    service_id: str
+    status: str
+    output: str
 
 
 class Sample(NamedTuple):

@@ -73,6 +73,8 @@ def test_consul_lists_the_service_as_passing_within_three_seconds(consul: Consul
 def test_a_scraper_finds_the_service_through_consul(
     world: World, scraper: str, prometheus: StartsPrometheus, victoria_metrics: StartsVictoriaMetrics
 ) -> None:
+    # What is not there when Prometheus looks is seen after its refresh interval: 30 seconds.
+    eventually(lambda: world.consul.service("stator-123654"))
     start = prometheus if scraper == "prometheus" else victoria_metrics
     running: Scraper = start(scrape_config(world.consul))
     up = eventually(lambda: [each for each in running.query('up{job="api_services"}') if each.value == 1])

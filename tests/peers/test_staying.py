@@ -218,6 +218,21 @@ def test_without_an_agent_it_runs_and_registers_when_there_is_one(
         assert abs(time.time() - roster(stator)["last_confirmed_timestamp_seconds"]) < 60
 
 
+def test_what_can_not_serve_is_not_listed_again_until_it_can(consul: Consul, stator: Program) -> None:
+    (worker,) = stator.workers
+    worker.suspend()
+    try:
+        consul.request("PUT", f"/v1/agent/service/deregister/{SERVICE}")
+        stator.wait_for("registration lost")
+        end = time.monotonic() + 3
+        while time.monotonic() < end:
+            assert consul.service(SERVICE) is None
+            time.sleep(0.02)
+    finally:
+        worker.resume()
+    stator.wait_for("registered again")
+
+
 def test_prometheus_misses_no_more_than_five_seconds_of_an_agents_restart(
     consul: Consul, stator: Program, prometheus: StartsPrometheus, record_property: Records
 ) -> None:

@@ -14,6 +14,9 @@ TEXTS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]
 WORDS = TEXTS.map(lambda text: text.replace(",", "").strip()).filter(bool)
 KEYS = WORDS.map(lambda text: text.replace("=", "").strip()).filter(bool)
 HEADERS = st.tuples(st.from_regex(r"[A-Za-z-]{1,8}", fullmatch=True), WORDS.filter(str.isprintable))
+HEADER_LISTS = st.lists(HEADERS, max_size=2).map(lambda pairs: tuple(word for pair in pairs for word in pair))
+NAMES = st.sampled_from(["", "default", "team-1"])
+ENDPOINTS = st.sampled_from(["10.0.0.1:8087", "stator.example", "[2001:db8::1]:8087", "[::1]"])
 PAIRS = st.tuples(KEYS, TEXTS.map(lambda text: text.replace(",", "").strip()))
 KINDS: dict[Any, st.SearchStrategy[Any]] = {
     bool: st.booleans(),
@@ -24,14 +27,27 @@ KINDS: dict[Any, st.SearchStrategy[Any]] = {
     tuple[str, ...]: st.lists(WORDS, max_size=4).map(tuple),
     tuple[tuple[str, str], ...]: st.lists(PAIRS, max_size=4).map(tuple),
 }
+PATTERNS_OF = (
+    "STTR_HOST_DISKSTATS_DEVICEEXCLUDE",
+    "STTR_HOST_FILESYSTEM_MOUNTPOINTSEXCLUDE",
+    "STTR_HOST_FILESYSTEM_FSTYPESEXCLUDE",
+    "STTR_HOST_NETDEV_DEVICEEXCLUDE",
+    "STTR_HOST_VMSTAT_FIELDS",
+)
 # Settings that are held to more than their type and bound, and secrets, which no environment is written with.
 PARTICULAR: dict[str, st.SearchStrategy[Any]] = {
     "STTR_CLIENT_BASEURI": st.sampled_from(["http://localhost:8500", "https://consul/path", "http://[::1]:1"]),
     "STTR_CLIENT_CAFILE": st.just(""),
     "STTR_CLIENT_CERTFILE": st.just(""),
     "STTR_CLIENT_KEYFILE": st.just(""),
-    "STTR_CLIENT_HEADERS": st.lists(HEADERS, max_size=2).map(
-        lambda pairs: tuple(word for pair in pairs for word in pair)
+    "STTR_CLIENT_HEADERS": HEADER_LISTS,
+    "STTR_CONSUL_CHECKHEADERS": HEADER_LISTS,
+    "STTR_CONSUL_NAMESPACE": NAMES,
+    "STTR_CONSUL_PARTITION": NAMES,
+    "STTR_ROSTER_SERVICE_WEIGHTPASSING": st.integers(1, 65535),
+    "STTR_ROSTER_SERVICE_WEIGHTWARNING": st.integers(0, 65535),
+    "STTR_ROSTER_SERVICE_TAGGEDADDRESSES": st.dictionaries(KEYS, ENDPOINTS, max_size=3).map(
+        lambda named: tuple(named.items())
     ),
     "STTR_CLIENT_PASS": st.just(Secret()),
     "STTR_CONSUL_TOKEN": st.just(Secret()),
@@ -40,6 +56,8 @@ PARTICULAR: dict[str, st.SearchStrategy[Any]] = {
     "STTR_ROSTER_SERVICE_MONITORSPEC": st.sampled_from(["http://%s:%d/monitor", "https://%s:%d/a b?c=d,e"]),
     "STTR_FILE_PATH": st.just("/tmp/stator.json"),
     "STTR_PLUGINS_PATH": st.just(""),
+    "STTR_HOST_COLLECTORS": st.lists(st.sampled_from(["cpu", "loadavg", "stat"]), unique=True).map(tuple),
+    **dict.fromkeys(PATTERNS_OF, st.sampled_from(["", "^(a|b,c)$", r"\d+ "])),
     "STTR_COLLECTORS": st.lists(st.sampled_from(["runtime", "diskusage", "wave"])).map(tuple),
 }
 

@@ -122,13 +122,14 @@ def enrols(registry: Registry, story: Story) -> Iterator[Enrols]:
         registrar: Registrar | None = registry,
         find: Callable[[], Service] = lambda: SERVICE,
         *,
+        serves: Callable[[], bool] = lambda: True,
         speed: float = 1,
         jitter: float = 0.5,
         **config: str,
     ) -> Roster:
         periods: dict[str, Any] = {name: Duration.parse(text) for name, text in config.items()}
         clock = lambda: time.monotonic() * speed  # noqa: E731
-        roster = Roster(Config(**periods), registrar, find, story.log, jitter=lambda: jitter, clock=clock)
+        roster = Roster(Config(**periods), registrar, find, serves, story.log, jitter=lambda: jitter, clock=clock)
         rosters.append(roster)
         roster.start()
         return roster
@@ -210,6 +211,21 @@ def test_does_not_register_again_where_all_is_as_it_should_be(registry: Registry
     eventually(lambda: registry.looks >= 5)
     leave(roster)
     assert registry.registrations == 1
+
+
+def test_what_does_not_serve_is_not_registered_until_it_does(registry: Registry, enrols: Enrols, story: Story) -> None:
+    serving = threading.Event()
+    enrols(serves=serving.is_set, retry_max="10ms")
+    eventually(lambda: story.told("failed to register, trying again"))
+    assert registry.registrations == 0
+    serving.set()
+    eventually(lambda: story.told("registered"))
+    serving.clear()
+    registry.forget()
+    eventually(lambda: registry.looks >= 5)
+    assert registry.registrations == 1
+    serving.set()
+    eventually(lambda: story.told("registered again"))
 
 
 def test_an_outage_that_changed_nothing_needs_no_registration(registry: Registry, enrols: Enrols, story: Story) -> None:
@@ -409,7 +425,7 @@ def test_says_that_it_does_not_register_where_there_is_nothing_to_register_with(
 
 
 def test_leaves_at_once_where_it_never_started(registry: Registry, story: Story) -> None:
-    roster = Roster(Config(), registry, lambda: SERVICE, story.log)
+    roster = Roster(Config(), registry, lambda: SERVICE, lambda: True, story.log)
     roster.stop()
     assert roster.left(0)
     assert story.lines == []

@@ -1,6 +1,7 @@
 """What a service is called, and where it says that it can be reached."""
 
 import socket
+from typing import Any
 
 import pytest
 
@@ -97,3 +98,59 @@ def test_a_monitor_spec_that_gives_a_url_is_good(spec: str) -> None:
 
 def test_an_empty_name_or_address_is_told() -> None:
     assert [name for name, _ in Config(name="", ip_address="").problems()] == ["name", "ip_address"]
+
+
+def test_we_ask_ourselves_where_we_are_bound_whatever_others_use() -> None:
+    config = Config(ip_address="203.0.113.7", monitor_spec="https://%s:%d/health")
+    assert config.new(8087, "").own_url == "http://127.0.0.1:8087/monitor"
+    assert config.new(8087, "", "10.0.0.1").own_url == "http://10.0.0.1:8087/monitor"
+    assert config.new(8087, "", "::1").own_url == "http://[::1]:8087/monitor"
+
+
+def test_tagged_addresses_have_our_port_where_they_name_none() -> None:
+    tagged = (("lan", "10.0.0.1:80"), ("wan", "a.example"), ("v6", "[2001:db8::1]:443"), ("local", "[::1]"))
+    assert Config(ip_address="127.0.0.1", tagged_addresses=tagged).new(8087, "").tagged_addresses == (
+        ("lan", "10.0.0.1", 80),
+        ("wan", "a.example", 8087),
+        ("v6", "2001:db8::1", 443),
+        ("local", "::1", 8087),
+    )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        ":80",
+        "a:",
+        "a:0",
+        "a:65536",
+        "a:b",
+        "2001:db8::1",
+        "[::1",
+        "[a]",
+        "[::1]80",
+        "http://a",
+        "a/b",
+        "me@a",
+        "a b",
+    ],
+)
+def test_a_tagged_address_that_is_none_is_told(text: str) -> None:
+    ((name, expected),) = Config(tagged_addresses=(("lan", text),)).problems()
+    assert name == "tagged_addresses"
+    assert "[2001:db8::1]:8087" in expected
+
+
+def test_a_tag_that_two_addresses_have_is_told() -> None:
+    twice = (("lan", "10.0.0.1"), ("lan", "10.0.0.2"))
+    assert [name for name, _ in Config(tagged_addresses=twice).problems()] == ["tagged_addresses"]
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"), [("weight_passing", 0), ("weight_passing", 65536), ("weight_warning", -1)]
+)
+def test_a_weight_that_consul_would_refuse_is_told(setting: str, value: int) -> None:
+    settings: dict[str, Any] = {setting: value}
+    with pytest.raises(ValueError, match=f"{setting}={value}: expected an integer from"):
+        Config(**settings)

@@ -40,7 +40,7 @@ def test_all_of_the_rosters_metrics_are_there_from_the_start(starts: Starts) -> 
     with Oddity(drips(b"x", every=60)) as silent:
         told = roster(starts({"STTR_CLIENT_BASEURI": silent.uri}))
         assert all(value == 0 for name, value in told.items() if not name.startswith("stator_"))
-        reasons = {"unreachable", "timeout", "denied", "unavailable", "invalid", "address", "file", "other"}
+        reasons = {"unreachable", "timeout", "denied", "unavailable", "invalid", "address", "file", "unready", "other"}
         assert reasons | {"registered", "last_confirmed_timestamp_seconds"} <= told.keys()
         assert {"registrations_total", "recoveries_total"} <= told.keys()
 

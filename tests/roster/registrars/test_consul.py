@@ -6,12 +6,14 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from stator.client import Client
 from stator.client import Config as ClientConfig
-from stator.launch.duration import Duration
+from stator.launch.dump import dump
+from stator.launch.duration import LONGEST, Duration
 from stator.launch.settings import Secret
 from stator.roster.registrar import RegistrarError, Sight
 from stator.roster.registrars.consul import Config
@@ -50,12 +52,17 @@ def agent() -> Iterator[Agent]:
 
 
 @pytest.fixture
-def client(agent: Agent, tmp_path: Path) -> Iterator[Client]:
-    with Story(tmp_path / "log") as story:
-        made = ClientConfig(base_uri=agent.uri, timeout=Duration.parse("5s")).new(story.log)
+def story(tmp_path: Path) -> Iterator[Story]:
+    with Story(tmp_path / "log") as made:
         yield made
-        if made._pool:
-            made._pool.clear()
+
+
+@pytest.fixture
+def client(agent: Agent, story: Story) -> Iterator[Client]:
+    made = ClientConfig(base_uri=agent.uri, timeout=Duration.parse("5s")).new(story.log)
+    yield made
+    if made._pool:
+        made._pool.clear()
 
 
 def test_registers_with_the_words_of_the_original(agent: Agent, client: Client) -> None:
@@ -80,6 +87,55 @@ def test_registers_with_what_is_configured(agent: Agent, client: Client) -> None
     }
 
 
+def test_a_check_by_ttl_holds_longer_than_one_report_that_is_missed(agent: Agent, client: Client) -> None:
+    config = Config(Duration.parse("20s"), Duration.parse("5s"), check="ttl", check_headers=("X-A", "b"))
+    config.new(client).register(service())
+    assert json.loads(agent.requests[0].body)["Check"] == {
+        "CheckID": "service:stator-123654:ttl",
+        "Status": "passing",
+        "TTL": "50s",
+        "DeregisterCriticalServiceAfter": "30m0s",
+    }
+
+
+def test_the_longest_durations_make_a_ttl_that_consul_can_read() -> None:
+    longest = Duration(LONGEST)
+    assert Config(longest, longest).ttl == longest
+
+
+def test_every_request_goes_into_the_namespace_and_the_partition(agent: Agent, client: Client, story: Story) -> None:
+    config = Config(namespace="team-1", partition="eu", check="ttl")
+    with closing(config.new(client, config.heartbeat(story.log))) as consul:
+        consul.register(service())
+        eventually(lambda: agent.asked("/v1/agent/check/update/"))
+        consul.look(service())
+        consul.unregister(service())
+    assert [asked.path.partition("?")[0] for asked in agent.requests] == [
+        "/v1/agent/service/register",
+        "/v1/agent/check/update/service%3Astator-123654%3Attl",
+        "/v1/agent/service/stator-123654",
+        "/v1/agent/checks",
+        "/v1/agent/service/deregister/stator-123654",
+    ]
+    for asked in agent.requests:
+        assert asked.path.endswith(("?ns=team-1&partition=eu", "&ns=team-1&partition=eu"))
+
+
+@pytest.mark.parametrize("name", ["a b", "-a", "a-", "a/b", "ä", "a" * 65, "a&b=c"])
+@pytest.mark.parametrize("setting", ["namespace", "partition"])
+def test_a_name_that_consul_would_refuse_is_told(setting: str, name: str) -> None:
+    settings: dict[str, Any] = {setting: name}
+    with pytest.raises(ValueError, match=f"{setting}='{name}': expected a name of letters"):
+        Config(**settings)
+
+
+@pytest.mark.parametrize("words", [("X A", "b"), ("X-A", "b\nc"), ("", "b")])
+def test_check_headers_that_can_not_be_sent_are_told_but_not_shown(words: tuple[str, ...]) -> None:
+    config = Config(check_headers=words)
+    assert [name for name, _ in config.problems()] == ["check_headers"]
+    assert dump(config)["check_headers"] == [words[0], "--redacted--"]
+
+
 def test_unregisters_by_id(agent: Agent, client: Client) -> None:
     Config().new(client).unregister(service())
     (asked,) = agent.requests
@@ -101,6 +157,58 @@ def test_the_token_goes_along_and_is_read_anew_from_its_file(agent: Agent, clien
     consul.unregister(service())
     assert [asked.headers["X-Consul-Token"] for asked in agent.requests] == ["first", "second"]
     assert "first" not in (tmp_path / "log").read_text()
+
+
+@pytest.mark.parametrize("answer", [(500, b'Unknown service {"stator-123654" {}}'), (404, b'Unknown service ID "a".')])
+def test_who_is_gone_already_is_unregistered(agent: Agent, client: Client, answer: tuple[int, bytes]) -> None:
+    agent.status, agent.body = answer
+    Config().new(client).unregister(service())
+    with pytest.raises(RegistrarError, match="Unknown service"):
+        Config().new(client).register(service())
+
+
+NEWER = b"Permission denied: token with AccessorID 'a1b2' lacks permission 'service:write' on \"stator\""
+
+
+@pytest.mark.parametrize(
+    ("token", "body", "said"),
+    [
+        ("s3cret", b"Permission denied", 'the token lacks service:write on "stator": PUT http'),
+        ("s3cret", NEWER, 'the token lacks service:write on "stator": PUT http'),
+        ("s3cret", b"ACL not found", "Consul knows no such token as STTR_CONSUL_TOKEN gives: PUT http"),
+        ("", b"Permission denied", "STTR_CONSUL_TOKEN is not set, and the anonymous token lacks service:write on"),
+    ],
+)
+def test_a_403_says_what_is_missing(agent: Agent, client: Client, token: str, body: bytes, said: str) -> None:
+    agent.status, agent.body = 403, body
+    with pytest.raises(RegistrarError) as raised:
+        Config(token=Secret(token)).new(client).register(service())
+    assert str(raised.value).startswith(said)
+    assert str(raised.value).endswith(f"was answered with status 403: {body.decode()}")
+    assert "s3cret" not in str(raised.value)
+
+
+def test_a_token_that_changed_is_seen_as_wrong_until_the_service_is_registered_with_it(
+    agent: Agent, client: Client, tmp_path: Path
+) -> None:
+    file = tmp_path / "token"
+    file.write_text("first")
+    with closing(Config(token=Secret.from_file(file)).new(client)) as consul:
+        consul.register(service())
+        assert consul.look(service()).wrong == ""
+        file.write_text("second")
+        assert consul.look(service()).wrong == "the token has changed"
+        consul.register(service())
+        assert consul.look(service()).wrong == ""
+    assert "first" not in (tmp_path / "log").read_text()
+
+
+def test_a_look_that_is_refused_says_which_right_is_missing(agent: Agent, client: Client) -> None:
+    agent.status, agent.body = 403, b"Permission denied"
+    with closing(Config(token=Secret("s3cret")).new(client)) as consul:
+        with pytest.raises(RegistrarError, match='the token lacks service:read on "stator": GET http') as raised:
+            consul.look(service())
+        assert raised.value.reason == "denied"
 
 
 def test_a_refusal_says_what_the_agent_said(agent: Agent, client: Client) -> None:
