@@ -284,6 +284,9 @@ class Client:
             # What is left of the body would be taken for the next answer.
             response.close()
             raise
+        if headers.get("Connection") == "close":
+            # Also where the peer does not say that it closes it: the next request would meet its end.
+            response.close()
         response.release_conn()
         return Answer(response.status, answer, dict(response.headers))
 
