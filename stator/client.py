@@ -285,6 +285,7 @@ class Client:
         except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
             msg = f"{where}: {reason(error)}"
             raise ClientError(msg, failing(error)) from error
+        connection = response.connection
         try:
             answer = self._read(response, where, start + total + wait)
         except ClientError:
@@ -292,6 +293,9 @@ class Client:
             response.close()
             raise
         response.release_conn()
+        if connection is not None and headers.get("Connection") == "close":
+            # Also where the peer does not say that it closes it: the next request would meet its end.
+            connection.close()
         return Answer(response.status, answer, dict(response.headers))
 
     def _read(self, response: "urllib3.BaseHTTPResponse", where: str, deadline: float) -> bytes:

@@ -431,3 +431,10 @@ def test_another_client_of_the_same_settings_is_not_closed_along(agent: Agent, c
 def test_it_is_told_how_a_request_failed(connects: Connects, answer: bytes, failing: str) -> None:
     with Oddity(says(answer)) as oddity:
         assert failure(connects(oddity.uri)).failing == failing
+
+
+def test_a_connection_that_is_to_be_closed_is_not_used_again(agent: Agent, connects: Connects) -> None:
+    client = connects(agent.uri)
+    for _ in range(20):
+        client.send("GET", "/", headers={"Connection": "close"})
+    assert agent.connections == 20
