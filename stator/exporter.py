@@ -70,7 +70,8 @@ class Config:
     )
 
 
-@frozen
+# Asked for again and again, and looked up at each scrape.
+@frozen(cache_hash=True)
 class Ask:
     """What a scraper asks for.
 

@@ -189,16 +189,16 @@ class Processes:
                 self._writing.release()
 
     def _members(self) -> Iterator[Process]:
-        rows = [self._table.read(row) for row in range(self.rows)]
-        keys = {numbers[:2] for numbers in rows}
+        rows = {row: self._table.read(row) for row in range(self.rows) if self._table.is_written(row)}
+        keys = {numbers[:2] for numbers in rows.values()}
         own = (os.getpid(), 0)
         for forgotten in self._opened.keys() - keys - {own}:
             self._opened.pop(forgotten).close()
         self._gone &= keys
-        for row, numbers in enumerate(rows):
-            if numbers[0] and numbers[:2] not in self._gone:
+        for row, numbers in rows.items():
+            if numbers[:2] not in self._gone:
                 yield from self._member(row, numbers)
-        if all(numbers[0] != own[0] for numbers in rows):
+        if all(numbers[0] != own[0] for numbers in rows.values()):
             yield from self._member(None, (*own, *self._own.numbers()))
 
     def _member(self, row: int | None, numbers: Sequence[float]) -> Iterator[Process]:

@@ -37,6 +37,10 @@ class Table:
             self._values[start + column] = value
         self._writings[row] = next_
 
+    def is_written(self, row: int) -> bool:
+        """Whether a row was ever given values."""
+        return self._writings[row] > 0
+
     def read(self, row: int) -> tuple[float, ...]:
         """A row's values, all of the same writing."""
         while True:
