@@ -5,10 +5,12 @@ ever interrupted half-way.
 """
 
 import os
+import random
 import signal
 import socket
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, NoReturn, Protocol
 
 from attrs import frozen
@@ -20,6 +22,8 @@ from stator.processes import Processes
 
 FAILED = 1
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+# Longest time in seconds until a port that is in use is tried again, once.
+AGAIN = 0.1
 # Seconds between two looks whether the service answers yet; it takes a few hundred milliseconds to start.
 READY_POLL = 0.01
 # Seconds between two looks whether the roster has left.
@@ -61,7 +65,12 @@ class Config:
             StartError: The host is unknown or not ours, or the port is in use or not allowed.
         """
         try:
-            return _listening(*_address(self.host, self.port))
+            family, address = _address(self.host, self.port)
+            with suppress(OSError):
+                return _listening(family, address)
+            # The kernel may refuse both of two that begin at the same moment.
+            time.sleep(random.uniform(0, AGAIN))  # noqa: S311
+            return _listening(family, address)
         except (OSError, UnicodeError) as error:
             reason = getattr(error, "strerror", None) or "no such host"
             msg = f"can't listen on {self.host or '*'}:{self.port}: {reason}"
