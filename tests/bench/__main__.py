@@ -5,13 +5,14 @@ Figures are ratios against a peer in the same run; none of them fails.
 
 import sys
 
-from tests.bench import fleet, formatting, host, instrumented, scraping, soak, start
+from tests.bench import fleet, formatting, host, instrumented, many_workers, scraping, soak, start
 
 BENCHMARKS = {
     "start": start.run,
     "formatting": formatting.run,
     "instrumented": instrumented.run,
     "scraping": scraping.run,
+    "workers": many_workers.run,
     "host": host.run,
     "soak": soak.run,
     "fleet": fleet.run,
