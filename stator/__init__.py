@@ -1,8 +1,37 @@
-"""Makes a service observable: registers it with Consul, answers /monitor and /metrics, and logs what happened."""
+"""Makes a service observable: registers it with Consul, answers /monitor and /metrics, and logs what happened.
 
-try:
-    from stator._version import version as __version__
-except ImportError:  # a checkout that was never built
-    __version__ = "0.0.0+unknown"
+What is here is for those who write a collector: points.
+And for those who embed Stator in an application of their own: `asgi_app`, `wsgi_app`, `add_routes`, `registered`.
+"""
 
-__all__ = ["__version__"]
+from typing import TYPE_CHECKING, Any
+
+from stator.build import __version__
+from stator.entity import Histogram, Labels, Point, PointsAt, Summary, Type
+
+if TYPE_CHECKING:
+    from stator.embedding import add_routes, asgi_app, registered, wsgi_app
+
+__all__ = [
+    "Histogram",
+    "Labels",
+    "Point",
+    "PointsAt",
+    "Summary",
+    "Type",
+    "__version__",
+    "add_routes",
+    "asgi_app",
+    "registered",
+    "wsgi_app",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """What embeds Stator is imported only when it's asked for: a collector, or ``-h``, needs none of it."""
+    if name not in __all__:
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg)
+    from stator import embedding  # slow to import
+
+    return getattr(embedding, name)

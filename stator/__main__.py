@@ -5,7 +5,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from stator import __version__, launch
+from stator import launch
+from stator.build import __version__, build_labels
 from stator.config import Config
 from stator.exporter import Exporter
 from stator.launch.settings import StartError
@@ -15,7 +16,6 @@ from stator.sink import Sink
 
 APP_ID = "stator"
 ABOUT = "'stator' makes a service observable: it registers, answers /monitor and /metrics, and logs what happened"
-BUILD = (("version", __version__), ("python", sys.version.split()[0]))
 
 
 def run() -> int:
@@ -49,7 +49,7 @@ def assemble(config: Config, shown: dict[str, Any], run_id: str, log: Log) -> Su
     Raises:
         StartError: A part can't be made.
     """
-    exporter = Exporter(config.collectors.new(APP_ID, run_id), config.metrics, BUILD, log)
+    exporter = Exporter(config.collectors.new(APP_ID, run_id), config.metrics, build_labels(), log)
     formats = config.formats()
     listener = config.server.listen()
     roster = config.roster.new(config.registrar(log), config.client.base_uri, bound_to(listener), log)

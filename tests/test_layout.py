@@ -14,20 +14,23 @@ FLOORS = (
     ("stator.__main__",),
     # What a library's user imports is made of everything but the program.
     ("stator",),
+    ("stator.embedding",),
     ("stator.config",),
     ("stator.roster", "stator.server"),
     ("stator.client", "stator.exporter"),
     ("stator.log", "stator.collectors", "stator.formatters"),
-    ("stator.launch", "stator.entity", "stator._version"),
+    ("stator.launch", "stator.entity", "stator.build"),
 )
-# Where lines go is a part of the log, how connections are made of the client, how collectors are asked of the exporter.
+# Where lines go, be it to another application's, is a part of the log, how connections are made of the client, how collectors are asked of the exporter.
 PART_OF = {
+    "stator._version": "stator.build",
     "stator.sink": "stator.log",
+    "stator.application_log": "stator.log",
     "stator.connections": "stator.client",
     "stator.collection": "stator.exporter",
 }
 IMPLEMENTATIONS = ("stator.collectors", "stator.formatters", "stator.roster.registrars")
-ROOTS = ("stator.__main__", "stator.config")
+ROOTS = ("stator.__main__", "stator.embedding", "stator.config")
 
 Imports: TypeAlias = Mapping[str, frozenset[str]]
 """Modules of ours that each module of ours imports, wherever in its file and for whatever reason."""

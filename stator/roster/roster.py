@@ -79,6 +79,7 @@ class Roster:
         self._config, self._registrar, self._find_service, self._log = config, registrar, find_service, log
         self._jitter, self._clock = jitter, clock
         self._leaving = threading.Event()
+        self._stay = False
         self._deadline = 0.0
         self._thread: threading.Thread | None = None
         self._service: Service | None = None
@@ -94,8 +95,9 @@ class Roster:
         self._thread = threading.Thread(target=self._work, args=(self._registrar,), name="roster", daemon=True)
         self._thread.start()
 
-    def stop(self) -> None:
-        """Begins to unregister; `left` tells when that is done."""
+    def stop(self, *, stay: bool = False) -> None:
+        """Begins to unregister, unless the service is to stay registered; `left` tells when that is done."""
+        self._stay = stay
         self._deadline = self._clock() + LEAVING
         self._leaving.set()
 
@@ -120,7 +122,8 @@ class Roster:
         wait = 0.0
         while not self._leaving.wait(wait):
             wait = self._config.interval.seconds if self._register(registrar) else self._backoff()
-        self._unregister(registrar)
+        if not self._stay:
+            self._unregister(registrar)
         self._log.info("worker stopped", name="roster")
 
     def _register(self, registrar: Registrar) -> bool:

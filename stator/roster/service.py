@@ -38,6 +38,10 @@ class Config:
         if not _is_monitor_spec(self.monitor_spec):
             yield "monitor_spec", f"a URL with %s for the address and %d for the port, such as {MONITOR_SPEC}"
 
+    def monitor_url(self, address: str, port: int) -> str:
+        """Where the health of a service at an address can be asked."""
+        return _filled(self.monitor_spec, address, port)
+
     def new(self, port: int, discovery_uri: str, host: str = "") -> "Service":
         """The service as it is registered.
 
@@ -58,7 +62,7 @@ class Config:
             meta=self.meta,
             address=address,
             port=port,
-            monitor_url=_filled(self.monitor_spec, address, port),
+            monitor_url=self.monitor_url(address, port),
         )
 
 

@@ -16,6 +16,7 @@ from attrs import frozen
 from stator.launch.duration import Duration
 from stator.launch.settings import LONGER_THAN_ZERO, StartError, at_least, between, setting
 from stator.log import Log
+from stator.server.readiness import is_ready
 
 FAILED = 1
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -201,24 +202,13 @@ class Supervisor:
 
     def _wait_until_ready(self) -> None:
         """Waits until the service answers, and has the roster begin; not where it ended before."""
-        while not self._answers():
+        host, port = self._where
+        shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        while not is_ready(f"http://{shown}/monitor"):
             if not self._wait(READY_POLL):
                 return
-        host, port = self._where
         self._log.info("ready", address=f"{host}:{port}")
         self._roster.start()
-
-    def _answers(self) -> bool:
-        import http.client  # slow to import; by now the server's process is busy with its own imports
-
-        connection = http.client.HTTPConnection(*self._where, timeout=1)
-        try:
-            connection.request("GET", "/monitor", headers={"User-Agent": "stator"})
-            return connection.getresponse().status == http.HTTPStatus.OK
-        except (OSError, http.client.HTTPException):
-            return False
-        finally:
-            connection.close()
 
     def _wait(self, seconds: float | None) -> bool:
         """Waits so long, or for ever.

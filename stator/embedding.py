@@ -1,0 +1,245 @@
+"""Stator inside an application of your own: one call gives it /metrics and /monitor, another keeps it registered.
+
+Settings are those of the program: ``STTR_`` variables, of the process's environment unless others are given. What is
+given as an argument wins over them.
+"""
+
+import logging
+import os
+from collections.abc import Iterable, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from attrs import frozen
+
+from stator import application_log
+from stator.build import build_labels
+from stator.collection import Collector
+from stator.config import Config
+from stator.exporter import Exporter
+from stator.formatters.negotiation import Formats
+from stator.launch.decode import decode
+from stator.log import Log, new_id
+from stator.roster.presence import Presence, lock_path
+from stator.roster.registration import Registration
+from stator.server.app import create, create_blocking
+from stator.server.checks import TIMEOUT, Check, Checks
+from stator.server.metrics import BlockingMetrics, Metrics
+from stator.server.middleware import App
+from stator.server.monitor import BlockingMonitor, Monitor
+from stator.server.mounting import (
+    METRICS,
+    MONITOR,
+    BlockingResource,
+    Mounted,
+    PerProcess,
+    Resource,
+    WsgiApp,
+    WsgiMounted,
+)
+from stator.server.readiness import is_ready
+
+if TYPE_CHECKING:
+    import falcon
+
+PREFIX = "STTR"
+# What runs where neither a call nor the environment says what.
+DEFAULT = "runtime"
+
+
+def asgi_app(
+    app: App | None = None,
+    *,
+    collectors: Iterable[str | Collector] | None = None,
+    checks: Mapping[str, Check] | None = None,
+    check_timeout: float = TIMEOUT,
+    environ: Mapping[str, str] | None = None,
+    log: Log | logging.Logger | None = None,
+) -> App:
+    """An ASGI application that answers ``/metrics`` and ``/monitor``.
+
+    Mount it under a path of yours, or wrap it around your application, which then gets all other requests.
+
+    Args:
+        app: The application to be wrapped; None for what is to be mounted.
+        collectors: Names of built-in collectors or of your own as ``module:Class``, and collectors; one of these goes
+            by its class's name in lower case, or its attribute ``name``. None for those in ``STTR_COLLECTORS``, or
+            ``runtime`` where that is not set.
+        checks: Health checks by name: functions, plain ones or coroutine functions, that raise or give False when
+            something is wrong. Plain ones run in threads, coroutines in the event loop.
+        check_timeout: Seconds that each check may take.
+        environ: ``STTR_`` variables; None for the process's environment.
+        log: Where Stator tells what happens; None for the standard library's logger ``stator``.
+
+    Raises:
+        ConfigError: A variable or a collector's name is wrong; the message says which.
+        StartError: A collector can't be made.
+        ValueError: Two collectors have the same name.
+    """
+    parts = _Parts.of(collectors, checks, check_timeout, environ, log)
+    return Mounted(PerProcess(lambda: create(parts.exporter(), parts.formats(), None, parts.log, parts.checks())), app)
+
+
+def wsgi_app(
+    app: WsgiApp | None = None,
+    *,
+    collectors: Iterable[str | Collector] | None = None,
+    checks: Mapping[str, Check] | None = None,
+    check_timeout: float = TIMEOUT,
+    environ: Mapping[str, str] | None = None,
+    log: Log | logging.Logger | None = None,
+) -> WsgiApp:
+    """A WSGI application that answers ``/metrics`` and ``/monitor``.
+
+    As `asgi_app`, except that each coroutine of a check runs in an event loop of its own.
+    """
+    parts = _Parts.of(collectors, checks, check_timeout, environ, log)
+    made: PerProcess[WsgiApp] = PerProcess(
+        lambda: create_blocking(parts.exporter(), parts.formats(), parts.log, parts.checks())
+    )
+    return WsgiMounted(made, app)
+
+
+def add_routes(
+    app: "falcon.App[Any, Any]",
+    *,
+    prefix: str = "",
+    collectors: Iterable[str | Collector] | None = None,
+    checks: Mapping[str, Check] | None = None,
+    check_timeout: float = TIMEOUT,
+    environ: Mapping[str, str] | None = None,
+    log: Log | logging.Logger | None = None,
+) -> None:
+    """Adds ``/metrics`` and ``/monitor`` to a Falcon application, be it one for ASGI or for WSGI.
+
+    As `asgi_app` and `wsgi_app`; the application's own middleware and error handlers hold for the two as for its other
+    routes.
+
+    Args:
+        app: The application.
+        prefix: Path before the two: ``/internal``.
+        collectors: As for `asgi_app`.
+        checks: As for `asgi_app`.
+        check_timeout: As for `asgi_app`.
+        environ: As for `asgi_app`.
+        log: As for `asgi_app`.
+
+    Raises:
+        TypeError: That is no Falcon application.
+    """
+    import falcon.asgi
+
+    parts = _Parts.of(collectors, checks, check_timeout, environ, log)
+    if isinstance(app, falcon.asgi.App):
+        app.add_route(prefix + METRICS, Resource(PerProcess(lambda: Metrics(parts.exporter(), parts.formats()))))
+        app.add_route(prefix + MONITOR, Resource(PerProcess(lambda: Monitor(parts.checks()))))
+    elif isinstance(app, falcon.App):
+        metrics = PerProcess(lambda: BlockingMetrics(parts.exporter(), parts.formats()))
+        app.add_route(prefix + METRICS, BlockingResource(metrics))
+        app.add_route(prefix + MONITOR, BlockingResource(PerProcess(lambda: BlockingMonitor(parts.checks()))))
+    else:
+        msg = f"expected a falcon.App or a falcon.asgi.App, not {app!r}; others have asgi_app() and wsgi_app()"
+        raise TypeError(msg)
+
+
+def registered(
+    port: int,
+    *,
+    host: str = "",
+    monitor: str = "",
+    environ: Mapping[str, str] | None = None,
+    log: Log | logging.Logger | None = None,
+) -> Registration:
+    """Keeps your service registered while it runs: a context, with ``start()`` and ``stop()`` for where it's none.
+
+    A thread waits until the service answers ``/monitor`` with 200, registers it, and unregisters it in the end. Where
+    to, and as what, is told by variables: ``STTR_CLIENT_BASEURI``, ``STTR_ROSTER_SERVICE_NAME`` and the like. Several
+    processes that serve at the same port may each do so: the last one that leaves unregisters it.
+
+    Args:
+        port: Where the service listens.
+        host: The only address at which it does; empty for all.
+        monitor: Path of ``/monitor`` where it's another: ``/internal/monitor``; empty for the one in
+            ``STTR_ROSTER_SERVICE_MONITORSPEC``.
+        environ: ``STTR_`` variables; None for the process's environment.
+        log: As for `asgi_app`.
+
+    Raises:
+        ConfigError: A variable is wrong; the message says which.
+    """
+    variables = dict(os.environ if environ is None else environ)
+    if monitor:
+        variables[f"{PREFIX}_ROSTER_SERVICE_MONITORSPEC"] = f"http://%s:%d{monitor.replace('%', '%%')}"
+    config, own_log = decode(Config, PREFIX, variables), _log(log)
+    service, where_to = config.roster.service, config.client.base_uri
+    roster = config.roster.new(config.registrar(own_log), where_to, (host, port), own_log)
+    presence = Presence(lock_path(where_to, service, host, port))
+    return Registration(roster, presence, partial(is_ready, service.monitor_url(host or "127.0.0.1", port)), own_log)
+
+
+@frozen
+class _Parts:
+    """What /metrics and /monitor are made of, in each process anew where it has threads or locks."""
+
+    config: Config
+    collectors: Mapping[str, Collector]
+    named_checks: Mapping[str, Check]
+    check_timeout: float
+    log: Log
+
+    @classmethod
+    def of(
+        cls,
+        collectors: Iterable[str | Collector] | None,
+        checks: Mapping[str, Check] | None,
+        check_timeout: float,
+        environ: Mapping[str, str] | None,
+        log: Log | logging.Logger | None,
+    ) -> "_Parts":
+        """All parts from the arguments of a call."""
+        names, own = _sorted_out(collectors)
+        variables = {f"{PREFIX}_COLLECTORS": DEFAULT, **(os.environ if environ is None else environ)}
+        if names is not None:
+            variables[f"{PREFIX}_COLLECTORS"] = ",".join(names)
+        config = decode(Config, PREFIX, variables)
+        built = config.collectors.new(config.roster.service.name, new_id())
+        if taken := [name for name in own if name in built]:
+            msg = f"two collectors are called {taken[0]!r}: give one of them another attribute 'name'"
+            raise ValueError(msg)
+        return cls(config, built | own, checks or {}, check_timeout, _log(log))
+
+    def exporter(self) -> Exporter:
+        return Exporter(self.collectors, self.config.metrics, build_labels(), self.log)
+
+    def formats(self) -> Formats:
+        return self.config.formats()
+
+    def checks(self) -> Checks:
+        return Checks(self.named_checks, self.log, self.check_timeout)
+
+
+def _sorted_out(collectors: Iterable[str | Collector] | None) -> tuple[list[str] | None, dict[str, Collector]]:
+    """The names among collectors, and the others by name."""
+    if collectors is None:
+        return None, {}
+    if isinstance(collectors, str):
+        msg = f"expected several collectors, as in collectors=[{collectors!r}], not a text"
+        raise TypeError(msg)
+    names: list[str] = []
+    own: dict[str, Collector] = {}
+    for each in collectors:
+        if isinstance(each, str):
+            names.append(each)
+            continue
+        name = str(getattr(each, "name", type(each).__name__.lower()))
+        if name in own:
+            msg = f"two collectors are called {name!r}: give one of them another attribute 'name'"
+            raise ValueError(msg)
+        own[name] = each
+    return names, own
+
+
+def _log(log: Log | logging.Logger | None) -> Log:
+    if log is None or isinstance(log, logging.Logger):
+        return application_log.new(log or logging.getLogger(application_log.LOGGER))
+    return log
