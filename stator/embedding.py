@@ -6,8 +6,10 @@ given as an argument wins over them.
 
 import logging
 import os
+import tempfile
 from collections.abc import Iterable, Mapping
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
@@ -20,7 +22,7 @@ from stator.exporter import Exporter
 from stator.formatters.negotiation import Formats
 from stator.launch.decode import decode
 from stator.log import Log, new_id
-from stator.roster.presence import Presence, lock_path
+from stator.roster.presence import Presence
 from stator.roster.registration import Registration
 from stator.server.app import create, create_blocking
 from stator.server.checks import TIMEOUT, Check, Checks
@@ -173,7 +175,7 @@ def registered(
     config, own_log = decode(Config, PREFIX, variables), _log(log)
     service, where_to = config.roster.service, config.client.base_uri
     roster = config.roster.new(config.registrar(own_log), where_to, (host, port), own_log)
-    presence = Presence(lock_path(where_to, service, host, port))
+    presence = Presence(Path(tempfile.gettempdir()), where_to, service, host, port)
     return Registration(roster, presence, partial(is_ready, service.monitor_url(host or "127.0.0.1", port)), own_log)
 
 

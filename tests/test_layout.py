@@ -21,7 +21,8 @@ FLOORS = (
     ("stator.log", "stator.collectors", "stator.formatters"),
     ("stator.launch", "stator.entity", "stator.build"),
 )
-# Where lines go, be it to another application's, is a part of the log, how connections are made of the client, how collectors are asked of the exporter.
+# Where lines go, be it to another application's, is a part of the log; how connections are made is of the client, how
+# collectors are asked of the exporter.
 PART_OF = {
     "stator._version": "stator.build",
     "stator.sink": "stator.log",
