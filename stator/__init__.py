@@ -10,7 +10,7 @@ from stator.build import __version__
 from stator.entity import Histogram, Labels, Point, PointsAt, Summary, Type
 
 if TYPE_CHECKING:
-    from stator.embedding import add_routes, asgi_app, registered, wsgi_app
+    from stator.embedding.calls import add_routes, asgi_app, registered, wsgi_app
 
 __all__ = [
     "Histogram",
@@ -26,12 +26,13 @@ __all__ = [
     "wsgi_app",
 ]
 
+if not TYPE_CHECKING:  # what is no name of ours is an error to a type checker, too
 
-def __getattr__(name: str) -> Any:
-    """What embeds Stator is imported only when it's asked for: a collector, or ``-h``, needs none of it."""
-    if name not in __all__:
-        msg = f"module {__name__!r} has no attribute {name!r}"
-        raise AttributeError(msg)
-    from stator import embedding  # slow to import
+    def __getattr__(name: str) -> Any:
+        """What embeds Stator is imported only when it's asked for: a collector, or ``-h``, needs none of it."""
+        if name not in __all__:
+            msg = f"module {__name__!r} has no attribute {name!r}"
+            raise AttributeError(msg)
+        from stator.embedding import calls  # slow to import
 
-    return getattr(embedding, name)
+        return getattr(calls, name)

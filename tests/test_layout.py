@@ -31,7 +31,7 @@ PART_OF = {
     "stator.collection": "stator.exporter",
 }
 IMPLEMENTATIONS = ("stator.collectors", "stator.formatters", "stator.roster.registrars")
-ROOTS = ("stator.__main__", "stator.embedding", "stator.config")
+ROOTS = ("stator.__main__", "stator.config")
 
 Imports: TypeAlias = Mapping[str, frozenset[str]]
 """Modules of ours that each module of ours imports, wherever in its file and for whatever reason."""

@@ -1,7 +1,9 @@
 """Being registered for as long as a service runs that somebody else starts and stops."""
 
 import threading
+import time
 from collections.abc import Callable
+from math import inf
 from types import TracebackType
 from typing import Self
 
@@ -9,7 +11,7 @@ from stator.log import Log
 from stator.roster.presence import Presence
 from stator.roster.roster import Roster
 
-# Seconds between two looks whether the service answers yet, and until the log tells that it does not.
+# Seconds between two looks whether the service answers yet, and after which the log tells that it does not.
 POLL = 0.1
 LATE = 10.0
 # Seconds between two looks whether the roster has left.
@@ -24,10 +26,20 @@ class Registration:
         presence: This process among those that serve the same.
         is_ready: Whether the service answers.
         log: Where the story is told.
+        clock: Seconds that only go up.
     """
 
-    def __init__(self, roster: Roster, presence: Presence, is_ready: Callable[[], bool], log: Log) -> None:
+    def __init__(
+        self,
+        roster: Roster,
+        presence: Presence,
+        is_ready: Callable[[], bool],
+        log: Log,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._roster, self._presence, self._is_ready, self._log = roster, presence, is_ready, log
+        self._clock = clock
         self._leaving = threading.Event()
         self._started = False
         self._thread = threading.Thread(target=self._begin, name="registration", daemon=True)
@@ -48,7 +60,8 @@ class Registration:
     def stop(self) -> None:
         """Unregisters the service, unless other processes still serve; blocks for a few seconds at most."""
         self._leaving.set()
-        self._thread.join()
+        if self._thread.ident is not None:
+            self._thread.join()
         if not self._started:
             return
         stays = not self._presence.is_last()
@@ -70,11 +83,11 @@ class Registration:
 
     def _wait_until_ready(self) -> bool:
         """Waits until the service answers; tells whether it did before we were to leave."""
-        waited = 0.0
+        late = self._clock() + LATE
         while not self._is_ready():
             if self._leaving.wait(POLL):
                 return False
-            waited += POLL
-            if waited - POLL < LATE <= waited:
-                self._log.warning("not registered yet: /monitor does not answer 200")
+            if self._clock() >= late:
+                late = inf
+                self._log.warning("not registered yet: /monitor does not answer 200", waited=f"{LATE:g}s")
         return not self._leaving.is_set()

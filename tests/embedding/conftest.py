@@ -10,6 +10,7 @@ import pytest
 from tests.embedding.applications import EMBEDDINGS, FILES, Command
 from tests.peers.programs import free_ports
 from tests.program import Answer, Program, eventually
+from tests.story import Story
 
 
 class Served(Program):
@@ -35,7 +36,12 @@ class Served(Program):
             (folder / name).write_text(text)
         self.folder, self.where = folder, where
         port = port or free_ports(1)[0]
-        variables = {"STTR_SERVER_PORT": str(port), "DJANGO_SETTINGS_MODULE": "settings", "TMPDIR": str(folder), **(env or {})}
+        variables = {
+            "STTR_SERVER_PORT": str(port),
+            "DJANGO_SETTINGS_MODULE": "settings",
+            "TMPDIR": str(folder),
+            **(env or {}),
+        }
         super().__init__(variables, folder, command=command(port))
 
     def ready(self) -> bool:
@@ -116,3 +122,9 @@ def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     with Served(embedding.code, embedding.command, folder, where=embedding.where) as running:
         eventually(running.ready, within=30)
         yield running
+
+
+@pytest.fixture
+def story(tmp_path: Path) -> Iterator[Story]:
+    with Story(tmp_path / "log") as made:
+        yield made

@@ -12,20 +12,15 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attrs import frozen
-
-from stator import application_log
-from stator.build import build_labels
 from stator.collection import Collector
 from stator.config import Config
-from stator.exporter import Exporter
-from stator.formatters.negotiation import Formats
+from stator.embedding.parts import PREFIX, Parts, own_log
 from stator.launch.decode import decode
-from stator.log import Log, new_id
+from stator.log import Log
 from stator.roster.presence import Presence
 from stator.roster.registration import Registration
 from stator.server.app import create, create_blocking
-from stator.server.checks import TIMEOUT, Check, Checks
+from stator.server.checks import TIMEOUT, Check
 from stator.server.metrics import BlockingMetrics, Metrics
 from stator.server.middleware import App
 from stator.server.monitor import BlockingMonitor, Monitor
@@ -43,10 +38,6 @@ from stator.server.readiness import is_ready
 
 if TYPE_CHECKING:
     import falcon
-
-PREFIX = "STTR"
-# What runs where neither a call nor the environment says what.
-DEFAULT = "runtime"
 
 
 def asgi_app(
@@ -76,9 +67,10 @@ def asgi_app(
     Raises:
         ConfigError: A variable or a collector's name is wrong; the message says which.
         StartError: A collector can't be made.
-        ValueError: Two collectors have the same name.
+        TypeError: What should be a collector or a check is none.
+        ValueError: Two collectors have the same name, or the time is none.
     """
-    parts = _Parts.of(collectors, checks, check_timeout, environ, log)
+    parts = Parts.of(collectors, checks, check_timeout, environ, log)
     return Mounted(PerProcess(lambda: create(parts.exporter(), parts.formats(), None, parts.log, parts.checks())), app)
 
 
@@ -95,7 +87,7 @@ def wsgi_app(
 
     As `asgi_app`, except that each coroutine of a check runs in an event loop of its own.
     """
-    parts = _Parts.of(collectors, checks, check_timeout, environ, log)
+    parts = Parts.of(collectors, checks, check_timeout, environ, log)
     made: PerProcess[WsgiApp] = PerProcess(
         lambda: create_blocking(parts.exporter(), parts.formats(), parts.log, parts.checks())
     )
@@ -131,7 +123,7 @@ def add_routes(
     """
     import falcon.asgi
 
-    parts = _Parts.of(collectors, checks, check_timeout, environ, log)
+    parts = Parts.of(collectors, checks, check_timeout, environ, log)
     if isinstance(app, falcon.asgi.App):
         app.add_route(prefix + METRICS, Resource(PerProcess(lambda: Metrics(parts.exporter(), parts.formats()))))
         app.add_route(prefix + MONITOR, Resource(PerProcess(lambda: Monitor(parts.checks()))))
@@ -172,76 +164,8 @@ def registered(
     variables = dict(os.environ if environ is None else environ)
     if monitor:
         variables[f"{PREFIX}_ROSTER_SERVICE_MONITORSPEC"] = f"http://%s:%d{monitor.replace('%', '%%')}"
-    config, own_log = decode(Config, PREFIX, variables), _log(log)
+    config, told = decode(Config, PREFIX, variables), own_log(log)
     service, where_to = config.roster.service, config.client.base_uri
-    roster = config.roster.new(config.registrar(own_log), where_to, (host, port), own_log)
+    roster = config.roster.new(config.registrar(told), where_to, (host, port), told)
     presence = Presence(Path(tempfile.gettempdir()), where_to, service, host, port)
-    return Registration(roster, presence, partial(is_ready, service.monitor_url(host or "127.0.0.1", port)), own_log)
-
-
-@frozen
-class _Parts:
-    """What /metrics and /monitor are made of, in each process anew where it has threads or locks."""
-
-    config: Config
-    collectors: Mapping[str, Collector]
-    named_checks: Mapping[str, Check]
-    check_timeout: float
-    log: Log
-
-    @classmethod
-    def of(
-        cls,
-        collectors: Iterable[str | Collector] | None,
-        checks: Mapping[str, Check] | None,
-        check_timeout: float,
-        environ: Mapping[str, str] | None,
-        log: Log | logging.Logger | None,
-    ) -> "_Parts":
-        """All parts from the arguments of a call."""
-        names, own = _sorted_out(collectors)
-        variables = {f"{PREFIX}_COLLECTORS": DEFAULT, **(os.environ if environ is None else environ)}
-        if names is not None:
-            variables[f"{PREFIX}_COLLECTORS"] = ",".join(names)
-        config = decode(Config, PREFIX, variables)
-        built = config.collectors.new(config.roster.service.name, new_id())
-        if taken := [name for name in own if name in built]:
-            msg = f"two collectors are called {taken[0]!r}: give one of them another attribute 'name'"
-            raise ValueError(msg)
-        return cls(config, built | own, checks or {}, check_timeout, _log(log))
-
-    def exporter(self) -> Exporter:
-        return Exporter(self.collectors, self.config.metrics, build_labels(), self.log)
-
-    def formats(self) -> Formats:
-        return self.config.formats()
-
-    def checks(self) -> Checks:
-        return Checks(self.named_checks, self.log, self.check_timeout)
-
-
-def _sorted_out(collectors: Iterable[str | Collector] | None) -> tuple[list[str] | None, dict[str, Collector]]:
-    """The names among collectors, and the others by name."""
-    if collectors is None:
-        return None, {}
-    if isinstance(collectors, str):
-        msg = f"expected several collectors, as in collectors=[{collectors!r}], not a text"
-        raise TypeError(msg)
-    names: list[str] = []
-    own: dict[str, Collector] = {}
-    for each in collectors:
-        if isinstance(each, str):
-            names.append(each)
-            continue
-        name = str(getattr(each, "name", type(each).__name__.lower()))
-        if name in own:
-            msg = f"two collectors are called {name!r}: give one of them another attribute 'name'"
-            raise ValueError(msg)
-        own[name] = each
-    return names, own
-
-
-def _log(log: Log | logging.Logger | None) -> Log:
-    if log is None or isinstance(log, logging.Logger):
-        return application_log.new(log or logging.getLogger(application_log.LOGGER))
-    return log
+    return Registration(roster, presence, partial(is_ready, service.monitor_url(host or "127.0.0.1", port)), told)
