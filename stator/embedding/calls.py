@@ -161,6 +161,7 @@ def registered(
     Raises:
         ConfigError: A variable is wrong; the message says which.
     """
+    host = "" if host in ("0.0.0.0", "::") else host
     variables = dict(os.environ if environ is None else environ)
     if monitor:
         variables[f"{PREFIX}_ROSTER_SERVICE_MONITORSPEC"] = f"http://%s:%d{monitor.replace('%', '%%')}"
