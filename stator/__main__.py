@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from stator import launch
@@ -11,7 +12,7 @@ from stator.config import Config
 from stator.exporter import Exporter
 from stator.launch.settings import StartError
 from stator.log import Log, adopt_stdlib, new_id
-from stator.server.supervisor import FAILED, Supervisor, bound_to, hold_signals
+from stator.server.supervisor import FAILED, Supervisor, answers, bound_to, hold_signals
 from stator.sink import Sink
 
 APP_ID = "stator"
@@ -49,10 +50,12 @@ def assemble(config: Config, shown: dict[str, Any], run_id: str, log: Log) -> Su
     Raises:
         StartError: A part can't be made.
     """
-    exporter = Exporter(config.collectors.new(APP_ID, run_id), config.metrics, build_labels(), log)
+    collectors = config.collectors.new(APP_ID, run_id)
     formats = config.formats()
     listener = config.server.listen()
-    roster = config.roster.new(config.registrar(log), config.client.base_uri, bound_to(listener), log)
+    bound = bound_to(listener)
+    roster = config.roster.new(config.registrar(log), config.client.base_uri, bound, partial(answers, bound), log)
+    exporter = Exporter(collectors | roster.collectors(), config.metrics, build_labels(), log)
 
     def app() -> Any:
         from stator.server import app, middleware  # Falcon is for the server's process alone

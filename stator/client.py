@@ -1,10 +1,11 @@
 """The HTTP client toward the discovery service: pooled, bounded in time and size, and it logs what it does."""
 
 import re
+import threading
 import time
 from base64 import b64encode
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypeAlias
 from urllib.parse import parse_qs, urlsplit
 
 from attrs import field, frozen
@@ -15,6 +16,8 @@ from stator.log import Log, new_id
 
 if TYPE_CHECKING:
     import urllib3
+
+    from stator.connections import Connections
 
 # Redacted wherever they are logged, beside those that STTR_CLIENT_REDACTHEADERS names.
 SECRET_HEADERS = frozenset({"authorization", "cookie", "proxy-authorization", "set-cookie", "x-consul-token"})
@@ -130,16 +133,22 @@ class Config:
         return Client(self, log)
 
 
+Failing: TypeAlias = Literal["unreachable", "timeout", "invalid", "status"]
+"""How a request may fail: no connection or one that broke, no answer in time, no sensible one, a bad status."""
+
+
 class ClientError(Exception):
     """A request got no usable answer.
 
     Attributes:
+        failing: How it failed.
         status: The HTTP status of the answer, or None where there was none.
+        body: The body of an answer with a bad status.
     """
 
-    def __init__(self, message: str, status: int | None = None) -> None:
+    def __init__(self, message: str, failing: Failing, status: int | None = None, body: bytes = b"") -> None:
         super().__init__(message)
-        self.status = status
+        self.failing, self.status, self.body = failing, status, body
 
 
 @frozen
@@ -159,7 +168,22 @@ class Client:
         uri = urlsplit(config.base_uri)
         self._base = f"{uri.scheme}://{uri.netloc}"
         self._root = uri.path.rstrip("/")
+        self._lock = threading.Lock()
         self._pool: urllib3.PoolManager | None = None
+        self._connections: Connections | None = None
+        self._is_closed = False
+
+    def another(self) -> "Client":
+        """A client with the same settings, and connections of its own."""
+        return Client(self._config, self._log, self._clock)
+
+    def close(self) -> None:
+        """Closes all connections: what another thread asks right now fails at once, and whatever is asked later."""
+        with self._lock:
+            self._is_closed = True
+            if self._pool is not None and self._connections is not None:
+                self._connections.cut()
+                self._pool.clear()
 
     def send(
         self,
@@ -169,6 +193,7 @@ class Client:
         *,
         headers: Mapping[str, str] | None = None,
         timeout: float | None = None,
+        wait: float = 0.0,
         level: str = "info",
     ) -> Answer:
         """Sends one request and waits for the whole answer.
@@ -179,6 +204,7 @@ class Client:
             payload: What to send as JSON; None sends no body.
             headers: Headers beside the configured ones.
             timeout: Longest time for all of it in seconds, where it's shorter than the configured one.
+            wait: Seconds that the peer may take beyond that before it begins to answer.
             level: Level at which request and response are logged.
 
         Raises:
@@ -203,7 +229,7 @@ class Client:
         )
         start = self._clock()
         try:
-            answer = self._exchange(method, self._root + path, body, sent, start, timeout)
+            answer = self._exchange(method, self._root + path, body, sent, start, timeout=timeout, wait=wait)
         except ClientError as error:
             tell("no response", path=uri.path, reason=str(error), elapsed=self._nanoseconds_since(start))
             raise
@@ -218,7 +244,7 @@ class Client:
         if answer.status >= 300:
             text = answer.body[:200].decode(errors="replace").strip()
             msg = f"{method} {self._base}{uri.path} was answered with status {answer.status}{text and f': {text}'}"
-            raise ClientError(msg, answer.status)
+            raise ClientError(msg, "status", answer.status, answer.body)
         return answer
 
     def _exchange(
@@ -228,7 +254,9 @@ class Client:
         body: bytes | None,
         headers: Mapping[str, str],
         start: float,
+        *,
         timeout: float | None,
+        wait: float,
     ) -> Answer:
         import urllib3  # slow to import
 
@@ -242,21 +270,25 @@ class Client:
                 body=body,
                 # As UTF-8: Python would send Latin-1, which most names are not in.
                 headers={name: value.encode().decode("latin-1") for name, value in headers.items()},
-                timeout=urllib3.Timeout(connect=short, read=short),
+                timeout=urllib3.Timeout(connect=short, read=short + wait),
                 retries=False,
                 redirect=False,
                 preload_content=False,
             )
         except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
             msg = f"{where}: {_reason(error)}"
-            raise ClientError(msg) from error
+            raise ClientError(msg, _failing(error)) from error
+        connection = response.connection
         try:
-            answer = self._read(response, where, start + total)
+            answer = self._read(response, where, start + total + wait)
         except ClientError:
             # What is left of the body would be taken for the next answer.
             response.close()
             raise
         response.release_conn()
+        if connection is not None and headers.get("Connection") == "close":
+            # Also where the peer does not say that it closes it: the next request would meet its end.
+            connection.close()
         return Answer(response.status, answer, dict(response.headers))
 
     def _read(self, response: "urllib3.BaseHTTPResponse", where: str, deadline: float) -> bytes:
@@ -269,22 +301,24 @@ class Client:
                 body += chunk
                 if len(body) > MAX_ANSWER:
                     msg = f"{where}: the answer is longer than {MAX_ANSWER} bytes"
-                    raise ClientError(msg)
+                    raise ClientError(msg, "invalid")
                 if self._clock() > deadline:
                     msg = f"{where}: the answer took too long"
-                    raise ClientError(msg)
+                    raise ClientError(msg, "timeout")
         except (urllib3.exceptions.HTTPError, OSError) as error:
             msg = f"{where}: {_reason(error)}"
-            raise ClientError(msg) from error
+            raise ClientError(msg, _failing(error)) from error
         return bytes(body)
 
     def _opened(self) -> "urllib3.PoolManager":
         """The pool, made at the first request: what TLS files hold may not be usable."""
         import urllib3
 
-        from stator.connections import POOLS
+        from stator.connections import SOCKET_OPTIONS, Connections
 
-        if self._pool is None:
+        with self._lock:
+            if self._pool is not None:
+                return self._pool
             config = self._config
             self._pool = urllib3.PoolManager(
                 num_pools=1,
@@ -293,11 +327,15 @@ class Client:
                 ca_certs=config.ca_file or None,
                 cert_file=config.cert_file or None,
                 key_file=config.key_file or None,
+                socket_options=SOCKET_OPTIONS,
             )
-            self._pool.pool_classes_by_scheme = POOLS
+            self._connections = Connections()
+            self._pool.pool_classes_by_scheme = self._connections.pools()
+            if self._is_closed:
+                self._connections.cut()
             if config.skip_verify:
                 urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
-        return self._pool
+            return self._pool
 
     def _headers(self, more: Mapping[str, str], *, has_body: bool) -> dict[str, str]:
         headers = {"Accept": "application/json", "User-Agent": "stator"}
@@ -310,7 +348,7 @@ class Client:
         headers |= dict(_pairs(self._config.headers)) | dict(more)
         if bad := [name for name, value in headers.items() if not _is_header(name, value)]:
             msg = f"can't send header {', '.join(bad)}: a control character, or no name at all"
-            raise ClientError(msg)
+            raise ClientError(msg, "invalid")
         return headers
 
     def _shown(self, body: bytes) -> bytes | str:
@@ -318,6 +356,25 @@ class Client:
 
     def _nanoseconds_since(self, start: float) -> int:
         return int((self._clock() - start) * 1e9)
+
+
+def _failing(error: Exception) -> Failing:
+    """How a request failed, by the error that urllib3 or the socket raised."""
+    from http.client import BadStatusLine, RemoteDisconnected
+
+    import urllib3
+
+    cause: BaseException | None = error
+    while cause is not None:
+        match cause:
+            case urllib3.exceptions.NewConnectionError() | RemoteDisconnected():
+                return "unreachable"
+            case TimeoutError() | urllib3.exceptions.TimeoutError():
+                return "timeout"
+            case BadStatusLine() | ValueError():
+                return "invalid"
+        cause = cause.__cause__ or cause.__context__
+    return "unreachable"
 
 
 def _reason(error: BaseException) -> str:

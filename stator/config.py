@@ -15,10 +15,10 @@ from stator.formatters.negotiation import Formats
 from stator.launch.settings import StartError, part, setting
 from stator.log import Config as LoggerConfig
 from stator.log import Log
+from stator.roster.registrar import Registrar
 from stator.roster.registrars.consul import Config as ConsulConfig
 from stator.roster.registrars.file import Config as FileConfig
 from stator.roster.roster import Config as RosterConfig
-from stator.roster.roster import Registrar
 from stator.server.supervisor import Config as ServerConfig
 
 BUILT_IN = ("runtime", "diskusage", "wave")

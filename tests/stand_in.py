@@ -1,5 +1,6 @@
 """Stand-ins for a discovery service: real servers on 127.0.0.1 that answer well, badly, slowly or not at all."""
 
+import json
 import socket
 import ssl
 import threading
@@ -10,6 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from socketserver import BaseRequestHandler, TCPServer, ThreadingTCPServer
 from typing import Any, NamedTuple, Self
+from urllib.parse import unquote, urlsplit
 
 OK = b"HTTP/1.1 200 OK\r\n"
 
@@ -44,9 +46,15 @@ class _StandIn:
 class Agent(_StandIn):
     """Answers as Consul's agent does, or with another status and body; with TLS where it gets certificate and key.
 
+    It remembers what is registered, and shows it; where Consul's would wait for a change it waits `patience` at most.
+
     Attributes:
         status: Status of the next answers.
-        body: Body of the next answers.
+        body: Body of the next answers; empty to answer what Consul's would.
+        services: What is registered, by id.
+        maintained: Ids of services that an operator has set to be in maintenance.
+        no_such_endpoint: What it answers for a single service with status 404, where it can show only all.
+        patience: Seconds that it waits for a change at most, when it's asked to.
         headers: Further headers of the next answers.
         requests: What was asked so far.
         connections: How many connections there have been.
@@ -62,6 +70,11 @@ class Agent(_StandIn):
     ) -> None:
         self.status, self.body, self.headers = status, body, headers or {}
         self.requests: list[Request] = []
+        self.services: dict[str, Any] = {}
+        self.maintained: set[str] = set()
+        self.no_such_endpoint: bytes | None = None
+        self.patience = 0.0
+        self._ended = threading.Event()
         self.connections = 0
         server = _Server(("127.0.0.1", 0), _Handler, self)
         if tls:
@@ -73,6 +86,39 @@ class Agent(_StandIn):
     def asked(self, path: str) -> list[Request]:
         """Requests whose path begins so."""
         return [request for request in self.requests if request.path.startswith(path)]
+
+    def __exit__(self, *error: object) -> None:
+        self._ended.set()
+        super().__exit__(*error)
+
+    def answer(self, request: Request) -> tuple[int, bytes]:
+        """Status and body of the answer to a request."""
+        if self.status != 200 or self.body:
+            return self.status, self.body
+        url = urlsplit(request.path)
+        match url.path.removeprefix("/v1/agent/").split("/"):
+            case ["service", "register"]:
+                registered = json.loads(request.body)
+                self.services[registered["ID"]] = {**registered, "Service": registered["Name"], "ContentHash": "1"}
+            case ["service", "deregister", quoted]:
+                self.services.pop(unquote(quoted), None)
+            case ["service", quoted]:
+                self._ended.wait(self.patience if "hash" in url.query else 0)
+                return self._one(unquote(quoted))
+            case ["services"]:
+                return 200, json.dumps(self.services).encode()
+            case ["checks"]:
+                checks = {f"service:{id_}": {"ServiceID": id_} for id_ in self.services}
+                checks |= {f"_service_maintenance:{id_}": {"ServiceID": id_} for id_ in self.maintained}
+                return 200, json.dumps(checks).encode()
+        return 200, b""
+
+    def _one(self, id_: str) -> tuple[int, bytes]:
+        if self.no_such_endpoint is not None:
+            return 404, self.no_such_endpoint
+        if id_ not in self.services:
+            return 404, f"unknown service ID: {id_}".encode()
+        return 200, json.dumps(self.services[id_]).encode()
 
 
 class _Server(ThreadingHTTPServer):
@@ -98,12 +144,13 @@ class _Handler(BaseHTTPRequestHandler):
     def answer(self) -> None:
         agent = self.server.agent
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        agent.requests.append(Request(self.command, self.path, self.headers, body))
-        self.send_response(agent.status)
-        for name, value in {"Content-Length": str(len(agent.body)), **agent.headers}.items():
+        agent.requests.append(request := Request(self.command, self.path, self.headers, body))
+        status, answer = agent.answer(request)
+        self.send_response(status)
+        for name, value in {"Content-Length": str(len(answer)), **agent.headers}.items():
             self.send_header(name, value)
         self.end_headers()
-        self.wfile.write(agent.body)
+        self.wfile.write(answer)
 
     do_GET = do_PUT = answer  # noqa: N815 # the standard library's names
 

@@ -3,8 +3,11 @@
 import base64
 import json
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -359,3 +362,56 @@ def test_a_uri_that_leads_somewhere_is_good(uri: str) -> None:
 )
 def test_settings_that_can_not_be_used_are_told(settings: dict[str, Any], name: str) -> None:
     assert [found for found, _ in Config(**settings).problems()] == [name]
+
+
+def test_a_peer_may_take_longer_where_it_is_told_to_wait(connects: Connects) -> None:
+    def late(peer: socket.socket, ended: threading.Event) -> None:
+        ended.wait(2 * TIMEOUT.seconds)
+        peer.sendall(OK + b"Content-Length: 4\r\n\r\nlate")
+
+    with Oddity(late) as oddity:
+        assert connects(oddity.uri).send("GET", "/", wait=5.0).body == b"late"
+        assert failure(connects(oddity.uri)).failing == "timeout"
+
+
+def test_whoever_waits_in_another_thread_is_cut_off_when_the_client_is_closed(connects: Connects) -> None:
+    with Oddity(hangs) as oddity, ThreadPoolExecutor(1) as pool:
+        client = connects(oddity.uri)
+        waiting = pool.submit(failure, client, wait=60.0)
+        eventually(lambda: oddity.connections)
+        start = time.monotonic()
+        client.close()
+        assert waiting.result(5).failing == "unreachable"
+        assert time.monotonic() - start < SLACK
+        assert failure(client, wait=60.0).failing == "unreachable"
+
+
+def test_a_client_that_was_closed_before_it_was_used_asks_nobody(agent: Agent, connects: Connects) -> None:
+    client = connects(agent.uri)
+    client.close()
+    assert failure(client).failing == "unreachable"
+    assert agent.requests == []
+
+
+def test_another_client_of_the_same_settings_is_not_closed_along(agent: Agent, connects: Connects) -> None:
+    client = connects(agent.uri, user="stator")
+    with closing(client.another()) as another:
+        client.close()
+        another.send("GET", "/")
+    assert "Authorization" in agent.requests[0].headers
+
+
+@pytest.mark.parametrize(
+    ("answer", "failing"),
+    [(b"", "unreachable"), (b"SSH-2.0-OpenSSH\r\n", "invalid"), (OK + b"Content-Length: 9\r\n\r\n", "unreachable")],
+)
+def test_it_is_told_how_a_request_failed(connects: Connects, answer: bytes, failing: str) -> None:
+    with Oddity(says(answer)) as oddity:
+        assert failure(connects(oddity.uri)).failing == failing
+
+
+def test_a_connection_that_is_to_be_closed_is_not_used_again(agent: Agent, connects: Connects) -> None:
+    client = connects(agent.uri)
+    for _ in range(20):
+        client.send("GET", "/", headers={"Connection": "close"})
+    assert agent.connections == 20

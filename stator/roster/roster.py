@@ -1,37 +1,48 @@
-"""Stays registered: a thread of its own that registers, registers again, and unregisters on the way out."""
+"""Stays registered: a thread of its own that registers, watches that it stays so, and unregisters on the way out.
+
+It goes from one look at the registration to the next. What is seen wrong is put right; where nothing is to be seen, it
+looks again until there is.
+"""
 
 import random
 import threading
 import time
 from collections.abc import Callable
-from typing import Literal, Protocol
+from typing import Literal
 
 from attrs import frozen
 
 from stator.launch.duration import Duration
 from stator.launch.settings import LONGER_THAN_ZERO, part, setting
 from stator.log import Log, new_id
+from stator.roster.registrar import Registrar, RegistrarError, Sight
 from stator.roster.service import Config as ServiceConfig
-from stator.roster.service import RegistrarError, Service
+from stator.roster.service import Service
+from stator.roster.state import State, why
 
 # First wait after a failure, in seconds; each further one may be twice as long.
 RETRY_FIRST = 0.05
 # Shortest wait after a failure: a refused connection is answered at once, and would be asked for at once.
 RETRY_LEAST = 0.005
+# Longest time in seconds that one look may wait for a change, and so the longest until our checks are looked at, which
+# no look can wait for; until a host that vanished without a word, or an agent that hangs, is noticed; and the age that
+# the last confirmation may have. Two requests a minute cost an agent nothing, even when many share it; and a proxy on
+# the way gives up after a minute.
+WAIT = 60.0
+# Seconds between two looks where the discovery service can't wait for a change, or answers too early.
+POLL = 5.0
+# Shortest time in seconds between two looks, whatever happens.
+LOOK_LEAST = 0.1
+# Seconds without a loss after which the next one counts as the first.
+CALM = 60.0
 # Longest time in seconds that leaving may take: container engines kill after ten.
 LEAVING = 5.0
 # Seconds beyond that in which the roster's own thread may tell how it went.
 GRACE = 0.5
 
-
-class Registrar(Protocol):
-    """What knows how to tell a discovery service of us."""
-
-    def register(self, service: Service, *, timeout: float | None = None, level: str = "info") -> None:
-        """Registers a service, whether it was registered before or not; raises RegistrarError."""
-
-    def unregister(self, service: Service, *, timeout: float | None = None, level: str = "info") -> None:
-        """Takes a service out, whether it was registered or not; raises RegistrarError."""
+# What there is to see of a service that was not registered yet. It may be there all the same, from an earlier run, with
+# what an operator has set.
+NEVER = Sight("not registered yet", keep=True)
 
 
 @frozen
@@ -41,26 +52,36 @@ class Config:
     registrar: Literal["auto", "consul", "file", "none"] = setting(
         "auto", desc="where to register; auto: consul when a base uri is set, else none"
     )
-    interval: Duration = setting(Duration.parse("15m"), desc="reregister period", check=LONGER_THAN_ZERO)
+    interval: Duration = setting(
+        Duration.parse("15m"), desc="longest time until the registration is confirmed", check=LONGER_THAN_ZERO
+    )
     retry_max: Duration = setting(
         Duration.parse("1s"), desc="longest wait between two tries after a failure", check=LONGER_THAN_ZERO
     )
     drain: Duration = setting(Duration.parse("0s"), desc="wait between unregistering and stopping")
     service: ServiceConfig = part(ServiceConfig)
 
-    def new(self, registrar: Registrar | None, discovery_uri: str, bound: tuple[str, int], log: Log) -> "Roster":
+    def new(
+        self,
+        registrar: Registrar | None,
+        discovery_uri: str,
+        bound: tuple[str, int],
+        serves: Callable[[], bool],
+        log: Log,
+    ) -> "Roster":
         """A roster that keeps the service at the host, empty for all, and port that it is bound to registered."""
         host, port = bound
-        return Roster(self, registrar, lambda: self.service.new(port, discovery_uri, host), log)
+        return Roster(self, registrar, lambda: self.service.new(port, discovery_uri, host), serves, log)
 
 
 class Roster:
-    """Registers a service as soon as it is started, and unregisters it when it is stopped.
+    """Registers a service as soon as it is started, keeps it so, and unregisters it when it is stopped.
 
     Args:
         config: The periods.
         registrar: What tells the discovery service; None registers nowhere.
         find_service: Gives what to register; raises OSError while the address can't be looked up.
+        serves: Whether the service answers: what can't serve must not be registered, since that is listed as passing.
         log: Where the story is told.
         jitter: A random number from 0 to 1.
         clock: Seconds that only go up.
@@ -71,21 +92,32 @@ class Roster:
         config: Config,
         registrar: Registrar | None,
         find_service: Callable[[], Service],
+        serves: Callable[[], bool],
         log: Log,
         *,
         jitter: Callable[[], float] = random.random,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._config, self._registrar, self._find_service, self._log = config, registrar, find_service, log
+        self._config, self._registrar, self._log = config, registrar, log
+        self._find_service, self._serves = find_service, serves
         self._jitter, self._clock = jitter, clock
+        self._state = State(log, clock=clock)
         self._leaving = threading.Event()
         self._stay = False
         self._deadline = 0.0
         self._thread: threading.Thread | None = None
         self._service: Service | None = None
+        # How the service was last seen; None where that may have changed since.
+        self._sight: Sight | None = NEVER
+        # Whether a registration was accepted once.
         self._registered = False
         self._failures = 0
-        self._told = ""
+        self._losses = 0
+        self._lost_at = -CALM
+
+    def collectors(self) -> dict[str, State]:
+        """What collects the roster's state, under its name; nothing where nothing is registered."""
+        return {} if self._registrar is None else {"roster": self._state}
 
     def start(self) -> None:
         """Begins to register, and goes on in the background."""
@@ -100,6 +132,8 @@ class Roster:
         self._stay = stay
         self._deadline = self._clock() + LEAVING
         self._leaving.set()
+        if self._registrar is not None:
+            self._registrar.wake()
 
     def left(self, timeout: float) -> bool:
         """Waits, for `timeout` seconds at most, until the roster has left, and tells whether it has.
@@ -119,58 +153,100 @@ class Roster:
 
         bind_contextvars(worker_id=new_id())
         self._log.info("worker starting", name="roster")
-        wait = 0.0
-        while not self._leaving.wait(wait):
-            wait = self._config.interval.seconds if self._register(registrar) else self._backoff()
+        pause = 0.0
+        while not self._leaving.wait(pause):
+            try:
+                pause = self._step(registrar)
+            except Exception as error:  # noqa: BLE001 # whatever it is, the next try may go well
+                pause = self._fail(error)
+        self._state.left()
         if not self._stay:
             self._unregister(registrar)
+        registrar.close()
         self._log.info("worker stopped", name="roster")
 
-    def _register(self, registrar: Registrar) -> bool:
-        """Tries once; of failures in a row only the first and those with another reason are told, and their end."""
-        level = "debug" if self._failures else "info"
+    def _step(self, registrar: Registrar) -> float:
+        """Registers where the service was last seen wrong, then looks; gives the seconds until the next step."""
+        self._service = self._service or self._found()
+        last = self._sight
+        if last is not None and last.wrong:
+            self._register(registrar, self._service, keep=last.keep)
+            last = None
+        wait = self._wait() if last else 0.0
+        began = self._clock()
+        self._sight = seen = registrar.look(self._service, since=last.mark if last else "", wait=wait)
+        self._failures = 0
+        if seen.wrong:
+            self._state.missed(seen.wrong)
+            return self._settle()
+        self._state.confirmed(self._service.id)
+        if seen.mark and (last is None or seen.mark != last.mark or self._clock() - began > wait / 2):
+            return LOOK_LEAST
+        return min(POLL, self._config.interval.seconds)
+
+    def _register(self, registrar: Registrar, service: Service, *, keep: bool) -> None:
+        if not self._serves():
+            msg = "the service itself does not answer"
+            raise RegistrarError(msg, "unready")
+        registrar.register(service, keep=keep, level="debug" if self._failures else "info")
+        self._registered = True
+        self._state.sent()
+
+    def _found(self) -> Service:
         try:
-            self._service = self._service or self._find_service()
-            registrar.register(self._service, level=level)
-        except Exception as error:  # noqa: BLE001 # whatever it is, the next try may go well
-            self._failures += 1
-            if self._told != str(error):
-                self._told = str(error)
-                self._log.error("failed to register, trying again", **_why(error))
-            return False
-        self._log.info("registered", service=self._service.id, failures=self._failures)
-        self._registered, self._failures, self._told = True, 0, ""
-        return True
+            return self._find_service()
+        except OSError as error:
+            msg = f"can't look up our address: {error}"
+            raise RegistrarError(msg, "address") from error
 
-    def _backoff(self) -> float:
-        """Seconds to wait after a failure: full jitter, so that many of us do not come back in step.
+    def _wait(self) -> float:
+        """Seconds that a look may last: a little less than allowed, as an agent adds up to a sixteenth."""
+        return min(WAIT, self._config.interval.seconds) * (0.8 + 0.1 * self._jitter())
 
+    def _fail(self, error: Exception) -> float:
+        """Takes note of a failure; gives the seconds until the next try."""
+        if self._leaving.is_set():
+            return 0.0
+        self._sight = None if self._registered else NEVER
+        self._failures += 1
+        self._losses = 0
+        self._state.failed(error)
+        return self._backoff(self._failures, self._config.retry_max.seconds)
+
+    def _settle(self) -> float:
+        """Seconds to wait before what was found wrong is put right.
+
+        None, but where that happens again and again: somebody else wants it otherwise, or has the same id.
+        """
+        now = self._clock()
+        self._losses = 1 + (self._losses if now - self._lost_at < CALM else 0)
+        self._lost_at = now
+        return self._backoff(self._losses - 1, CALM / 2) if self._losses > 1 else 0.0
+
+    def _backoff(self, times: int, longest: float) -> float:
+        """Seconds to wait after so many failures: full jitter, so that many of us do not come back in step.
+
+        A tenth is left for the next try, so that an outage is over within the longest wait.
         https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
         """
-        longest = self._config.retry_max.seconds
-        doubled = RETRY_FIRST * 2.0 ** min(self._failures - 1, 40)
-        return max(RETRY_LEAST, self._jitter() * min(longest, doubled))
+        doubled = RETRY_FIRST * 2.0 ** min(times - 1, 40)
+        return max(RETRY_LEAST, 0.9 * self._jitter() * min(longest, doubled))
 
     def _unregister(self, registrar: Registrar) -> None:
         """Leaves, whatever was registered or may have been; where it was, it tries for as long as `LEAVING`."""
         if self._service is None:
             return
-        self._failures = 0
+        failures = 0
         while True:
             try:
                 registrar.unregister(self._service, timeout=max(0.1, self._deadline - self._clock()))
             except Exception as error:  # noqa: BLE001 # whatever it is, the next try may go well
-                self._failures += 1
-                wait = self._backoff()
-                if not self._registered or self._clock() + wait > self._deadline:
-                    self._log.error("failed to unregister", service=self._service.id, **_why(error))
+                failures += 1
+                pause = self._backoff(failures, self._config.retry_max.seconds)
+                if not self._registered or self._clock() + pause > self._deadline:
+                    self._log.error("failed to unregister", service=self._service.id, **why(error))
                     return
-                time.sleep(wait)
+                time.sleep(pause)
             else:
                 self._log.info("unregistered", service=self._service.id)
                 return
-
-
-def _why(error: Exception) -> dict[str, object]:
-    """What the log is told of a failure: the reason, or where nobody foresaw it, all."""
-    return {"reason": str(error)} if isinstance(error, RegistrarError | OSError) else {"error": error}

@@ -89,10 +89,6 @@ class Service:
     monitor_url: str
 
 
-class RegistrarError(Exception):
-    """A registrar could not do what it was asked; the message says why."""
-
-
 def look_up(discovery_uri: str) -> str:
     """The address of ours that the kernel would use toward the discovery service; nothing is sent.
 

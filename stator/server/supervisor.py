@@ -29,6 +29,7 @@ GRACE = 2.0
 # Seconds in which signals to stop count as one: timeout(1), say, sends its own to us and to our group.
 AT_ONCE = 0.1
 PR_SET_PDEATHSIG = 1
+LOCAL = "127.0.0.1"
 
 
 class Roster(Protocol):
@@ -96,6 +97,13 @@ def bound_to(listener: socket.socket) -> tuple[str, int]:
     return ("" if host in ("::", "0.0.0.0") else host), port
 
 
+def answers(bound: tuple[str, int]) -> bool:
+    """Whether the service answers /monitor within a second; it is bound to a host, empty for all, and a port."""
+    host, port = bound[0] or LOCAL, bound[1]
+    shown = f"[{host}]" if ":" in host else host
+    return is_ready(f"http://{shown}:{port}/monitor")
+
+
 def hold_signals() -> set[signal.Signals]:
     """Holds back the signals that the supervisor waits for, until it does; they are returned.
 
@@ -141,8 +149,7 @@ class Supervisor:
     ) -> None:
         self._config, self._listener, self._load, self._roster = config, listener, load, roster
         self._drain, self._log = drain, log
-        host, port = bound_to(listener)
-        self._where = host or "127.0.0.1", port
+        self._where = bound_to(listener)
         self._server = 0
         self._server_status: int | None = None
         self._asked = -AT_ONCE
@@ -202,12 +209,11 @@ class Supervisor:
 
     def _wait_until_ready(self) -> None:
         """Waits until the service answers, and has the roster begin; not where it ended before."""
-        host, port = self._where
-        shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        while not is_ready(f"http://{shown}/monitor"):
+        while not answers(self._where):
             if not self._wait(READY_POLL):
                 return
-        self._log.info("ready", address=f"{host}:{port}")
+        host, port = self._where
+        self._log.info("ready", address=f"{host or LOCAL}:{port}")
         self._roster.start()
 
     def _wait(self, seconds: float | None) -> bool:

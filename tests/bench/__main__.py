@@ -5,9 +5,15 @@ Figures are ratios against a peer in the same run; none of them fails.
 
 import sys
 
-from tests.bench import formatting, scraping, soak, start
+from tests.bench import fleet, formatting, scraping, soak, start
 
-BENCHMARKS = {"start": start.run, "formatting": formatting.run, "scraping": scraping.run, "soak": soak.run}
+BENCHMARKS = {
+    "start": start.run,
+    "formatting": formatting.run,
+    "scraping": scraping.run,
+    "soak": soak.run,
+    "fleet": fleet.run,
+}
 
 if __name__ == "__main__":
     chosen = sys.argv[1:] or BENCHMARKS

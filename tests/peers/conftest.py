@@ -11,6 +11,13 @@ import pytest
 from tests.peers.programs import Consul, Prometheus, Promtool, VictoriaMetrics
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what tests have recorded: the times that they took note of."""
+    for report in terminalreporter.getreports("passed"):
+        for name, value in report.user_properties if report.when == "call" else ():
+            terminalreporter.write_line(f"{report.location[2]}: {name} {value}")
+
+
 class StartsPrometheus(Protocol):
     """Starts Prometheus with a configuration."""
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import time
@@ -56,8 +57,8 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
-def eventually(probe: Callable[[], T], within: float = 20.0) -> T:
-    """Call a probe until what it gives is true, and give that.
+def eventually(probe: Callable[[], T], within: float = 20.0, every: float = 0.05) -> T:
+    """Call a probe, at intervals in seconds, until what it gives is true, and give that.
 
     Raises:
         TimeoutError: with what it gave last, where nothing was true for so many seconds.
@@ -67,7 +68,7 @@ def eventually(probe: Callable[[], T], within: float = 20.0) -> T:
         if time.monotonic() > deadline:
             msg = f"not in {within} seconds; the last outcome was {outcome!r}"
             raise TimeoutError(msg)
-        time.sleep(0.05)
+        time.sleep(every)
     return outcome
 
 
@@ -141,6 +142,10 @@ class Program:
         self._process.kill()
         self._process.wait()
 
+    def send(self, number: signal.Signals) -> None:
+        """Send the program a signal."""
+        self._process.send_signal(number)
+
     def restart(self) -> None:
         """Start the program again, on the same ports and with the same files; stop it first if it runs."""
         self.stop()
@@ -165,7 +170,7 @@ class Program:
 class Consul(Program):
     """An agent that is its own server, and keeps all in memory: once ended it has forgotten everything."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *more: str) -> None:
         http_port, server_port, serf_port = free_ports(3)
         super().__init__(
             [
@@ -174,6 +179,7 @@ class Consul(Program):
                 *(f"-http-port={http_port}", f"-server-port={server_port}", f"-serf-lan-port={serf_port}"),
                 *("-serf-wan-port=-1", "-dns-port=-1", "-grpc-port=-1"),
                 "-hcl=disable_update_check = true",
+                *more,
             ],
             http_port,
             folder,
@@ -195,6 +201,11 @@ class Consul(Program):
         """Give one service as the agent shows it, if it is registered."""
         return self.services().get(service_id)
 
+    def catalogued(self, service_id: str) -> dict[str, Any] | None:
+        """Give one service as the cluster's catalog shows it, if it is there."""
+        listed = json.loads(self.get(f"/v1/catalog/service/{service_id.rpartition('-')[0]}"))
+        return next((each for each in listed if each["ServiceID"] == service_id), None)
+
     def checks(self) -> dict[str, dict[str, Any]]:
         """Give the state of the agent's checks, by check id (`service:` and the service id)."""
         return dict(json.loads(self.get("/v1/agent/checks")))
@@ -215,6 +226,11 @@ class Scraper(Program):
         """Give what a PromQL expression that selects instant vectors is now."""
         result = self._api("query", query=expression, nocache="1")["result"]
         return [Sample(each["metric"], each["value"][0], float(each["value"][1])) for each in result]
+
+    def samples(self, expression: str, since: float) -> list[tuple[float, float]]:
+        """Give the stored (time, value) pairs of the one series that a selector selects since a time."""
+        (series,) = self._api("query", query=f"{expression}[{time.time() - since:.0f}s]")["result"]
+        return [(stamp, float(value)) for stamp, value in series["values"]]
 
     def targets(self) -> list[dict[str, Any]]:
         """Give what is scraped; among a target's fields are `scrapeUrl`, `labels`, `health`, `lastError`."""

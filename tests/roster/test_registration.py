@@ -100,7 +100,7 @@ def test_stopping_what_was_not_started_or_is_stopped_does_nothing(world: World) 
 
 
 def made(story: Story, folder: Path, **options: Any) -> Registration:
-    roster = Roster(Config(), None, lambda: pytest.fail("there is nothing to register"), story.log)
+    roster = Roster(Config(), None, lambda: pytest.fail("there is nothing to register"), lambda: True, story.log)
     return Registration(roster, Presence(folder), options.pop("is_ready", lambda: True), story.log, **options)
 
 

@@ -3,14 +3,16 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from stator.launch.duration import Duration
-from stator.roster.roster import Config, Registrar, Roster
-from stator.roster.service import RegistrarError, Service
+from stator.roster.registrar import Registrar, RegistrarError, Sight
+from stator.roster.roster import Config, Roster
+from stator.roster.service import Service
 from tests.program import eventually
 from tests.story import Story
 
@@ -22,24 +24,66 @@ class Registry:
     """A discovery service in memory, which fails while it holds an error.
 
     Attributes:
-        services: Ids of what is registered now.
+        services: Ids of what is registered now; to be changed with `forget` where somebody may wait for that.
         registrations: How often it was asked to register, in vain or not.
+        looks: How often it was asked what is registered, in vain or not.
         departures: How often it was asked to unregister, in vain or not.
         error: What is raised.
+        wrong: What is said to be wrong with what is registered.
+        kept: For each registration, whether it was to keep what an operator has set.
+        mark: Mark of what is seen; empty where it can't wait for a change.
+        patient: Whether it waits for a change when it's asked to.
         open: While it is clear, the registry hangs.
     """
 
     def __init__(self, error: Exception | None = None) -> None:
         self.services: set[str] = set()
-        self.registrations = self.departures = 0
+        self.registrations = self.departures = self.looks = 0
         self.error = error
+        self.wrong = ""
+        self.kept: list[bool] = []
+        self.mark = "1"
+        self.patient = True
         self.open = threading.Event()
         self.open.set()
+        self._changed = threading.Event()
+        self._woken = False
 
-    def register(self, service: Service, *, timeout: float | None = None, level: str = "info") -> None:
+    def forget(self) -> None:
+        """Loses everything, as an agent that restarts."""
+        self.services.clear()
+        self._changed.set()
+
+    def fail(self, error: Exception | None) -> None:
+        """Fails from now on, whoever waits too, or no longer."""
+        self.error = error
+        self._changed.set()
+
+    def register(
+        self, service: Service, *, keep: bool = True, timeout: float | None = None, level: str = "info"
+    ) -> None:
         self.registrations += 1
+        self.kept.append(keep)
         self._answer()
         self.services.add(service.id)
+
+    def look(self, service: Service, *, since: str = "", wait: float = 0.0) -> Sight:
+        self.looks += 1
+        self._answer()
+        if since and since == self.mark and self.patient and not self._woken:
+            self._changed.wait(wait)
+        self._changed.clear()
+        self._answer()
+        if self._woken:
+            raise REFUSED
+        return Sight(self.wrong, self.mark) if service.id in self.services else Sight("forgotten")
+
+    def wake(self) -> None:
+        self._woken = True
+        self._changed.set()
+
+    def close(self) -> None:
+        self.closed = True
 
     def unregister(self, service: Service, *, timeout: float | None = None, level: str = "info") -> None:
         self.departures += 1
@@ -78,13 +122,14 @@ def enrols(registry: Registry, story: Story) -> Iterator[Enrols]:
         registrar: Registrar | None = registry,
         find: Callable[[], Service] = lambda: SERVICE,
         *,
+        serves: Callable[[], bool] = lambda: True,
         speed: float = 1,
         jitter: float = 0.5,
         **config: str,
     ) -> Roster:
         periods: dict[str, Any] = {name: Duration.parse(text) for name, text in config.items()}
         clock = lambda: time.monotonic() * speed  # noqa: E731
-        roster = Roster(Config(**periods), registrar, find, story.log, jitter=lambda: jitter, clock=clock)
+        roster = Roster(Config(**periods), registrar, find, serves, story.log, jitter=lambda: jitter, clock=clock)
         rosters.append(roster)
         roster.start()
         return roster
@@ -119,16 +164,117 @@ def test_registers_when_it_starts_and_unregisters_when_it_stops(
     assert len({line["worker_id"] for line in story.lines}) == 1
 
 
-def test_registers_again_every_interval(registry: Registry, enrols: Enrols) -> None:
-    enrols(interval="20ms")
-    eventually(lambda: registry.registrations >= 3)
+def test_registers_again_as_soon_as_it_is_forgotten(registry: Registry, enrols: Enrols, story: Story) -> None:
+    enrols()
+    eventually(lambda: story.told("registered"))
+    back: list[dict[str, Any]] = []
+    while len(back) < 3:
+        registry.forget()
+        back = eventually(partial(more_told, story, "registered again", than=len(back)))
+    assert registry.registrations == 4
+    assert {line["reason"] for line in story.told("registration lost")} == {"forgotten"}
+    assert all(0 <= line["away_seconds"] < 1 for line in story.told("registered again"))
 
 
-def test_does_not_register_again_before_the_interval_is_over(registry: Registry, enrols: Enrols) -> None:
-    roster = enrols(interval="1h")
-    eventually(lambda: registry.services)
+def more_told(story: Story, msg: str, *, than: int) -> list[dict[str, Any]]:
+    """Lines with a message as soon as there are more than so many."""
+    lines = story.told(msg)
+    return lines if len(lines) > than else []
+
+
+def test_what_is_wrong_is_put_right_and_what_an_operator_has_set_is_kept_only_at_first(
+    registry: Registry, enrols: Enrols, story: Story
+) -> None:
+    enrols()
+    eventually(lambda: story.told("registered"))
+    registry.wrong, registry.mark = "Tags differ", "2"
+    registry.fail(None)
+    eventually(lambda: registry.registrations >= 2)
+    registry.wrong, registry.mark = "", "3"
+    eventually(lambda: story.told("registered again"))
+    assert registry.kept[:2] == [True, False]
+    assert story.told("registration lost")[0]["reason"] == "Tags differ"
+
+
+def test_whoever_is_wronged_again_and_again_takes_it_easy(registry: Registry, enrols: Enrols, story: Story) -> None:
+    registry.wrong = "Port is 1 instead of 8087"
+    start = time.monotonic()
+    enrols(jitter=1)
+    eventually(lambda: registry.registrations == 7)
+    # At once, and after nine tenths of 50, 100, 200, 400 and 800 ms
+    assert time.monotonic() - start > 1.39
+    assert len(story.told("failed to register, trying again")) == 1
+
+
+def test_does_not_register_again_where_all_is_as_it_should_be(registry: Registry, enrols: Enrols) -> None:
+    roster = enrols(interval="20ms")
+    eventually(lambda: registry.looks >= 5)
     leave(roster)
     assert registry.registrations == 1
+
+
+def test_what_does_not_serve_is_not_registered_until_it_does(registry: Registry, enrols: Enrols, story: Story) -> None:
+    serving = threading.Event()
+    enrols(serves=serving.is_set, retry_max="10ms")
+    eventually(lambda: story.told("failed to register, trying again"))
+    assert registry.registrations == 0
+    serving.set()
+    eventually(lambda: story.told("registered"))
+    serving.clear()
+    registry.forget()
+    eventually(lambda: registry.looks >= 5)
+    assert registry.registrations == 1
+    serving.set()
+    eventually(lambda: story.told("registered again"))
+
+
+def test_an_outage_that_changed_nothing_needs_no_registration(registry: Registry, enrols: Enrols, story: Story) -> None:
+    enrols(retry_max="10ms")
+    eventually(lambda: registry.looks >= 2)
+    registry.fail(REFUSED)
+    eventually(lambda: registry.looks >= 9)
+    registry.fail(None)
+    eventually(lambda: story.told("registered again"))
+    assert registry.registrations == 1
+    (lost,) = story.told("registration lost")
+    assert (lost["level"], lost["reason"]) == ("warning", "connection refused")
+    (back,) = story.told("registered again")
+    assert back["failures"] >= 5
+    assert story.told("failed to register, trying again") == []
+
+
+def test_an_outage_of_many_reasons_costs_few_lines(registry: Registry, enrols: Enrols, story: Story) -> None:
+    roster = enrols(retry_max="1ms")
+    eventually(lambda: registry.looks >= 2)
+    for number in range(20):
+        registry.fail(RegistrarError(f"reason {number}"))
+        looks = registry.looks
+        while registry.looks < looks + 2:
+            time.sleep(0.001)
+    registry.error = None
+    leave(roster)
+    assert len([line for line in story.lines if line["level"] in ("warning", "error")]) <= 7
+
+
+@pytest.mark.parametrize("mark", ["", "1"])
+def test_a_registry_that_does_not_wait_is_not_asked_all_the_time(registry: Registry, enrols: Enrols, mark: str) -> None:
+    registry.mark, registry.patient = mark, False
+    enrols()
+    eventually(lambda: registry.services)
+    time.sleep(0.5)
+    assert registry.looks <= 2
+
+
+def test_a_registry_whose_mark_changes_all_the_time_is_not_asked_all_the_time(
+    registry: Registry, enrols: Enrols
+) -> None:
+    enrols()
+    end = time.monotonic() + 0.5
+    while time.monotonic() < end:
+        registry.mark = str(time.monotonic())
+        registry.fail(None)
+        time.sleep(0.001)
+    assert registry.looks <= 8
 
 
 def test_tries_again_after_a_failure_and_tells_the_first_and_the_end(
@@ -158,8 +304,8 @@ def test_waits_twice_as_long_after_each_failure_up_to_the_longest(registry: Regi
     start = time.monotonic()
     enrols(jitter=1, retry_max="200ms")
     eventually(lambda: registry.registrations == 6)
-    # 50, 100 and 200 ms, and 200 ms more twice
-    assert 0.75 < time.monotonic() - start < 2
+    # Nine tenths of 50, 100 and 200 ms, and of 200 ms more twice
+    assert 0.67 < time.monotonic() - start < 2
 
 
 @pytest.mark.parametrize("retry_max", ["1s", "1ns"])
@@ -279,7 +425,7 @@ def test_says_that_it_does_not_register_where_there_is_nothing_to_register_with(
 
 
 def test_leaves_at_once_where_it_never_started(registry: Registry, story: Story) -> None:
-    roster = Roster(Config(), registry, lambda: SERVICE, story.log)
+    roster = Roster(Config(), registry, lambda: SERVICE, lambda: True, story.log)
     roster.stop()
     assert roster.left(0)
     assert story.lines == []

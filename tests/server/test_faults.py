@@ -228,8 +228,9 @@ def test_a_closed_stdout_harms_neither_service_nor_discovery(starts: Starts, age
     program = starts(env, command=closing)
     eventually(lambda: len(agent.requests) > 3)
     serves_and_ends(program)
-    assert {request.method for request in agent.requests} == {"PUT"}
-    assert agent.connections == 1
+    assert {request.method for request in agent.requests} == {"GET", "PUT"}
+    # For the registration, for the watch, and for leaving.
+    assert agent.connections == 3
     assert agent.asked("/v1/agent/service/deregister/")
 
 

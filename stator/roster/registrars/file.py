@@ -5,14 +5,20 @@ https://prometheus.io/docs/prometheus/latest/configuration/configuration/#file_s
 
 import os
 import re
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from attrs import frozen
+from attrs import field, frozen
 
 from stator.launch.settings import setting
-from stator.roster.service import RegistrarError, Service
+from stator.roster.registrar import RegistrarError, Sight
+from stator.roster.service import Service
+
+# Seconds between two looks at the file.
+LOOK_EVERY = 1.0
 
 
 @frozen
@@ -42,21 +48,21 @@ class File:
     """Writes one service as the only target of a file, atomically."""
 
     path: Path
+    _woken: threading.Event = field(factory=threading.Event, eq=False)
 
-    def register(self, service: Service, *, timeout: float | None = None, level: str = "info") -> None:
+    def register(
+        self, service: Service, *, keep: bool = True, timeout: float | None = None, level: str = "info"
+    ) -> None:
         """Writes the file.
 
         Raises:
             RegistrarError: It can't be written.
         """
-        import orjson  # slow to import
-
-        data = orjson.dumps(_targets(service), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
         try:
-            _replace(self.path, data)
+            _replace(self.path, _content(service))
         except OSError as error:
             msg = f"can't write {self.path}: {error.strerror}"
-            raise RegistrarError(msg) from error
+            raise RegistrarError(msg, "file") from error
 
     def unregister(self, service: Service, *, timeout: float | None = None, level: str = "info") -> None:
         """Removes the file.
@@ -68,7 +74,52 @@ class File:
             self.path.unlink(missing_ok=True)
         except OSError as error:
             msg = f"can't remove {self.path}: {error.strerror}"
-            raise RegistrarError(msg) from error
+            raise RegistrarError(msg, "file") from error
+
+    def look(self, service: Service, *, since: str = "", wait: float = 0.0) -> Sight:
+        """What the file holds.
+
+        Args:
+            service: What was written.
+            since: Mark of an earlier sight: the answer comes when that no longer holds.
+            wait: Longest time in seconds to wait for that.
+
+        Raises:
+            RegistrarError: The file can't be read.
+        """
+        deadline = time.monotonic() + wait
+        try:
+            while (mark := _mark(self.path)) == since and (left := deadline - time.monotonic()) > 0:
+                if self._woken.wait(min(left, LOOK_EVERY)):
+                    break
+            if not mark:
+                return Sight("the file is gone")
+            return Sight("" if self.path.read_bytes() == _content(service) else "the file holds something else", mark)
+        except OSError as error:
+            msg = f"can't read {self.path}: {error.strerror}"
+            raise RegistrarError(msg, "file") from error
+
+    def wake(self) -> None:
+        """Has a look that waits come back at once, and every later one."""
+        self._woken.set()
+
+    def close(self) -> None:
+        """There is nothing to let go of."""
+
+
+def _mark(path: Path) -> str:
+    """What changes with each writing of a file; empty where there is none."""
+    try:
+        stat = path.stat()
+    except FileNotFoundError:
+        return ""
+    return f"{stat.st_ino}-{stat.st_size}-{stat.st_mtime_ns}-{stat.st_ctime_ns}"
+
+
+def _content(service: Service) -> bytes:
+    import orjson  # slow to import
+
+    return orjson.dumps(_targets(service), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
 
 
 def _targets(service: Service) -> list[dict[str, Any]]:

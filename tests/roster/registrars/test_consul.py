@@ -1,7 +1,10 @@
 """What Consul's agent is asked, in the words of the original."""
 
 import json
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -10,9 +13,11 @@ from stator.client import Client
 from stator.client import Config as ClientConfig
 from stator.launch.duration import Duration
 from stator.launch.settings import Secret
+from stator.roster.registrar import RegistrarError, Sight
 from stator.roster.registrars.consul import Config
 from stator.roster.service import Config as ServiceConfig
-from stator.roster.service import RegistrarError, Service
+from stator.roster.service import Service
+from tests.program import eventually
 from tests.stand_in import Agent
 from tests.story import Story
 
@@ -105,3 +110,84 @@ def test_a_refusal_says_what_the_agent_said(agent: Agent, client: Client) -> Non
         consul.register(service())
     with pytest.raises(RegistrarError, match=r"/deregister/stator-123654 .* status 403: Permission denied"):
         consul.unregister(service())
+
+
+def test_what_is_registered_is_seen_as_it_should_be_and_what_is_not_as_unknown(agent: Agent, client: Client) -> None:
+    with closing(Config().new(client)) as consul:
+        assert consul.look(service()).wrong == "the agent does not know the service"
+        consul.register(service())
+        assert consul.look(service()) == Sight("", "1")
+
+
+def test_a_look_waits_for_another_state_than_the_one_it_is_told(agent: Agent, client: Client) -> None:
+    with closing(Config().new(client)) as consul:
+        consul.register(service())
+        consul.look(service(), since="1 2", wait=2.5)
+    assert agent.asked("/v1/agent/service/stator-123654")[0].path.endswith("?hash=1+2&wait=2500ms")
+
+
+def test_what_somebody_else_changed_is_seen_and_an_operators_maintenance_is_to_be_kept(
+    agent: Agent, client: Client
+) -> None:
+    with closing(Config().new(client)) as consul:
+        consul.register(service())
+        agent.services["stator-123654"]["Port"] = 1
+        sight = consul.look(service())
+        assert (sight.wrong, sight.keep) == ("Port is 1 instead of 8087", False)
+        agent.maintained.add("stator-123654")
+        assert consul.look(service()).keep
+
+
+def test_a_registration_replaces_checks_unless_they_are_to_be_kept(agent: Agent, client: Client) -> None:
+    with closing(Config().new(client)) as consul:
+        consul.register(service(), keep=True)
+        consul.register(service(), keep=False)
+    first, second = agent.requests
+    assert first.path == "/v1/agent/service/register"
+    assert second.path == "/v1/agent/service/register?replace-existing-checks=true"
+
+
+@pytest.mark.parametrize(
+    "answer", [b"", b"404 page not found", b"Invalid URL path: not a recognized HTTP API endpoint"]
+)
+def test_an_agent_that_can_not_be_asked_for_one_service_is_asked_for_all(
+    agent: Agent, client: Client, answer: bytes
+) -> None:
+    agent.no_such_endpoint = answer
+    with closing(Config().new(client)) as consul:
+        assert consul.look(service()).wrong == "the agent does not know the service"
+        consul.register(service())
+        assert consul.look(service()) == Sight("", "")
+
+
+@pytest.mark.parametrize("id_", ["a/b c?d#é", "`", '"', "a`b\\"])
+def test_a_service_with_an_id_of_any_letters_is_seen(agent: Agent, client: Client, id_: str) -> None:
+    with closing(Config().new(client)) as consul:
+        consul.register(service(id_))
+        assert consul.look(service(id_)) == Sight("", "1")
+
+
+@pytest.mark.parametrize("body", [b"{", b"[]", b"null", b'"text"', b"\xff"])
+def test_a_look_at_nonsense_is_an_error_that_shows_it(agent: Agent, client: Client, body: bytes) -> None:
+    agent.body = body
+    expected = pytest.raises(RegistrarError, match="what is no JSON object: b")
+    with closing(Config().new(client)) as consul, expected as raised:
+        consul.look(service())
+    assert raised.value.reason == "invalid"
+
+
+def test_a_look_that_waits_ends_when_it_is_woken_and_the_service_can_still_be_unregistered(
+    agent: Agent, client: Client
+) -> None:
+    agent.patience = 30.0
+    with closing(Config().new(client)) as consul, ThreadPoolExecutor(1) as pool:
+        consul.register(service())
+        waiting = pool.submit(consul.look, service(), since="1", wait=60.0)
+        eventually(lambda: agent.asked("/v1/agent/service/stator-123654"))
+        start = time.monotonic()
+        consul.wake()
+        with pytest.raises(RegistrarError):
+            waiting.result(5)
+        assert time.monotonic() - start < 1
+        consul.unregister(service())
+    assert agent.services == {}

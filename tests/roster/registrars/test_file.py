@@ -5,14 +5,17 @@ import os
 import re
 import shutil
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from stator.roster.registrar import RegistrarError
 from stator.roster.registrars.file import Config, File
 from stator.roster.service import Config as ServiceConfig
-from stator.roster.service import RegistrarError, Service
+from stator.roster.service import Service
 
 
 def service(**settings: Any) -> Service:
@@ -127,6 +130,40 @@ def test_a_path_that_can_not_be_used_is_told_at_the_start(tmp_path: Path, name: 
     ((setting, expected),) = Config(str(tmp_path / name)).problems()
     assert setting == "path"
     assert reason in expected
+
+
+def test_a_file_is_seen_as_it_should_be_as_altered_and_as_gone(file: File, path: Path) -> None:
+    file.register(service())
+    seen = file.look(service())
+    assert seen.wrong == ""
+    path.write_text("[]")
+    assert file.look(service()).wrong == "the file holds something else"
+    assert file.look(service()).mark != seen.mark
+    path.unlink()
+    assert file.look(service()).wrong == "the file is gone"
+
+
+def test_a_look_that_waits_ends_when_the_file_is_touched_or_time_is_over_or_it_is_woken(file: File, path: Path) -> None:
+    file.register(service())
+    seen = file.look(service())
+    start = time.monotonic()
+    assert file.look(service(), since=seen.mark, wait=0.2) == seen
+    assert 0.2 <= time.monotonic() - start < 2
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(file.look, service(), since=seen.mark, wait=60)
+        path.unlink()
+        assert waiting.result(5).wrong == "the file is gone"
+        file.register(service())
+        waiting = pool.submit(file.look, service(), since=file.look(service()).mark, wait=60)
+        file.wake()
+        assert waiting.result(1).wrong == ""
+
+
+def test_a_file_that_can_not_be_read_is_an_error_that_names_it(file: File, path: Path) -> None:
+    path.mkdir()
+    with pytest.raises(RegistrarError, match=r"can't read .*stator.json: Is a directory") as raised:
+        file.look(service())
+    assert raised.value.reason == "file"
 
 
 def test_a_path_that_can_be_used_is_good(path: Path) -> None:

@@ -1,0 +1,142 @@
+"""What a thousand of us cost one agent: to register, to watch, and to come back when it has forgotten them all."""
+
+import os
+import resource
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from attrs import evolve, field, frozen
+
+from stator.client import Answer, Client, ClientError
+from stator.client import Config as ClientConfig
+from stator.log import Config as LoggerConfig
+from stator.log import Log
+from stator.roster.registrars.consul import Config as ConsulConfig
+from stator.roster.roster import Config, Roster
+from stator.roster.service import Config as ServiceConfig
+from stator.sink import Sink
+from tests.peers.programs import Consul, eventually
+
+ROSTERS = 1000
+# An agent lets 200 connections in from one address, unless it's told otherwise; the fleet has but one.
+LIMITS = "-hcl=limits { http_max_conns_per_client = 4000 }"
+FILES = 8192
+# Seconds of the calm that is measured, and of the agent's absence.
+CALM, ABSENCE = 60.0, 5.0
+GIVE_UP = 120.0
+
+
+@frozen
+class Tally:
+    """Requests by the second in which they were made.
+
+    Attributes:
+        answered: Those that the agent answered.
+        refused: Those that did not reach it.
+    """
+
+    answered: Counter[int] = field(factory=Counter)
+    refused: Counter[int] = field(factory=Counter)
+
+    def clear(self) -> None:
+        """Begins anew."""
+        self.answered.clear()
+        self.refused.clear()
+
+
+@frozen
+class Counted:
+    """A client whose requests are counted."""
+
+    client: Client
+    tally: Tally
+
+    def send(self, method: str, path: str, payload: object = None, **how: Any) -> Answer:
+        """Sends a request, as the client does."""
+        second = int(time.monotonic())
+        try:
+            answer = self.client.send(method, path, payload, **how)
+        except ClientError as error:
+            (self.tally.refused if error.status is None else self.tally.answered)[second] += 1
+            raise
+        self.tally.answered[second] += 1
+        return answer
+
+    def another(self) -> "Counted":
+        """A client of its own, counted along."""
+        return evolve(self, client=self.client.another())
+
+    def close(self) -> None:
+        """Cuts all connections."""
+        self.client.close()
+
+
+def run() -> None:
+    """Prints how long it takes until all are registered, and until all are back, and how many requests that costs."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    # Each thread that waits for the interpreter wakes so often: a thousand would keep the machine busy with that.
+    sys.setswitchinterval(0.05)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(FILES, most), most))
+    log = LoggerConfig(level="error").new(Sink(os.open(os.devnull, os.O_WRONLY)), terminal=False)
+    tally = Tally()
+    with TemporaryDirectory() as folder, Consul(Path(folder), LIMITS) as agent:
+        fleet = [roster(number, agent, tally, log) for number in range(ROSTERS)]
+        try:
+            measure(fleet, agent, tally)
+        finally:
+            begin = time.monotonic()
+            for each in fleet:
+                each.stop()
+            for each in fleet:
+                eventually(lambda each=each: each.left(0.1))  # type: ignore[misc]
+            print(f"all have left after {time.monotonic() - begin:.1f} s; {len(agent.services())} are still listed")
+
+
+def roster(number: int, agent: Consul, tally: Tally, log: Log) -> Roster:
+    """One of the fleet, whose health check asks the agent itself."""
+    client = Counted(ClientConfig(base_uri=agent.url).new(log), tally)
+    spec = f"{agent.url}/v1/status/leader?of=%s:%d"
+    service = ServiceConfig(id=str(number), ip_address="127.0.0.1", monitor_spec=spec)
+    return Config(service=service).new(
+        ConsulConfig().new(client), agent.url, ("127.0.0.1", 1 + number), lambda: True, log
+    )
+
+
+def measure(fleet: list[Roster], agent: Consul, tally: Tally) -> None:
+    """Prints each figure as soon as it is known."""
+    seconds = until(lambda: begin(fleet), agent)
+    print(f"{ROSTERS:,} rosters, one agent: all registered after {seconds:.1f} s{peak(tally.answered)}")
+    time.sleep(5)
+    tally.clear()
+    time.sleep(CALM)
+    print(f"calm: {tally.answered.total() / CALM:.1f} requests a second from all")
+    tally.clear()
+    agent.kill()
+    time.sleep(ABSENCE)
+    print(f"agent away for {ABSENCE:.0f} s: {tally.refused.total() / ABSENCE / ROSTERS:.1f} tries a second from each")
+    seconds = until(agent.start, agent)
+    print(f"agent started again, its data gone: all registered after {seconds:.1f} s{peak(tally.answered)}")
+
+
+def begin(fleet: list[Roster]) -> None:
+    """Starts all."""
+    for each in fleet:
+        each.start()
+
+
+def until(begin: Callable[[], object], agent: Consul) -> float:
+    """Seconds from a beginning until the agent lists all."""
+    start = time.monotonic()
+    begin()
+    eventually(lambda: len(agent.services()) == ROSTERS, GIVE_UP, every=0.2)
+    return time.monotonic() - start
+
+
+def peak(answered: Mapping[int, int]) -> str:
+    """What is said of the requests of the busiest second."""
+    return f", at most {max(answered.values()):,} requests a second, {sum(answered.values()):,} in all"
