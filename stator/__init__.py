@@ -1,16 +1,18 @@
 """Makes a service observable: registers it with Consul, answers /monitor and /metrics, and logs what happened.
 
-What is here is for those who write a collector: points, and how a collector's settings are declared.
+What is here is for those who write a collector: points, and how a collector's settings are declared. And for those who
+embed Stator in an application of their own: `asgi_app`, `wsgi_app`, `add_routes`, `registered`.
 """
 
+from typing import TYPE_CHECKING, Any
+
+from stator.build import __version__
 from stator.entity import Histogram, Labels, Point, PointsAt, Summary, Type
 from stator.launch.duration import Duration
 from stator.launch.settings import LONGER_THAN_ZERO, Check, Secret, at_least, between, part, setting
 
-try:
-    from stator._version import version as __version__
-except ImportError:  # a checkout that was never built
-    __version__ = "0.0.0+unknown"
+if TYPE_CHECKING:
+    from stator.embedding.calls import add_routes, asgi_app, registered, wsgi_app
 
 __all__ = [
     "LONGER_THAN_ZERO",
@@ -24,8 +26,23 @@ __all__ = [
     "Summary",
     "Type",
     "__version__",
+    "add_routes",
+    "asgi_app",
     "at_least",
     "between",
     "part",
+    "registered",
     "setting",
+    "wsgi_app",
 ]
+
+if not TYPE_CHECKING:  # what is no name of ours is an error to a type checker, too
+
+    def __getattr__(name: str) -> Any:
+        """What embeds Stator is imported only when it's asked for: a collector, or ``-h``, needs none of it."""
+        if name not in __all__:
+            msg = f"module {__name__!r} has no attribute {name!r}"
+            raise AttributeError(msg)
+        from stator.embedding import calls  # slow to import
+
+        return getattr(calls, name)

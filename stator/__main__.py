@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from stator import __version__, launch
+from stator import launch
+from stator.build import __version__, build_labels
 from stator.config import Config, Run, extended
 from stator.exporter import Exporter
 from stator.launch.settings import StartError
@@ -17,7 +18,6 @@ from stator.sink import Sink
 
 APP_ID = "stator"
 ABOUT = "'stator' makes a service observable: it registers, answers /monitor and /metrics, and logs what happened"
-BUILD = (("version", __version__), ("python", sys.version.split()[0]))
 
 
 def run() -> int:
@@ -59,7 +59,7 @@ def assemble(config: Config, shown: dict[str, Any], run_id: str, log: Log) -> Su
     listener = config.server.listen()
     bound = bound_to(listener)
     roster = config.roster.new(config.registrar(log), config.client.base_uri, bound, partial(answers, bound), log)
-    exporter = Exporter(collectors | roster.collectors(), config.metrics, BUILD, log)
+    exporter = Exporter(collectors | roster.collectors(), config.metrics, build_labels(), log)
 
     def app() -> Any:
         from stator.server import app, middleware  # Falcon is for the server's process alone

@@ -90,10 +90,16 @@ class Crew:
 
 
 class Station:
-    """A collector that is never asked twice at the same time; those who wait for it share what it gives next."""
+    """A collector that is never asked twice at the same time; those who wait for it share what it gives next.
 
-    def __init__(self, collector: Collector, clock: Callable[[], float]) -> None:
-        self._collector, self._clock = collector, clock
+    Args:
+        collector: What is asked.
+        clock: Seconds that only go up.
+        stuck_after: Seconds after which it may be taken to be stuck.
+    """
+
+    def __init__(self, collector: Collector, clock: Callable[[], float], *, stuck_after: float = STUCK_AFTER) -> None:
+        self._collector, self._clock, self._stuck_after = collector, clock, stuck_after
         self._prompt = collector if isinstance(collector, Prompt) else None
         self._free = threading.Lock()
         self._lock = threading.Lock()
@@ -119,7 +125,7 @@ class Station:
         with self._lock:
             self._waiting -= 1
         if not is_free:
-            reason = f"still at work for an earlier scrape, since {self._clock() - self._since:.1f} s"
+            reason = f"still at work for an earlier request, since {self._clock() - self._since:.1f} s"
             return Outcome(self._clock() - came, error=NotCollected(reason))
         if self._last is None or self._since <= came:
             return self._ask(now, deadline)
@@ -137,7 +143,7 @@ class Station:
 
     def _ask(self, now: float, deadline: float) -> Outcome:
         self._since = self._clock()
-        self._stuck_at = self._since + max(STUCK_AFTER, STUCK_TIMES * self._took)
+        self._stuck_at = self._since + max(self._stuck_after, STUCK_TIMES * self._took)
         try:
             points_at, error = _checked(self._collector.collect(now)), None
         except BaseException as raised:  # noqa: BLE001 # a collector is anybody's code: one must not take down the rest
@@ -220,6 +226,16 @@ class Round(Generic[A]):
                 self._end()
             else:
                 self._run(self._end)
+
+    def wait(self, patience: float, timeout: float) -> A:
+        """Blocks until the answer is there: hurries after so many seconds, and closes after so many."""
+        patience = min(patience, timeout)
+        for seconds, go_on in ((patience, self.hurry), (timeout - patience, self.close)):
+            try:
+                return self.answer.result(seconds)
+            except TimeoutError:
+                go_on()
+        return self.answer.result()
 
     def hurry(self) -> None:
         """Has each collector that waits for another be asked at once."""

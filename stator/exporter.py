@@ -136,14 +136,7 @@ class Exporter:
 
     def scrape(self, ask: Ask) -> Scrape:
         """Answers a scrape, and blocks until then."""
-        round_ = self.begin(ask)
-        patience = min(PATIENCE, self.timeout(ask))
-        for seconds, go_on in ((patience, round_.hurry), (self.timeout(ask) - patience, round_.close)):
-            try:
-                return round_.answer.result(seconds)
-            except TimeoutError:
-                go_on()
-        return round_.answer.result()
+        return self.begin(ask).wait(PATIENCE, self.timeout(ask))
 
     def timeout(self, ask: Ask) -> float:
         """Seconds that a scrape may take."""

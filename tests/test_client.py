@@ -3,7 +3,6 @@
 import base64
 import json
 import socket
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -320,19 +319,6 @@ def test_a_bad_tls_file_is_told_at_the_start_and_is_no_more_than_an_error_later(
     (problem,) = Config(**settings).problems()
     assert problem[0] == setting
     failure(connects(agent.uri.replace("http", "https"), **settings))
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    folder = tmp_path_factory.mktemp("tls")
-    key, cert = folder / "key.pem", folder / "cert.pem"
-    subject = ("-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1")
-    command = ("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *subject)
-    try:
-        subprocess.run([*command, "-keyout", key, "-out", cert], check=True, capture_output=True)
-    except FileNotFoundError:
-        pytest.skip("no openssl to make a certificate with")
-    return cert, key
 
 
 def test_tls_is_spoken_and_verified_by_the_authorities_of_the_file(

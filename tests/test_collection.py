@@ -140,7 +140,7 @@ def test_a_collector_that_hangs_is_not_asked_again_and_piles_up_no_threads(story
         assert (success(body, "hanging"), success(body, "other")) == (0, 1)
     assert hanging.calls == 1
     assert collecting() <= before + 2
-    assert "still at work for an earlier scrape" in story.lines[-1]["reason"]
+    assert "still at work for an earlier request" in story.lines[-1]["reason"]
 
 
 def test_a_collector_that_hung_recovers_by_itself_and_is_not_waited_for_longer_the_next_time(

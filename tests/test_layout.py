@@ -14,16 +14,19 @@ FLOORS = (
     ("stator.__main__",),
     # What a library's user imports is made of everything but the program.
     ("stator",),
+    ("stator.embedding",),
     ("stator.config",),
     ("stator.roster", "stator.server"),
     ("stator.client", "stator.exporter"),
     ("stator.log", "stator.collectors", "stator.formatters"),
-    ("stator.launch", "stator.entity", "stator.shared", "stator._version"),
+    ("stator.launch", "stator.entity", "stator.shared", "stator.build"),
 )
-# Where lines go is a part of the log, how connections are made of the client, how collectors are asked of the exporter;
-# what processes share are numbers of theirs.
+# Where lines go, be it to another application's, is a part of the log; how connections are made is of the client, how
+# collectors are asked of the exporter; what processes share are numbers of theirs.
 PART_OF = {
+    "stator._version": "stator.build",
     "stator.sink": "stator.log",
+    "stator.application_log": "stator.log",
     "stator.connections": "stator.client",
     "stator.failures": "stator.client",
     "stator.collection": "stator.exporter",

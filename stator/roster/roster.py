@@ -103,6 +103,7 @@ class Roster:
         self._jitter, self._clock = jitter, clock
         self._state = State(log, clock=clock)
         self._leaving = threading.Event()
+        self._stay = False
         self._deadline = 0.0
         self._thread: threading.Thread | None = None
         self._service: Service | None = None
@@ -126,8 +127,9 @@ class Roster:
         self._thread = threading.Thread(target=self._work, args=(self._registrar,), name="roster", daemon=True)
         self._thread.start()
 
-    def stop(self) -> None:
-        """Begins to unregister; `left` tells when that is done."""
+    def stop(self, *, stay: bool = False) -> None:
+        """Begins to unregister, unless the service is to stay registered; `left` tells when that is done."""
+        self._stay = stay
         self._deadline = self._clock() + LEAVING
         self._leaving.set()
         if self._registrar is not None:
@@ -158,7 +160,8 @@ class Roster:
             except Exception as error:  # noqa: BLE001 # whatever it is, the next try may go well
                 pause = self._fail(error)
         self._state.left()
-        self._unregister(registrar)
+        if not self._stay:
+            self._unregister(registrar)
         registrar.close()
         self._log.info("worker stopped", name="roster")
 

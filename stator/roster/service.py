@@ -49,6 +49,10 @@ class Config:
         if not all(_endpoint(text) for _, text in self.tagged_addresses) or names.total() > len(names):
             yield "tagged_addresses", "different names, each with host or host:port, IPv6 as [2001:db8::1]:8087"
 
+    def monitor_url(self, address: str, port: int) -> str:
+        """Where the health of a service at an address can be asked."""
+        return _filled(self.monitor_spec, address, port)
+
     def new(self, port: int, discovery_uri: str, host: str = "") -> "Service":
         """The service as it is registered.
 
@@ -70,7 +74,7 @@ class Config:
             meta=self.meta,
             address=address,
             port=port,
-            monitor_url=_filled(self.monitor_spec, address, port),
+            monitor_url=self.monitor_url(address, port),
             own_url=_filled(MONITOR_SPEC, host or "127.0.0.1", port),
             weights=(self.weight_passing, self.weight_warning),
             tagged_addresses=tuple((name, at[0], at[1] or port) for name, at in tagged if at),

@@ -12,6 +12,8 @@ from stator.collection import Round
 from stator.exporter import PATIENCE, Ask, Encoding, Exporter, Formatter, Scrape
 
 if TYPE_CHECKING:
+    from falcon import Request as WsgiRequest
+    from falcon import Response as WsgiResponse
     from falcon.asgi import Request, Response
 
 # Seconds by which we answer before the scraper gives up, for the way back.
@@ -30,32 +32,53 @@ class Formats(Protocol):
         """How an Accept-Encoding header likes the body."""
 
 
-class Metrics:
-    """Answers scrapes; collectors run in threads, so a slow one holds up nobody else."""
+class _Scrapes:
+    """What scrapers ask, read from requests, and answered in responses."""
 
     def __init__(self, exporter: Exporter, formats: Formats) -> None:
         self._exporter, self._formats = exporter, formats
-        self._gathering: dict[Ask, _Gathering] = {}
 
-    async def on_get(self, req: "Request", resp: "Response") -> None:
-        """Answers in the format, encoding and time that the scraper wants, from the collectors that it names."""
+    def _asked(self, req: "WsgiRequest") -> Ask:
+        """The format, encoding and time that a scraper wants, and the collectors that it names."""
         only = None
         if req.query_string:
             collect, exclude = req.get_param_as_list("collect[]"), req.get_param_as_list("exclude[]")
             only = _only(self._exporter.names, collect, exclude)
-        scrape = await self._answer(
-            Ask(
-                self._formats.accepting(req.get_header("Accept") or ""),
-                self._formats.encoding(req.get_header("Accept-Encoding") or ""),
-                _timeout(req.get_header("X-Prometheus-Scrape-Timeout-Seconds")),
-                only,
-            )
+        return Ask(
+            self._formats.accepting(req.get_header("Accept") or ""),
+            self._formats.encoding(req.get_header("Accept-Encoding") or ""),
+            _timeout(req.get_header("X-Prometheus-Scrape-Timeout-Seconds")),
+            only,
         )
+
+    def _fill(self, resp: "WsgiResponse", scrape: Scrape) -> None:
         resp.content_type = scrape.content_type
         resp.data = scrape.body
         resp.set_header("Vary", "Accept, Accept-Encoding")
         if scrape.encoding != "identity":
             resp.set_header("Content-Encoding", scrape.encoding)
+
+
+class BlockingMetrics(_Scrapes):
+    """Answers scrapes over WSGI."""
+
+    def on_get(self, req: "WsgiRequest", resp: "WsgiResponse") -> None:
+        """Answers as the scraper wants it."""
+        self._fill(resp, self._exporter.scrape(self._asked(req)))
+
+    on_head = on_get
+
+
+class Metrics(_Scrapes):
+    """Answers scrapes over ASGI; collectors run in threads, so a slow one holds up nobody else."""
+
+    def __init__(self, exporter: Exporter, formats: Formats) -> None:
+        super().__init__(exporter, formats)
+        self._gathering: dict[Ask, _Gathering] = {}
+
+    async def on_get(self, req: "Request", resp: "Response") -> None:
+        """Answers as the scraper wants it."""
+        self._fill(resp, await self._answer(self._asked(req)))
 
     on_head = on_get
 

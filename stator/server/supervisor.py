@@ -19,6 +19,7 @@ from stator.launch.duration import Duration
 from stator.launch.settings import LONGER_THAN_ZERO, StartError, at_least, between, setting
 from stator.log import Log
 from stator.processes import Processes
+from stator.server.readiness import is_ready
 
 FAILED = 1
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -108,17 +109,9 @@ def bound_to(listener: socket.socket) -> tuple[str, int]:
 
 def answers(bound: tuple[str, int]) -> bool:
     """Whether the service answers /monitor within a second; it is bound to a host, empty for all, and a port."""
-    import http.client  # slow to import; by the first time the server's process is busy with its own imports
-
-    host, port = bound
-    connection = http.client.HTTPConnection(host or LOCAL, port, timeout=1)
-    try:
-        connection.request("GET", "/monitor", headers={"User-Agent": "stator"})
-        return connection.getresponse().status == http.HTTPStatus.OK
-    except (OSError, http.client.HTTPException):
-        return False
-    finally:
-        connection.close()
+    host, port = bound[0] or LOCAL, bound[1]
+    shown = f"[{host}]" if ":" in host else host
+    return is_ready(f"http://{shown}:{port}/monitor")
 
 
 def hold_signals() -> set[signal.Signals]:

@@ -1,0 +1,15 @@
+"""Which build of Stator this is."""
+
+import sys
+
+try:
+    from stator._version import version as __version__
+except ImportError:  # a checkout that was never built
+    __version__ = "0.0.0+unknown"
+
+__all__ = ["__version__", "build_labels"]
+
+
+def build_labels() -> tuple[tuple[str, str], ...]:
+    """Labels of ``stator_build_info``: the versions of Stator and of Python."""
+    return (("version", __version__), ("python", sys.version.split()[0]))

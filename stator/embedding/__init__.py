@@ -1,0 +1,1 @@
+"""Stator within an application of your own."""

@@ -1,0 +1,157 @@
+"""The README's own examples of applications with Stator in them, as files that servers can run."""
+
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+README = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
+
+# What stands for a reader's own code. What each check does is told by a file, as long as it's there.
+SHOP = """
+import asyncio
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+from stator import Point, PointsAt
+
+
+class Orders:
+    def collect(self, now):
+        return PointsAt("orders", now, points=[Point("open", "Orders not sent yet", "", "gauge", 7)])
+
+
+def act(name):
+    file = Path(f"check-{name}")
+    return file.read_text() if file.exists() else "pass"
+
+
+def note(event, name):
+    with Path(f"{event}-{name}").open("a") as file:
+        file.write(".")
+
+
+@contextmanager
+def noted(name):
+    note("asked", name)
+    try:
+        yield
+    finally:
+        note("done", name)
+
+
+def end(name):
+    if act(name) == "raise":
+        raise ConnectionError("no route to postgres://shop:geheim@db/shop" if name == "db" else "nobody listens")
+    return act(name) != "refuse"
+
+
+def ping_db():
+    with noted("db"):
+        while act("db") == "hang":
+            time.sleep(0.01)
+        return end("db")
+
+
+async def ping_queue():
+    with noted("queue"):
+        while act("queue") == "hang":
+            await asyncio.sleep(0.01)
+        return end("queue")
+"""
+
+DJANGO_SETTINGS = """
+SECRET_KEY = "not one"
+ALLOWED_HOSTS = ["*"]
+ROOT_URLCONF = "urls"
+"""
+DJANGO_URLS = """
+from django.http import HttpResponse
+from django.urls import path
+
+urlpatterns = [path("hello", lambda request: HttpResponse("hello"))]
+"""
+WSGIREF = """
+import sys
+from wsgiref.simple_server import make_server
+
+from example import app
+
+with make_server("127.0.0.1", int(sys.argv[1]), app) as server:
+    server.serve_forever()
+"""
+FILES = {"shop.py": SHOP, "settings.py": DJANGO_SETTINGS, "urls.py": DJANGO_URLS, "serve.py": WSGIREF}
+
+
+def example(title: str) -> str:
+    """The README's block of code that begins with a comment."""
+    blocks: list[str] = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    (code,) = (code for code in blocks if code.startswith(f"# {title}"))
+    return code
+
+
+Command = Callable[[int], list[str]]
+
+
+class Embedding(NamedTuple):
+    """An application with Stator in it, and what serves it.
+
+    Attributes:
+        code: The application.
+        command: What serves it at a port.
+        where: Path under which Stator answers.
+    """
+
+    code: str
+    command: Command
+    where: str = ""
+
+
+def uvicorn(*args: str) -> Command:
+    return lambda port: [sys.executable, "-m", "uvicorn", "--host=127.0.0.1", f"--port={port}", *args, "example:app"]
+
+
+def gunicorn(*args: str) -> Command:
+    own = [sys.executable, "-m", "gunicorn", "--no-control-socket"]
+    return lambda port: [*own, f"--bind=127.0.0.1:{port}", *args, "example:app"]
+
+
+def wsgiref(port: int) -> list[str]:
+    return [sys.executable, "serve.py", str(port)]
+
+
+FASTAPI = example("FastAPI, Starlette and others on ASGI: mounted")
+FLASK = example("Flask and others on WSGI: mounted")
+FALCON_ASGI = example("Falcon")
+FALCON_WSGI = FALCON_ASGI.replace("falcon.asgi", "falcon")
+DJANGO_WSGI = example("Django's wsgi.py").replace("application =", "app =")
+DJANGO_ASGI = DJANGO_WSGI.replace("wsgi", "asgi")
+WRAPPED = """
+import stator
+from fastapi import FastAPI
+from shop import Orders, ping_db, ping_queue
+
+app = FastAPI()
+app.add_middleware(stator.asgi_app, collectors=["runtime", Orders()], checks={"db": ping_db, "queue": ping_queue})
+"""
+TWO_PRELOADED = ("--preload", "--workers=2")
+
+EMBEDDINGS = {
+    "FastAPI, uvicorn": Embedding(FASTAPI, uvicorn(), "/internal"),
+    "FastAPI, uvicorn with two workers": Embedding(FASTAPI, uvicorn("--workers=2"), "/internal"),
+    "FastAPI, gunicorn asgi, preloaded": Embedding(FASTAPI, gunicorn("-k=asgi", *TWO_PRELOADED), "/internal"),
+    "FastAPI wrapped, uvicorn": Embedding(WRAPPED, uvicorn()),
+    "Flask, wsgiref": Embedding(FLASK, wsgiref, "/internal"),
+    "Flask, gunicorn sync, preloaded": Embedding(FLASK, gunicorn("-k=sync", *TWO_PRELOADED), "/internal"),
+    "Flask, gunicorn gthread": Embedding(FLASK, gunicorn("-k=gthread", "--threads=4"), "/internal"),
+    "Django WSGI, gunicorn gthread, preloaded": Embedding(
+        DJANGO_WSGI, gunicorn("-k=gthread", "--threads=4", *TWO_PRELOADED)
+    ),
+    "Django ASGI, uvicorn": Embedding(DJANGO_ASGI, uvicorn("--lifespan=off")),
+    "Django ASGI, gunicorn asgi": Embedding(DJANGO_ASGI, gunicorn("-k=asgi", "--workers=2")),
+    "Falcon ASGI, uvicorn": Embedding(FALCON_ASGI, uvicorn()),
+    "Falcon WSGI, gunicorn sync, preloaded": Embedding(FALCON_WSGI, gunicorn("-k=sync", *TWO_PRELOADED)),
+    "Falcon WSGI, wsgiref": Embedding(FALCON_WSGI, wsgiref),
+}

@@ -1,0 +1,130 @@
+"""Applications with Stator in them, each served by a process of its own."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+
+from tests.embedding.applications import EMBEDDINGS, FILES, Command
+from tests.peers.programs import free_ports
+from tests.program import Answer, Program, eventually
+from tests.story import Story
+
+
+class Served(Program):
+    """An application with Stator in it.
+
+    Attributes:
+        folder: Where it runs.
+        where: Path under which Stator answers.
+    """
+
+    def __init__(
+        self,
+        code: str,
+        command: Command,
+        folder: Path,
+        *,
+        where: str = "",
+        env: Mapping[str, str] | None = None,
+        port: int = 0,
+        files: Mapping[str, str] | None = None,
+    ) -> None:
+        for name, text in {**FILES, "example.py": code, **(files or {})}.items():
+            (folder / name).write_text(text)
+        self.folder, self.where = folder, where
+        port = port or free_ports(1)[0]
+        variables = {
+            "STTR_SERVER_PORT": str(port),
+            "DJANGO_SETTINGS_MODULE": "settings",
+            "TMPDIR": str(folder),
+            **(env or {}),
+        }
+        super().__init__(variables, folder, command=command(port))
+
+    def ready(self) -> bool:
+        """Whether it answers."""
+        assert self._process.poll() is None, self.errors
+        try:
+            return bool(self.monitor())
+        except OSError:
+            return False
+
+    def metrics(self) -> str:
+        """What a scrape gives."""
+        answer = self.get(f"{self.where}/metrics", {"Accept": "text/plain"})
+        assert answer.status == 200, answer
+        return answer.body.decode()
+
+    def monitor(self) -> Answer:
+        """What a health check is answered."""
+        return self.get(f"{self.where}/monitor")
+
+    def let(self, check: str, act: str) -> None:
+        """Has one of its checks `pass`, `raise`, `refuse` or `hang`."""
+        fresh = self.folder / f"next-{check}"
+        fresh.write_text(act)
+        fresh.rename(self.folder / f"check-{check}")
+
+    def asked(self, check: str) -> int:
+        """How often a check was asked so far."""
+        return len((self.folder / f"asked-{check}").read_text())
+
+    def at_work(self, check: str) -> int:
+        """How often it was asked and has not come back."""
+        return self.asked(check) - len((self.folder / f"done-{check}").read_text())
+
+
+class Serves(Protocol):
+    """Serves an application."""
+
+    def __call__(
+        self,
+        code: str,
+        command: Command,
+        *,
+        where: str = "",
+        env: Mapping[str, str] | None = None,
+        port: int = 0,
+        files: Mapping[str, str] | None = None,
+    ) -> Served: ...
+
+
+@pytest.fixture
+def serves(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serves]:
+    with ExitStack() as running:
+
+        def serve(
+            code: str,
+            command: Command,
+            *,
+            where: str = "",
+            env: Mapping[str, str] | None = None,
+            port: int = 0,
+            files: Mapping[str, str] | None = None,
+        ) -> Served:
+            folder = tmp_path_factory.mktemp("embedding")
+            served = Served(code, command, folder, where=where, env=env, port=port, files=files)
+            running.push(served)
+            eventually(served.ready, within=30)
+            return served
+
+        yield serve
+
+
+@pytest.fixture(scope="module", params=EMBEDDINGS)
+def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """Each of the embeddings."""
+    embedding = EMBEDDINGS[request.param]
+    folder = tmp_path_factory.mktemp("embedding")
+    with Served(embedding.code, embedding.command, folder, where=embedding.where) as running:
+        eventually(running.ready, within=30)
+        yield running
+
+
+@pytest.fixture
+def story(tmp_path: Path) -> Iterator[Story]:
+    with Story(tmp_path / "log") as made:
+        yield made

@@ -1,0 +1,118 @@
+"""Applications that are registered with a real Consul for as long as they run, as the README shows."""
+
+import signal
+from collections.abc import Iterator
+from typing import Any
+
+import psutil
+import pytest
+
+from tests.embedding.applications import FLASK, Command, example, gunicorn, uvicorn
+from tests.embedding.conftest import Served, Serves
+from tests.peers.programs import Consul, free_ports
+from tests.program import eventually
+
+LIFESPAN = example("FastAPI, Starlette: in the lifespan")
+GUNICORN_CONF = example("gunicorn.conf.py")
+
+
+@pytest.fixture
+def consul(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Consul]:
+    with Consul(tmp_path_factory.mktemp("consul")) as running:
+        yield running
+
+
+@pytest.fixture
+def shop(serves: Serves, consul: Consul) -> "Shops":
+    return Shops(serves, consul)
+
+
+def with_check(code: str) -> str:
+    """An application with a health check."""
+    checked = code.replace("asgi_app()", "asgi_app(checks={'db': ping_db})")
+    return checked.replace("import stator", "import stator\nfrom shop import ping_db")
+
+
+class Shops:
+    """Starts applications that register as `shop`, each at its own port."""
+
+    def __init__(self, serves: Serves, consul: Consul) -> None:
+        self._serves, self.consul = serves, consul
+
+    def start(self, code: str, command: Command, files: dict[str, str] | None = None) -> Served:
+        (port,) = free_ports(1)
+        ported = {name: text.replace("8000", str(port)) for name, text in {"example.py": code, **(files or {})}.items()}
+        env = {
+            "STTR_CLIENT_BASEURI": self.consul.url,
+            "STTR_ROSTER_SERVICE_NAME": "shop",
+            "STTR_CONSUL_CHECKINTERVAL": "1s",
+        }
+        return self._serves(ported.pop("example.py"), command, where="/internal", env=env, port=port, files=ported)
+
+    def registered(self) -> dict[str, Any] | None:
+        """The service as Consul has it."""
+        return next((each for each in self.consul.services().values() if each["Service"] == "shop"), None)
+
+
+def test_an_application_is_registered_while_it_runs(shop: Shops) -> None:
+    served = shop.start(LIFESPAN, uvicorn())
+    registered = eventually(shop.registered)
+    assert registered is not None
+    assert registered["Port"] == served.port
+    served.stop()
+    assert "Application shutdown complete" in served.errors
+    assert shop.registered() is None
+
+
+def test_consul_sees_which_check_fails(shop: Shops) -> None:
+    served = shop.start(with_check(LIFESPAN), uvicorn())
+
+    def check() -> Any:
+        return next(iter(shop.consul.checks().values()), {"Status": "", "Output": ""})
+
+    eventually(lambda: "200 OK" in check()["Output"])
+    served.let("db", "raise")
+    eventually(lambda: check()["Status"] == "critical")
+    assert "no route to" in check()["Output"]
+
+
+def test_a_worker_that_is_replaced_takes_nothing_with_it(shop: Shops) -> None:
+    served = shop.start(LIFESPAN, uvicorn("--workers=2"))
+    eventually(lambda: served.errors.count("Application startup complete") == 2)
+    before = eventually(shop.registered)
+    (worker, _) = [each for each in psutil.Process(served.pid).children() if "spawn_main" in " ".join(each.cmdline())]
+    worker.send_signal(signal.SIGTERM)
+    worker.wait(10)
+    assert shop.registered() == before
+    eventually(lambda: served.errors.count("Application startup complete") == 3)
+    assert shop.registered() == before
+    served.stop()
+    assert shop.registered() is None
+
+
+def test_gunicorn_registers_once_for_all_of_its_workers(shop: Shops) -> None:
+    served = shop.start(FLASK, gunicorn("--workers=2", "--preload"), {"gunicorn.conf.py": GUNICORN_CONF})
+    before = eventually(shop.registered)
+    worker = psutil.Process(served.pid).children()[0]
+    worker.kill()
+    eventually(lambda: len(psutil.Process(served.pid).children()) == 2 and not worker.is_running())
+    eventually(lambda: served.monitor().status == 200)
+    assert shop.registered() == before
+    served.stop()
+    assert shop.registered() is None
+
+
+def test_nothing_is_registered_before_all_checks_pass(shop: Shops) -> None:
+    served = shop.start(with_check(LIFESPAN), uvicorn(), {"check-db": "raise"})
+    eventually(lambda: served.asked("db") > 3)
+    assert shop.registered() is None
+    served.let("db", "pass")
+    eventually(shop.registered)
+
+
+def test_an_application_that_ends_before_it_was_registered_ends_in_order(shop: Shops) -> None:
+    code = LIFESPAN.replace("/internal/monitor", "/nowhere")
+    served = shop.start(code, uvicorn())
+    served.stop()
+    assert "Application shutdown complete" in served.errors
+    assert shop.registered() is None
