@@ -167,6 +167,7 @@ def registered(
         variables[f"{PREFIX}_ROSTER_SERVICE_MONITORSPEC"] = f"http://%s:%d{monitor.replace('%', '%%')}"
     config, told = decode(Config, PREFIX, variables), own_log(log)
     service, where_to = config.roster.service, config.client.base_uri
-    answers = partial(is_ready, service.monitor_url(host or "127.0.0.1", port))
-    roster = config.roster.new(config.registrar(told), where_to, (host, port), answers, told)
+    own_url = service.monitor_url(host or "127.0.0.1", port)
+    answers = partial(is_ready, own_url)
+    roster = config.roster.new(config.registrar(told), where_to, (host, port), answers, told, own_url=own_url)
     return Registration(roster, Presence(Path(tempfile.gettempdir()), where_to, service, host, port), answers, told)

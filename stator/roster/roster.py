@@ -68,10 +68,12 @@ class Config:
         bound: tuple[str, int],
         serves: Callable[[], bool],
         log: Log,
+        *,
+        own_url: str = "",
     ) -> "Roster":
         """A roster that keeps the service at the host, empty for all, and port that it is bound to registered."""
         host, port = bound
-        return Roster(self, registrar, lambda: self.service.new(port, discovery_uri, host), serves, log)
+        return Roster(self, registrar, lambda: self.service.new(port, discovery_uri, host, own_url), serves, log)
 
 
 class Roster:

@@ -53,13 +53,14 @@ class Config:
         """Where the health of a service at an address can be asked."""
         return _filled(self.monitor_spec, address, port)
 
-    def new(self, port: int, discovery_uri: str, host: str = "") -> "Service":
+    def new(self, port: int, discovery_uri: str, host: str = "", own_url: str = "") -> "Service":
         """The service as it is registered.
 
         Args:
             port: Port on which it listens.
             discovery_uri: Base URI of the discovery service, or empty.
             host: The only address at which it listens, or empty where it listens at all of this host's.
+            own_url: Where we ourselves can ask for its health; empty for ``/monitor`` at that address.
 
         Raises:
             OSError: The address can't be looked up.
@@ -75,7 +76,7 @@ class Config:
             address=address,
             port=port,
             monitor_url=self.monitor_url(address, port),
-            own_url=_filled(MONITOR_SPEC, host or "127.0.0.1", port),
+            own_url=own_url or _filled(MONITOR_SPEC, host or "127.0.0.1", port),
             weights=(self.weight_passing, self.weight_warning),
             tagged_addresses=tuple((name, at[0], at[1] or port) for name, at in tagged if at),
         )
