@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Iterable
 from concurrent.futures import Future
 from contextlib import suppress
+from functools import lru_cache
 from typing import TYPE_CHECKING, Protocol
 
 import falcon
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from falcon import Response as WsgiResponse
     from falcon.asgi import Request, Response
 
+# How many of the things that scrapers asked for are remembered.
+KEPT_ASKS = 64
 # Seconds by which we answer before the scraper gives up, for the way back.
 MARGIN = 0.5
 # Seconds that a scrape waits, at most, for others that ask for the same and are about to come.
@@ -37,6 +40,8 @@ class _Scrapes:
 
     def __init__(self, exporter: Exporter, formats: Formats) -> None:
         self._exporter, self._formats = exporter, formats
+        # A scraper asks for the same again and again.
+        self._wanted = lru_cache(KEPT_ASKS)(self._ask)
 
     def _asked(self, req: "WsgiRequest") -> Ask:
         """The format, encoding and time that a scraper wants, and the collectors that it names."""
@@ -44,12 +49,11 @@ class _Scrapes:
         if req.query_string:
             collect, exclude = req.get_param_as_list("collect[]"), req.get_param_as_list("exclude[]")
             only = _only(self._exporter.names, collect, exclude)
-        return Ask(
-            self._formats.accepting(req.get_header("Accept") or ""),
-            self._formats.encoding(req.get_header("Accept-Encoding") or ""),
-            _timeout(req.get_header("X-Prometheus-Scrape-Timeout-Seconds")),
-            only,
-        )
+        accept, accept_encoding = req.get_header("Accept") or "", req.get_header("Accept-Encoding") or ""
+        return self._wanted(accept, accept_encoding, req.get_header("X-Prometheus-Scrape-Timeout-Seconds"), only)
+
+    def _ask(self, accept: str, accept_encoding: str, timeout: str | None, only: frozenset[str] | None) -> Ask:
+        return Ask(self._formats.accepting(accept), self._formats.encoding(accept_encoding), _timeout(timeout), only)
 
     def _fill(self, resp: "WsgiResponse", scrape: Scrape) -> None:
         resp.content_type = scrape.content_type
