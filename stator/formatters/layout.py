@@ -91,9 +91,9 @@ class Whole:
     @classmethod
     def of(cls, blocks: Sequence[Block]) -> "Whole | None":
         """The text of these blocks, if they are small and simple enough."""
-        order = tuple(chain.from_iterable(block.points for block in blocks))
-        if not 0 < len(order) <= CHUNK or any(block.shapes for block in blocks):
+        if not 0 < sum(len(block.points) for block in blocks) <= CHUNK or any(block.shapes for block in blocks):
             return None
+        order = tuple(chain.from_iterable(block.points for block in blocks))
         text = b"".join(block.header.replace(b"%", b"%%") + lines for block in blocks for lines, _ in block.pieces)
         counters, infos = (
             tuple(chain.from_iterable(block.points for block in blocks if block.type == type_))
