@@ -1,17 +1,17 @@
 """The HTTP client toward the discovery service: pooled, bounded in time and size, and it logs what it does."""
 
-import re
 import threading
 import time
 from base64 import b64encode
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
 
 from attrs import field, frozen
 
+from stator.headers import HEADER_PAIRS, SECRET_HEADERS, SENDABLE, header_pairs, is_header, shown_headers
 from stator.launch.duration import Duration
-from stator.launch.settings import LONGER_THAN_ZERO, REDACTED, Check, Secret, setting
+from stator.launch.settings import LONGER_THAN_ZERO, REDACTED, Secret, setting
 from stator.log import Log, new_id
 
 if TYPE_CHECKING:
@@ -20,40 +20,8 @@ if TYPE_CHECKING:
     from stator.connections import Connections
     from stator.failures import Failing
 
-# Redacted wherever they are logged, beside those that STTR_CLIENT_REDACTHEADERS names.
-SECRET_HEADERS = frozenset({"authorization", "cookie", "proxy-authorization", "set-cookie", "x-consul-token"})
-_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 # No answer that we ask for is near this size; more is a sign of somebody else at the other end.
 MAX_ANSWER = 1 << 20
-
-
-def shown_headers(headers: Iterable[tuple[str, str]], secret: frozenset[str]) -> dict[str, list[str]]:
-    """Headers as they are logged: canonical names, a list of values each, secrets hidden.
-
-    Args:
-        headers: (name, value) pairs; a name may come more than once.
-        secret: Names, in lower case, of headers to hide beside `SECRET_HEADERS`.
-    """
-    shown: dict[str, list[str]] = {}
-    for name, value in headers:
-        hidden = name.lower() in SECRET_HEADERS or name.lower() in secret
-        shown.setdefault(name.title(), []).append(REDACTED if hidden else value)
-    return shown
-
-
-def is_header(name: str, value: str) -> bool:
-    """Whether a header can be sent: https://www.rfc-editor.org/rfc/rfc9110#section-5."""
-    return bool(_NAME.fullmatch(name)) and not _CONTROL.search(value)
-
-
-def header_pairs(words: tuple[str, ...]) -> Iterator[tuple[str, str]]:
-    """Headers, each a name and a value, from a setting that holds `HEADER_PAIRS`."""
-    return zip(words[::2], words[1::2], strict=True)
-
-
-HEADER_PAIRS = Check("pairs of header name and value: name,value,name,value", lambda words: len(words) % 2 == 0)
-SENDABLE = "names of letters, digits and dashes, and values without control characters"
 
 
 def _shown_pairs(config: "Config", words: tuple[str, ...]) -> list[str]:

@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from stator.client import MAX_ANSWER, Client, ClientError, Config, shown_headers
+from stator.client import MAX_ANSWER, Client, ClientError, Config
+from stator.headers import shown_headers
 from stator.launch.duration import Duration
 from stator.launch.settings import Secret
 from tests.program import eventually

@@ -18,7 +18,7 @@ FLOORS = (
     ("stator.config",),
     ("stator.roster", "stator.server"),
     ("stator.client", "stator.exporter"),
-    ("stator.log", "stator.collectors", "stator.formatters"),
+    ("stator.log", "stator.headers", "stator.collectors", "stator.formatters"),
     ("stator.launch", "stator.entity", "stator.shared", "stator.build"),
 )
 # Where lines go, be it to another application's, is a part of the log; how connections are made is of the client, how

@@ -11,8 +11,9 @@ from urllib.parse import urlsplit
 
 from attrs import frozen
 
-from stator.client import ClientError, header_pairs
+from stator.client import ClientError
 from stator.client import Config as ClientConfig
+from stator.headers import header_pairs
 from stator.launch.duration import Duration
 from stator.log import Log, new_id
 from stator.roster.service import Service

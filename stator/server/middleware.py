@@ -9,7 +9,7 @@ from urllib.parse import parse_qs
 import orjson
 from structlog.contextvars import bind_contextvars, reset_contextvars
 
-from stator.client import shown_headers
+from stator.headers import shown_headers
 from stator.log import Log, new_id
 
 Scope: TypeAlias = MutableMapping[str, Any]

@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from stator import launch
-from stator.client import SECRET_HEADERS
 from stator.config import Config
+from stator.headers import SECRET_HEADERS
 from stator.launch.decode import ConfigError, decode
 from stator.launch.dump import dump
 

@@ -11,7 +11,8 @@ from urllib.parse import quote
 
 from attrs import define, field, frozen
 
-from stator.client import HEADER_PAIRS, SENDABLE, ClientError, header_pairs, is_header
+from stator.client import ClientError
+from stator.headers import HEADER_PAIRS, SENDABLE, header_pairs, is_header
 from stator.launch.duration import LONGEST, Duration
 from stator.launch.settings import LONGER_THAN_ZERO, REDACTED, Check, Secret, setting
 from stator.log import Log
