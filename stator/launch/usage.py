@@ -32,9 +32,9 @@ def table(rows: Iterable[tuple[str, ...]]) -> str:
     return "\n".join(cells + line[-1] for cells, line in zip(padded, lines, strict=True))
 
 
-def markdown(rows: Iterable[tuple[str, ...]]) -> str:
-    """The same table for the README."""
-    lines = [HEADINGS, ("---",) * len(HEADINGS), *rows]
+def markdown(rows: Iterable[tuple[str, ...]], headings: tuple[str, ...] = HEADINGS) -> str:
+    """The same table, or one with other headings, for the README and the pages in docs/."""
+    lines = [headings, ("---",) * len(headings), *rows]
     return "\n".join("| " + " | ".join(_cell(cell) for cell in line) + " |" for line in lines)
 
 
