@@ -25,7 +25,7 @@ from stator.exporter import Ask, Exporter
 from stator.exporter import Config as MetricsConfig
 from stator.formatters.exposition import Formatter
 from stator.formatters.openmetrics import OPENMETRICS
-from stator.launch.usage import markdown, rows
+from stator.launch.usage import markdown, markdown_table, rows
 from stator.log import Config as LoggerConfig
 from stator.log import Log
 from stator.processes import Processes
@@ -78,7 +78,7 @@ def main(folder: Path) -> None:
     title, about = "Stator itself", "What Stator tells of itself, whichever collectors run."
     _write(folder / "stator.md", title, about, *ours(log))
     index.append((f"[{title}](stator.md)", "always", about))
-    _write(folder / "README.md", "Collectors", INDEX, markdown(index, ("COLLECTOR", "RUNS", "WHAT IT DOES")))
+    _write(folder / "README.md", "Collectors", INDEX, markdown_table(("COLLECTOR", "RUNS", "WHAT IT DOES"), index))
 
 
 def _write(file: Path, title: str, *blocks: str) -> None:
@@ -108,15 +108,15 @@ def tables(name: str, folder: Path, log: Log) -> Iterator[str]:
     """The families of a collector: one table, or for the host one a group."""
     if name != "host":
         families = _without(exposed({name: make(name, folder, log)}, log), tuple(OURS))
-        yield markdown(families, HEADINGS)
+        yield markdown_table(HEADINGS, families)
         return
     for group in GROUPS:
         families = _without(exposed({name: make(name, folder, log, (group,))}, log), tuple(OURS))
         if group == GROUPS[0]:
             yield "### Each group"
-            yield markdown(_beginning(families, OF_EACH_GROUP), HEADINGS)
+            yield markdown_table(HEADINGS, _beginning(families, OF_EACH_GROUP))
         yield f"### {group}"
-        yield markdown(_without(families, (OF_EACH_GROUP,)), HEADINGS)
+        yield markdown_table(HEADINGS, _without(families, (OF_EACH_GROUP,)))
 
 
 def ours(log: Log) -> Iterator[str]:
@@ -125,7 +125,7 @@ def ours(log: Log) -> Iterator[str]:
     for prefix, (title, text) in OURS.items():
         yield f"## {title}"
         yield text
-        yield markdown(_beginning(families, prefix), HEADINGS)
+        yield markdown_table(HEADINGS, _beginning(families, prefix))
 
 
 def settings(name: str) -> str:

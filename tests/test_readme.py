@@ -31,9 +31,18 @@ def test_it_leads_to_the_page_of_each_built_in_collector() -> None:
     assert all(f"](docs/collectors/{name}.md)" in README for name in BUILT_IN)
 
 
-@pytest.mark.parametrize("link", re.findall(r"\]\((?!https?:)([^)#]*)(?:#[^)]*)?\)", README))
-def test_the_files_it_leads_to_exist(link: str) -> None:
-    assert (ROOT / link).exists()
+@pytest.mark.parametrize("page", [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")], ids=lambda page: page.name)
+def test_links_lead_to_files_and_headings_that_exist(page: Path) -> None:
+    for target, anchor in re.findall(r"\]\((?!https?:)([^)#]*)#?([^)]*)\)", page.read_text("utf-8")):
+        file = page.parent / target if target else page
+        assert file.exists()
+        assert not anchor or anchor in anchors(file)
+
+
+def anchors(file: Path) -> set[str]:
+    """What a page's headings are linked as."""
+    headings = re.findall(r"^#+ (.*)$", file.read_text("utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
 
 
 @pytest.mark.parametrize("target", re.findall(r"`make (\w+)`", README))
