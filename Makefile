@@ -1,7 +1,7 @@
 # Everything a checkout can do. It needs Python 3.11 or newer with venv, git and make; the rest it gets itself.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run pyz test lint format bench lock readme clean
+.PHONY: help run pyz test lint format bench lock readme docs clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
 VENV := .venv/bin/python
@@ -40,6 +40,9 @@ lock: .venv/.dev ## write build/*.lock from pyproject.toml; ARGS=--upgrade takes
 
 readme: .venv/.dev ## write the table of settings in README.md
 	@$(VENV) build/readme.py
+
+docs: readme ## write that table, and the pages of collectors in docs/
+	@$(VENV) build/pages.py
 
 clean: ## remove all that make has made
 	rm -rf .venv .peers .cache dist .mypy_cache .ruff_cache .pytest_cache .hypothesis stator/_version.py

@@ -23,7 +23,7 @@ class Config:
 
 @frozen
 class DiskUsage:
-    """Collects size, available and used space of each path's filesystem.
+    """Collects size, available and used space of each path's filesystem, as ``df`` has them.
 
     A path that can't be read fails the collection with the path and the reason.
     """

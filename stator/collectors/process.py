@@ -30,6 +30,9 @@ class ServiceProcess:
     """Collects the standard ``process_*`` families, summed over all processes of the service.
 
     The CPU time of workers that are gone stays in the sum.
+
+    The collector ``prometheus_client`` has families of the same names, of one process alone: whichever of the two is
+    named later in ``STTR_COLLECTORS`` fails. They go together where ``PROMETHEUS_MULTIPROC_DIR`` is set.
     """
 
     processes: Processes

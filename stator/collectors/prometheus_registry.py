@@ -54,7 +54,13 @@ class Config:
 
 @frozen
 class PrometheusRegistry:
-    """Collects all families of a registry, with the samples that prometheus_client itself exposes."""
+    """Collects all families of prometheus_client's registry, with the samples that the library itself exposes.
+
+    They are the application's own, and those that the library adds by itself, which are listed here. These are missing
+    where ``PROMETHEUS_MULTIPROC_DIR`` names the folder in which all processes of an application keep their numbers.
+    Elsewhere the collector ``process`` has some of the same names: whichever of the two is named later in
+    ``STTR_COLLECTORS`` fails.
+    """
 
     registry: Registry
 

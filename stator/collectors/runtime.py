@@ -26,6 +26,9 @@ class Config:
 class Runtime:
     """Collects what the Python runtime and the kernel know of each process of the service.
 
+    Whichever of them is asked, it tells of all. The label ``role`` is ``main``, ``arbiter`` or ``worker``; a worker's
+    number is in ``worker``, and the one that replaces it has the same. Those that have ended are no longer told.
+
     Args:
         app_id: Label that tells the application.
         run_id: Label that tells this run of it.

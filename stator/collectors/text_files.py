@@ -84,7 +84,8 @@ class _File:
 class TextFiles:
     """Collects what ``*.prom`` files hold; each is read again only when it changed.
 
-    A file that can't be exposed fails alone: it's logged, once, and shows in ``node_textfile_scrape_error``.
+    The families are those of the files, and two that tell how these fared, as node_exporter has them. A file that can't
+    be exposed fails alone: it's logged, once, and shows in ``node_textfile_scrape_error``.
     """
 
     def __init__(self, paths: tuple[str, ...], exposition: Callable[[], Exposition], log: Log) -> None:

@@ -1,6 +1,7 @@
 """The table of settings, for ``-h`` and the README."""
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from stator.launch.kinds import kind_of
@@ -9,6 +10,8 @@ from stator.launch.settings import Setting, walk
 HEADINGS = ("KEY", "TYPE", "DEFAULT", "REQUIRED", "DESCRIPTION")
 # A cell that is longer does not widen its column, but its own line.
 WIDEST = 50
+# What settings and their defaults have, regular expressions among them, that Markdown would not show.
+_MARKUP = re.compile(r"[\\*<]")
 
 
 def rows(config: type[Any], prefix: str) -> list[tuple[str, str, str, str, str]]:
@@ -33,10 +36,11 @@ def table(rows: Iterable[tuple[str, ...]]) -> str:
 
 
 def markdown(rows: Iterable[tuple[str, ...]]) -> str:
-    """The same table for the README."""
-    lines = [HEADINGS, ("---",) * len(HEADINGS), *rows]
-    return "\n".join("| " + " | ".join(_cell(cell) for cell in line) + " |" for line in lines)
+    """The same table for the README and the pages in docs/, where it is read as it stands here."""
+    return markdown_table(HEADINGS, ([_MARKUP.sub(r"\\\g<0>", cell) for cell in row] for row in rows))
 
 
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|")
+def markdown_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table whose cells are Markdown."""
+    lines = [headings, ["---"] * len(headings), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)

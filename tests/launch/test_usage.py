@@ -78,3 +78,8 @@ def test_markdown_keeps_bars_out_of_the_way() -> None:
     assert heading == f"| {' | '.join(HEADINGS)} |"
     assert rule == "| --- | --- | --- | --- | --- |"
     assert row == "| A | T | a\\|b |  | d |"
+
+
+def test_markdown_shows_what_it_would_take_for_markup() -> None:
+    *_, row = markdown([("A", "T", r"^pg.*\d.*", "", "<d>")]).splitlines()
+    assert row == r"| A | T | ^pg.\*\\d.\* |  | \<d> |"

@@ -21,7 +21,10 @@ class Group(Protocol):
 
 
 class Host:
-    """Collects groups of families, each of which can fail without the others.
+    """Collects what the kernel tells of the host, under node_exporter's names and with its labels, types and units.
+
+    Each group can fail without the others. Which of its families there are depends on the kernel and the devices, and
+    those of ``vmstat`` on the fields that are chosen too.
 
     Args:
         groups: The groups by node_exporter's names.

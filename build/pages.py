@@ -1,0 +1,176 @@
+"""Writes the pages in docs/collectors/: ``make docs``.
+
+What they list is what the collectors expose: each is run and scraped, and the answer read back by prometheus_client's
+parser. What depends on the machine is asked of one that has all of it, and exists only as files.
+"""
+
+import inspect
+import re
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TypeAlias
+
+from prometheus_client import Metric
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
+
+from stator.__main__ import APP_ID, BUILD
+from stator.collection import Collector
+from stator.collectors.host import memory
+from stator.collectors.host.config import GROUPS
+from stator.collectors.text_files import Config as TextFilesConfig
+from stator.config import BUILT_IN, DEFAULT, Collectors, Config, Run
+from stator.exporter import Ask, Exporter
+from stator.exporter import Config as MetricsConfig
+from stator.formatters.exposition import Formatter
+from stator.formatters.openmetrics import OPENMETRICS
+from stator.launch.usage import markdown, markdown_table, rows
+from stator.log import Config as LoggerConfig
+from stator.log import Log
+from stator.processes import Processes
+from stator.roster.state import State
+from stator.sink import Sink
+from tests.collectors.host.machine import hosted, lay_out
+
+FOLDER = Path(__file__).parents[1] / "docs" / "collectors"
+HEADINGS = ("NAME", "TYPE", "UNIT", "LABELS", "HELP")
+# How the host's groups fared, which each of them tells.
+OF_EACH_GROUP = "node_scrape_collector_"
+# What is about us, by how names begin.
+OURS = {
+    "stator_collector_": ("Collectors", "Of each collector that was asked, your own among them."),
+    "stator_build_": ("The build", "Always there."),
+    "stator_roster_": (
+        "The registration",
+        "Where there is something to register with: [more](../../README.md#how-the-registration-stays-true).",
+    ),
+}
+INDEX = """\
+`STTR_COLLECTORS` says which of them run. A page lists a collector's settings, and its families under the names that
+they are exposed with. Types are those of OpenMetrics; in the text format an `info` is a `gauge`, and what is `unknown`
+is `untyped`. Not every series of a family has all of its labels."""
+
+Families: TypeAlias = Sequence[tuple[str, ...]]
+"""A row a family, with what stands under `HEADINGS`."""
+
+
+class PageError(Exception):
+    """A collector failed; the message names it."""
+
+
+def main(folder: Path) -> None:
+    """Writes all pages into a folder.
+
+    Raises:
+        PageError: A collector failed.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    log = LoggerConfig(level="error").new(Sink(2), terminal=True)
+    index = []
+    for name in BUILT_IN:
+        with TemporaryDirectory() as machine:
+            about = docstring(make(name, Path(machine), log))
+            blocks = ["## Families", *tables(name, Path(machine), log), "## Settings", settings(name)]
+        _write(folder / f"{name}.md", name, about, *blocks)
+        runs = "unless others are named" if name in DEFAULT else "where it is named"
+        index.append((f"[{name}]({name}.md)", runs, about.partition("\n\n")[0].replace("\n", " ")))
+    title, about = "Stator itself", "What Stator tells of itself, whichever collectors run."
+    _write(folder / "stator.md", title, about, *ours(log))
+    index.append((f"[{title}](stator.md)", "always", about))
+    _write(folder / "README.md", "Collectors", INDEX, markdown_table(("COLLECTOR", "RUNS", "WHAT IT DOES"), index))
+
+
+def _write(file: Path, title: str, *blocks: str) -> None:
+    file.write_text("\n\n".join([f"# {title}", "<!-- written by `make docs` -->", *blocks]) + "\n", "utf-8")
+
+
+def make(name: str, folder: Path, log: Log, groups: tuple[str, ...] = GROUPS) -> Collector:
+    """A built-in collector that has all to tell of that it can.
+
+    Args:
+        name: What it's called.
+        folder: Where the machine is laid out that it's to tell of.
+        log: Where it tells what is wrong.
+        groups: Those of the host's that it's to tell of.
+    """
+    meminfo = [f"{field}: 1 kB\n" for field in memory.SIZES] + [f"{field}: 1\n" for field in memory.COUNTS]
+    online = "sys/devices/system/cpu/cpu0/online"
+    lay_out(folder, {"proc/meminfo": "".join(meminfo), online: "1\n", "textfile/empty.prom": ""})
+    processes = Processes(1)
+    processes.enter("worker", 1)
+    texts = TextFilesConfig((str(folder / "textfile"),))
+    chosen = Collectors((name,), host=hosted(folder, collectors=groups), text_files=texts)
+    return chosen.new(Run(APP_ID, "", processes, log))[name]
+
+
+def tables(name: str, folder: Path, log: Log) -> Iterator[str]:
+    """The families of a collector: one table, or for the host one a group."""
+    if name != "host":
+        families = _without(exposed({name: make(name, folder, log)}, log), tuple(OURS))
+        yield markdown_table(HEADINGS, families)
+        return
+    for group in GROUPS:
+        families = _without(exposed({name: make(name, folder, log, (group,))}, log), tuple(OURS))
+        if group == GROUPS[0]:
+            yield "### Each group"
+            yield markdown_table(HEADINGS, _beginning(families, OF_EACH_GROUP))
+        yield f"### {group}"
+        yield markdown_table(HEADINGS, _without(families, (OF_EACH_GROUP,)))
+
+
+def ours(log: Log) -> Iterator[str]:
+    """The families about Stator itself, under headings."""
+    families = exposed({"roster": State(log)}, log)
+    for prefix, (title, text) in OURS.items():
+        yield f"## {title}"
+        yield text
+        yield markdown_table(HEADINGS, _beginning(families, prefix))
+
+
+def settings(name: str) -> str:
+    """The table of a collector's settings."""
+    own = [row for row in rows(Config, "STTR") if row[0].startswith(f"STTR_{name.upper()}_")]
+    return markdown(own) if own else "None."
+
+
+def exposed(collectors: Mapping[str, Collector], log: Log) -> Families:
+    """All families of a scrape.
+
+    Raises:
+        PageError: A collector, or a group of the host's, failed.
+    """
+    exporter = Exporter(collectors, MetricsConfig(), BUILD, log)
+    text = exporter.scrape(Ask(Formatter(OPENMETRICS, timestamps=False))).body.decode()
+    families = list(text_string_to_metric_families(text))  # type: ignore[no-untyped-call] # it has no types
+    samples = [sample for family in families for sample in family.samples]
+    if failed := [each.labels for each in samples if each.name.endswith("_collector_success") and not each.value]:
+        msg = f"can't write the pages: failed to collect {failed}"
+        raise PageError(msg)
+    return [_row(family) for family in families]
+
+
+def _row(family: Metric) -> tuple[str, ...]:
+    names = {sample.name for sample in family.samples}
+    labels = dict.fromkeys(f"`{label}`" for sample in family.samples for label in sample.labels)
+    # A counter's and an info's samples have a suffix; those of a histogram have several.
+    name = names.pop() if len(names) == 1 else family.name
+    return f"`{name}`", family.type, family.unit, ", ".join(labels), family.documentation
+
+
+def _beginning(families: Families, prefix: str) -> Families:
+    return [row for row in families if row[0].startswith(f"`{prefix}")]
+
+
+def _without(families: Families, prefixes: tuple[str, ...]) -> Families:
+    return [row for row in families if not row[0].strip("`").startswith(prefixes)]
+
+
+def docstring(collector: Collector) -> str:
+    """What a collector's class says of itself for all readers, as Markdown."""
+    text = re.split(r"\n\n(?=Args:|Attributes:|Raises:)", inspect.getdoc(type(collector)) or "")[0]
+    return text.replace("``", "`")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else FOLDER)
