@@ -224,7 +224,7 @@ def test_a_log_on_a_full_disk_harms_nobody(starts: Starts) -> None:
 
 def test_a_closed_stdout_harms_neither_service_nor_discovery(starts: Starts, agent: Agent) -> None:
     closing = ("sh", "-c", 'exec "$0" "$@" >&- <&-', *MODULE)
-    env = {"STTR_SERVER_PORT": str(free_port()), "STTR_CLIENT_BASEURI": agent.uri, "STTR_ROSTER_INTERVAL": "20ms"}
+    env = {"STTR_SERVER_PORT": str(free_port()), "STTR_CLIENT_BASEURI": agent.uri, "STTR_ROSTER_INTERVAL": "500ms"}
     program = starts(env, command=closing)
     eventually(lambda: len(agent.requests) > 3)
     serves_and_ends(program)
