@@ -15,7 +15,8 @@ from typing import TypeAlias
 from prometheus_client import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
-from stator.__main__ import APP_ID, BUILD
+from stator.__main__ import APP_ID
+from stator.build import build_labels
 from stator.collection import Collector
 from stator.collectors.host import memory
 from stator.collectors.host.config import GROUPS
@@ -140,7 +141,7 @@ def exposed(collectors: Mapping[str, Collector], log: Log) -> Families:
     Raises:
         PageError: A collector, or a group of the host's, failed.
     """
-    exporter = Exporter(collectors, MetricsConfig(), BUILD, log)
+    exporter = Exporter(collectors, MetricsConfig(), build_labels(), log)
     text = exporter.scrape(Ask(Formatter(OPENMETRICS, timestamps=False))).body.decode()
     families = list(text_string_to_metric_families(text))  # type: ignore[no-untyped-call] # it has no types
     samples = [sample for family in families for sample in family.samples]
