@@ -60,12 +60,14 @@ class State:
 
     def missed(self, wrong: str) -> None:
         """The service was seen, but not as it should be."""
-        self._lose(wrong, {"reason": wrong})
+        if self._is_news(wrong, {"reason": wrong}):
+            self._log.warning("not registered, registering now", reason=wrong)
 
     def failed(self, error: Exception) -> None:
         """It was not to be learned how the service is registered, or to be changed."""
         self._failures[reason_of(error)] += 1
-        self._lose(str(error), why(error))
+        if self._is_news(str(error), why(error)):
+            self._log.error("failed to register, trying again", **why(error))
         self._tries += 1
         self._share()
 
@@ -82,14 +84,15 @@ class State:
         """The numbers as they are, whichever process asks."""
         return PointsAt("stator_roster", now, points=list(_points(self._table.read(0))))
 
-    def _lose(self, reason: str, fields: dict[str, object]) -> None:
+    def _is_news(self, reason: str, fields: dict[str, object]) -> bool:
+        """Begins an outage, and tells that; in one that has begun, whether a reason deserves another line."""
+        is_news = not self._is_registered and reason not in self._told and len(self._told) < MOST_TOLD
         if self._is_registered:
             self._is_registered, self._lost_at = False, self._clock()
             self._log.warning("registration lost", **fields)
             self._share()
-        elif reason not in self._told and len(self._told) < MOST_TOLD:
-            self._log.error("failed to register, trying again", **fields)
         self._told.add(reason)
+        return is_news
 
     def _share(self) -> None:
         numbers = (self._is_registered, self._confirmed_at, self._registrations, self._recoveries)

@@ -82,6 +82,14 @@ def test_an_outage_is_told_when_it_begins_and_when_it_ends_with_its_length(
     assert numbers(state.collect(0))["recoveries"] == 1
 
 
+def test_an_agent_that_is_back_and_has_forgotten_us_is_no_failure(state: State, story: Story) -> None:
+    state.confirmed("a-1")
+    state.failed(RegistrarError("connection refused", "unreachable"))
+    state.missed("the agent does not know the service")
+    state.confirmed("a-1")
+    assert told(story) == ["registered", "registration lost", "not registered, registering now", "registered again"]
+
+
 def test_a_failure_that_nobody_foresaw_is_other_and_told_in_full(state: State, story: Story) -> None:
     state.failed(ZeroDivisionError("oops"))
     assert numbers(state.collect(0)) == {"other": 1}
