@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Literal, NamedTuple, Self, TypeAlias
+from weakref import WeakMethod, finalize
 
 from stator.shared import Table
 
@@ -143,8 +144,10 @@ class Processes:
         self._opened: dict[tuple[float, ...], _Opened] = {}
         self._gone: set[tuple[float, ...]] = set()
         self._unlock()
-        os.register_at_fork(after_in_child=self._unlock)
-        gc.callbacks.append(self._heard)
+        os.register_at_fork(after_in_child=while_kept(self._unlock))
+        heard = while_kept(self._heard)
+        gc.callbacks.append(heard)
+        finalize(self, _no_longer_call, heard)
 
     def _unlock(self) -> None:
         self._writing, self._reading = threading.Lock(), threading.Lock()
@@ -232,6 +235,7 @@ class _Opened:
     def __init__(self, pid: int) -> None:
         self._fds = f"/proc/{pid}/fd"
         self._fd = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
+        self._close = finalize(self, os.close, self._fd)
 
     def __enter__(self) -> Self:
         return self
@@ -240,7 +244,7 @@ class _Opened:
         self.close()
 
     def close(self) -> None:
-        os.close(self._fd)
+        self._close()
 
     def stat(self) -> Stat:
         return Stat.of(os.pread(self._fd, 4096, 0))
@@ -251,6 +255,25 @@ class _Opened:
             return os.stat(self._fds).st_size or len(os.listdir(self._fds))  # noqa: PTH116, PTH208 # as fast as can be
         except PermissionError:
             return 0
+
+
+def while_kept(method: Callable[..., None]) -> Callable[..., None]:
+    """A method that does not keep its object, and does nothing once that is gone.
+
+    An application that has Stator in it may be made many times in one process, as its tests do.
+    """
+    weak = WeakMethod(method)
+
+    def call(*args: object) -> None:
+        if bound := weak():
+            bound(*args)
+
+    return call
+
+
+def _no_longer_call(heard: Callable[..., None]) -> None:
+    if heard in gc.callbacks:
+        gc.callbacks.remove(heard)
 
 
 def _process(row: int | None, numbers: Sequence[float], stat: Stat, fds: int) -> Process:

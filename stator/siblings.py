@@ -13,10 +13,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from mmap import mmap
 from pathlib import Path
+from weakref import finalize
 
 import psutil
 
-from stator.processes import COLUMNS, Process, Processes, Stat
+from stator.processes import COLUMNS, Process, Processes, Stat, while_kept
 from stator.shared import Table
 
 WORKERS = 64
@@ -50,7 +51,7 @@ class Siblings(Processes):
         super().__init__(clock=clock)
         self._failed = failed
         self._are_forked = True
-        self._fd = -1
+        self._fd = self._maker = -1
         self.run: str | None = None
         self._attempt(lambda: self._begin(service))
 
@@ -68,21 +69,22 @@ class Siblings(Processes):
             with _turn(parent):
                 self._share(_found(name, parent) or _made(name), parent)
                 self._enter_next()
-            self.run = f"{BOOT.read_text()} {parent} {_stat(parent).started}"
+            self.run = f"{BOOT.read_text().strip()} {parent} {_stat(parent).started}"
         else:
             self._share(_made(name), os.getpid())
-            maker = os.getpid()
-            os.register_at_fork(after_in_child=lambda: self._forked_from(maker))
+            self._maker = os.getpid()
+            os.register_at_fork(after_in_child=while_kept(self._was_forked))
 
     def _share(self, fd: int, parent: int) -> None:
         # It stays open: it's by this that siblings find it, and a lock is lost with it.
         self._fd = fd
+        finalize(self, os.close, fd)
         self._table = Table(ROWS, COLUMNS, mmap(fd, Table.size(ROWS, COLUMNS)))
         self._table.write(1, (parent, _stat(parent).started, *[0.0] * (COLUMNS - 2)))
 
-    def _forked_from(self, maker: int) -> None:
+    def _was_forked(self) -> None:
         # What a worker forks is no worker.
-        if os.getppid() == maker:
+        if os.getppid() == self._maker:
             self._attempt(self._enter_next)
 
     def _enter_next(self) -> None:

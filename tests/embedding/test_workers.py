@@ -54,7 +54,8 @@ def served(case: Case, serves: Serves) -> Iterator[Served]:
 def samples(served: Served) -> dict[Key, float]:
     """Values by name and labels, of one scrape."""
     families = text_string_to_metric_families(served.metrics())
-    return {(each.name, tuple(sorted(each.labels.items()))): each.value for family in families for each in family.samples}
+    every = (each for family in families for each in family.samples)
+    return {(each.name, tuple(sorted(each.labels.items()))): each.value for each in every}
 
 
 def of_role(found: Mapping[Key, float], role: str) -> dict[int, str]:
