@@ -11,13 +11,18 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Literal, NamedTuple, Self, TypeAlias
+from weakref import WeakMethod, finalize
 
 from stator.shared import Table
 
 Role: TypeAlias = Literal["main", "arbiter", "worker", ""]
 GENERATIONS = 3
+# Process id, start, memory blocks, and the numbers of each generation.
+COLUMNS = 3 + 4 * GENERATIONS
 # Workers beyond twice those configured that have a row: gunicorn can start new ones before the old are gone.
 SPARE = 4
+# The kernel's PF_FORKNOEXEC: https://github.com/torvalds/linux/blob/master/include/linux/sched.h
+_FORKED = 0x40
 
 
 class Generation(NamedTuple):
@@ -34,6 +39,8 @@ class Stat(NamedTuple):
 
     Attributes:
         state: A letter; ``Z`` for one that is dead, but was not waited for.
+        session: Its session's id.
+        is_forked: Whether it runs the program that it was forked with, and not another.
         user: CPU time in user mode, in ticks.
         system: CPU time in the kernel, in ticks.
         reaped: CPU time of its children that are dead and were waited for, in ticks.
@@ -44,6 +51,8 @@ class Stat(NamedTuple):
     """
 
     state: bytes
+    session: int
+    is_forked: bool
     user: int
     system: int
     reaped: int
@@ -63,7 +72,8 @@ class Stat(NamedTuple):
         words = line[line.rindex(b")") + 2 :].split()
         user, system, reaped_user, reaped_system = map(int, words[11:15])
         threads, started, virtual, resident = int(words[17]), int(words[19]), int(words[20]), int(words[21])
-        return cls(words[0], user, system, reaped_user + reaped_system, threads, started, virtual, resident)
+        session, is_forked, reaped = int(words[3]), bool(int(words[6]) & _FORKED), reaped_user + reaped_system
+        return cls(words[0], session, is_forked, user, system, reaped, threads, started, virtual, resident)
 
 
 class Process(NamedTuple):
@@ -73,10 +83,11 @@ class Process(NamedTuple):
         pid: Its id.
         role: What it does; empty where nobody has told.
         worker: Number of a worker, from 1; the one that replaces it has the same.
-        blocks: Memory blocks that its interpreter holds, after the last garbage collection at the latest.
-        generations: What its garbage collector did since it entered.
+        blocks: Memory blocks that its interpreter holds, after the last garbage collection at the latest; 0 where it
+            has not told.
+        generations: What its garbage collector did since it entered; none where it has not told.
         stat: What the kernel tells of it now.
-        fds: Number of its open file descriptors.
+        fds: Number of its open file descriptors; 0 where the kernel tells only its owner.
     """
 
     pid: int
@@ -124,7 +135,7 @@ class Processes:
 
     def __init__(self, workers: int = 0, clock: Callable[[], float] = time.perf_counter) -> None:
         self.rows = 2 + 2 * workers + SPARE if workers else 0
-        self._table = Table(max(1, self.rows), 3 + 4 * GENERATIONS)
+        self._table = Table(max(1, self.rows), COLUMNS)
         self._clock = clock
         self._row: int | None = None
         self._entered = self._started = 0
@@ -133,8 +144,10 @@ class Processes:
         self._opened: dict[tuple[float, ...], _Opened] = {}
         self._gone: set[tuple[float, ...]] = set()
         self._unlock()
-        os.register_at_fork(after_in_child=self._unlock)
-        gc.callbacks.append(self._heard)
+        os.register_at_fork(after_in_child=while_kept(self._unlock))
+        heard = while_kept(self._heard)
+        gc.callbacks.append(heard)
+        finalize(self, _no_longer_call, heard)
 
     def _unlock(self) -> None:
         self._writing, self._reading = threading.Lock(), threading.Lock()
@@ -209,7 +222,7 @@ class Processes:
                 self._opened[key] = _Opened(int(pid))
             stat = self._opened[key].stat()
             fds = self._opened[key].fds() if stat.is_alive else 0
-        except (FileNotFoundError, ProcessLookupError):
+        except (FileNotFoundError, ProcessLookupError, PermissionError):  # hidden, where /proc is mounted with hidepid=1
             self._gone.add(key)
             return
         if stat.started == started or not started:
@@ -222,6 +235,7 @@ class _Opened:
     def __init__(self, pid: int) -> None:
         self._fds = f"/proc/{pid}/fd"
         self._fd = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
+        self._close = finalize(self, os.close, self._fd)
 
     def __enter__(self) -> Self:
         return self
@@ -230,20 +244,43 @@ class _Opened:
         self.close()
 
     def close(self) -> None:
-        os.close(self._fd)
+        self._close()
 
     def stat(self) -> Stat:
         return Stat.of(os.pread(self._fd, 4096, 0))
 
     def fds(self) -> int:
         # Since Linux 6.2 the folder's size; before, that is 0, and the folder has to be listed.
-        return os.stat(self._fds).st_size or len(os.listdir(self._fds))  # noqa: PTH116, PTH208 # as fast as can be
+        try:
+            return os.stat(self._fds).st_size or len(os.listdir(self._fds))  # noqa: PTH116, PTH208 # as fast as can be
+        except PermissionError:
+            return 0
+
+
+def while_kept(method: Callable[..., None]) -> Callable[..., None]:
+    """A method that does not keep its object, and does nothing once that is gone.
+
+    An application that has Stator in it may be made many times in one process, as its tests do.
+    """
+    weak = WeakMethod(method)
+
+    def call(*args: object) -> None:
+        if bound := weak():
+            bound(*args)
+
+    return call
+
+
+def _no_longer_call(heard: Callable[..., None]) -> None:
+    if heard in gc.callbacks:
+        gc.callbacks.remove(heard)
 
 
 def _process(row: int | None, numbers: Sequence[float], stat: Stat, fds: int) -> Process:
     role: Role = "" if row is None else "main" if row == 0 else "arbiter" if row == 1 else "worker"
     pid, _, blocks, *rest = numbers
     generations = tuple(
-        Generation(int(rest[at]), int(rest[at + 1]), int(rest[at + 2]), rest[at + 3]) for at in range(0, len(rest), 4)
+        Generation(int(rest[at]), int(rest[at + 1]), int(rest[at + 2]), rest[at + 3])
+        for at in range(0, len(rest) if blocks else 0, 4)
     )
     return Process(int(pid), role, max(0, (row or 0) - 1), int(blocks), generations, stat, fds)

@@ -18,13 +18,19 @@ class Table:
     Args:
         rows: Number of rows.
         columns: Numbers in a row: float64, all 0 at the start.
+        memory: As many bytes as `size` says, 0 where nobody has written yet; None for new ones.
     """
 
-    def __init__(self, rows: int, columns: int) -> None:
-        memory = memoryview(mmap(-1, rows * (1 + 2 * columns) * _BYTES))
-        self._writings = memory[: rows * _BYTES].cast("Q")
-        self._values = memory[rows * _BYTES :].cast("d")
+    def __init__(self, rows: int, columns: int, memory: mmap | None = None) -> None:
+        view = memoryview(mmap(-1, self.size(rows, columns)) if memory is None else memory)
+        self._writings = view[: rows * _BYTES].cast("Q")
+        self._values = view[rows * _BYTES :].cast("d")
         self._columns = columns
+
+    @staticmethod
+    def size(rows: int, columns: int) -> int:
+        """Bytes that a table takes."""
+        return rows * (1 + 2 * columns) * _BYTES
 
     def write(self, row: int, values: Sequence[float]) -> None:
         """Gives a row new values, as many as there are columns."""

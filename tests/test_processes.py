@@ -136,7 +136,6 @@ def test_those_who_did_not_enter_see_all_and_themselves(processes: Processes, fo
 def test_one_alone_sees_itself() -> None:
     (member,) = Processes().members()
     assert (member.pid, member.role, member.worker) == (os.getpid(), "", 0)
-    gc.callbacks.pop()
 
 
 def test_workers_beyond_the_rows_are_not_seen_by_others_and_do_no_harm(processes: Processes, forked: Forked) -> None:

@@ -71,7 +71,7 @@ def _max_fds(members: Sequence[Process]) -> float:
     for each in members:
         try:
             limits.append(prlimit(each.pid, RLIMIT_NOFILE)[0])
-        except ProcessLookupError:  # it has ended meanwhile
+        except (ProcessLookupError, PermissionError):  # it has ended meanwhile, or is another user's
             continue
     return float("inf") if RLIM_INFINITY in limits else sum(limits)
 

@@ -126,8 +126,9 @@ def _of_interpreter(told: Told, about: Labels) -> Iterator[Point]:
         for process, known in told:
             for generation, labels in zip(process.generations, known.generations, strict=True):
                 yield Point(name, desc, unit, "counter", generation[nth], labels)
+    desc = "Memory blocks that the interpreter holds"
     for process, known in told:
-        desc = "Memory blocks that the interpreter holds"
-        yield Point("allocated_blocks", desc, "", "gauge", process.blocks, known.labels)
+        if process.blocks:
+            yield Point("allocated_blocks", desc, "", "gauge", process.blocks, known.labels)
     for _, known in told:
         yield Point("info", "Python implementation and version", "", "info", 1, (*known.labels, *about))

@@ -3,6 +3,7 @@
 import logging
 import os
 from collections.abc import Iterable, Mapping
+from random import Random
 
 from attrs import frozen
 
@@ -13,9 +14,9 @@ from stator.config import Config, Run, extended
 from stator.exporter import Exporter
 from stator.launch.decode import decode
 from stator.log import Log, new_id
-from stator.processes import Processes
 from stator.server.checks import Check, Checks
 from stator.server.metrics import Formats
+from stator.siblings import Siblings
 
 PREFIX = "STTR"
 # What runs where neither a call nor the environment says what.
@@ -47,7 +48,10 @@ class Parts:
         if names is not None:
             variables[f"{PREFIX}_COLLECTORS"] = ",".join(names)
         config, told = decode(extended(PREFIX, variables), PREFIX, variables), own_log(log)
-        built = config.collectors.new(Run(config.roster.service.name, new_id(), Processes(), told))
+        service = config.roster.service.name
+        processes = Siblings(service, lambda why: told.info("metrics are of this process alone", reason=str(why)))
+        run_id = new_id(Random(processes.run).choices)  # noqa: S311 # no secret; the same in all workers
+        built = config.collectors.new(Run(service, run_id, processes, told))
         if taken := [name for name in own if name in built]:
             msg = f"two collectors are called {taken[0]!r}: give one of them another attribute 'name'"
             raise ValueError(msg)
