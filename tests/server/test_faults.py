@@ -7,12 +7,14 @@ import re
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from resource import RLIMIT_NOFILE, prlimit
 from signal import SIGTERM
 
 import pytest
 
-from tests.program import MODULE, Program, eventually
+from tests.program import MODULE, Line, Program, eventually
 from tests.server.conftest import Starts
 from tests.stand_in import Agent, Oddity, hangs, says
 
@@ -139,6 +141,54 @@ def test_a_file_that_can_no_longer_be_written_is_told_and_written_when_it_can(st
     folder.mkdir()
     eventually(path.exists)
     ends_well(program)
+
+
+# Resources
+
+
+@contextmanager
+def limited(pid: int, resource: int, most: int) -> Iterator[None]:
+    """A process may have no more than so much of something for a while."""
+    _, hard = before = prlimit(pid, resource)
+    prlimit(pid, resource, (most, hard))
+    yield
+    prlimit(pid, resource, before)
+
+
+def test_a_worker_that_can_not_be_replaced_yet_takes_down_nothing(starts: Starts, agent: Agent) -> None:
+    program = starts({"STTR_CLIENT_BASEURI": agent.uri, "STTR_SERVER_WORKERS": "2"})
+    program.wait_for("registered")
+    eventually(lambda: len(program.workers) == 2)
+    with limited(program.arbiter.pid, RLIMIT_NOFILE, 3):
+        program.workers[0].kill()
+        (told,) = eventually(lambda: [line for line in program.lines() if "can't start a worker" in line["msg"]])
+        assert "Too many open files" in told["msg"]
+        assert program.get("/monitor").status == 200
+    eventually(lambda: len(program.workers) == 2)
+    assert not agent.asked("/v1/agent/service/deregister/")
+    ends_well(program)
+
+
+def test_more_connections_than_there_is_room_for_cost_few_lines_and_wait(starts: Starts) -> None:
+    program = starts()
+    program.wait_for("ready")
+    (worker,) = program.workers
+    with ExitStack() as connections:
+        with limited(worker.pid, RLIMIT_NOFILE, worker.num_fds() + 5):
+            for _ in range(30):
+                connections.enter_context(program.dial())
+            asking = connections.enter_context(program.dial())
+            asking.sendall(b"GET /monitor HTTP/1.1\r\nHost: stator\r\n\r\n")
+            eventually(lambda: len(no_room(program)) > 2)
+        assert asking.recv(1000).startswith(b"HTTP/1.1 200 OK")
+    assert len(no_room(program)) < 20
+    ends_well(program)
+
+
+def no_room(program: Program) -> list[Line]:
+    return [
+        line for line in program.lines() if line.get("error", {}).get("message") == "[Errno 24] Too many open files"
+    ]
 
 
 # Bad settings
