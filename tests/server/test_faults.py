@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from resource import RLIMIT_NOFILE, prlimit
+from resource import RLIMIT_AS, RLIMIT_NOFILE, prlimit
 from signal import SIGTERM
 
 import pytest
@@ -146,6 +146,17 @@ def test_a_file_that_can_no_longer_be_written_is_told_and_written_when_it_can(st
 # Resources
 
 
+PLAIN = {
+    "plain": """
+from stator.entity import Point, PointsAt
+
+class Plain:
+    def collect(self, now):
+        return PointsAt("plain", now, points=[Point("thing", "", "", "gauge", 1)])
+"""
+}
+
+
 @contextmanager
 def limited(pid: int, resource: int, most: int) -> Iterator[None]:
     """A process may have no more than so much of something for a while."""
@@ -189,6 +200,18 @@ def no_room(program: Program) -> list[Line]:
     return [
         line for line in program.lines() if line.get("error", {}).get("message") == "[Errno 24] Too many open files"
     ]
+
+
+def test_where_no_thread_can_be_started_each_scraper_is_told_and_later_ones_are_answered(starts: Starts) -> None:
+    program = starts({"STTR_COLLECTORS": "plain:Plain"}, modules=PLAIN)
+    program.wait_for("ready")
+    (worker,) = program.workers
+    # A thread's stack has no room any more, but most else has.
+    with limited(worker.pid, RLIMIT_AS, worker.memory_info().vms + (1 << 20)):
+        assert [program.get("/metrics").status for _ in range(4)] == [500] * 4
+        assert program.get("/monitor").status == 200
+    assert b"plain_thing 1" in program.get("/metrics").body
+    ends_well(program)
 
 
 # Bad settings
