@@ -5,6 +5,7 @@ import json
 import os
 import re
 import socket
+import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -211,6 +212,37 @@ def test_where_no_thread_can_be_started_each_scraper_is_told_and_later_ones_are_
         assert [program.get("/metrics").status for _ in range(4)] == [500] * 4
         assert program.get("/monitor").status == 200
     assert b"plain_thing 1" in program.get("/metrics").body
+    ends_well(program)
+
+
+WITHOUT_PROC = (
+    "unshare",
+    "--user",
+    "--map-root-user",
+    "--mount",
+    "sh",
+    "-c",
+    'mount -t tmpfs no /proc && exec "$@"',
+    "sh",
+)
+
+
+def test_without_proc_it_serves_and_tells_which_collectors_can_not_do_without(starts: Starts) -> None:
+    tried = subprocess.run([*WITHOUT_PROC, "true"], capture_output=True, text=True, check=False)
+    if tried.returncode:
+        reason = f"/proc can't be taken away here: {tried.stderr.strip()}"
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    program = starts({"STTR_COLLECTORS": "runtime,process,wave"}, command=(*WITHOUT_PROC, *MODULE))
+    program.wait_for("ready")
+    body = program.get("/metrics").body.decode()
+    assert "wave_sine" in body
+    assert 'stator_collector_success{collector="wave"} 1' in body
+    for name in ("runtime", "process"):
+        assert f'stator_collector_success{{collector="{name}"}} 0' in body
+        error = program.wait_for("failed to collect", collector=name)["error"]
+        assert "No such file or directory: '/proc/" in error["message"]
     ends_well(program)
 
 
