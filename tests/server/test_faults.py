@@ -6,6 +6,7 @@ import os
 import re
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -244,6 +245,34 @@ def test_without_proc_it_serves_and_tells_which_collectors_can_not_do_without(st
         error = program.wait_for("failed to collect", collector=name)["error"]
         assert "No such file or directory: '/proc/" in error["message"]
     ends_well(program)
+
+
+REFUSING = """
+import os, runpy, threading
+def refuse(*_):
+    raise {error}
+{function} = refuse
+runpy.run_module("stator", run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize(
+    ("function", "error", "reason"),
+    [
+        ("os.fork", "BlockingIOError(11, 'Not now')", "can't start a process for the server: Not now"),
+        ("threading.Thread.start", "RuntimeError('not now')", "can't stay registered: not now"),
+    ],
+)
+def test_a_process_or_thread_that_the_system_refuses_at_the_start_is_told_in_one_line(
+    starts: Starts, agent: Agent, function: str, error: str, reason: str
+) -> None:
+    command = (sys.executable, "-c", REFUSING.format(function=function, error=error))
+    program = starts({"STTR_CLIENT_BASEURI": agent.uri}, command=command)
+    assert program.ended() == 1
+    assert [line["reason"] for line in program.lines(level="error")] == [reason]
+    assert program.processes() == []
+    assert program.errors == ""
+    assert agent.requests == []
 
 
 # Bad settings
