@@ -12,6 +12,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
+from contextlib import suppress
 from functools import partial
 from math import inf
 from typing import Generic, Protocol, TypeVar, runtime_checkable
@@ -217,15 +218,18 @@ class Round(Generic[A]):
         self.answer.set_running_or_notify_cancel()
 
     def begin(self) -> None:
-        """Starts to ask; where nothing has to be waited for it's over when this returns."""
+        """Starts to ask; where nothing has to be waited for, or nothing can be, it's over when this returns."""
         self._stamp, self._start = self._now(), self._clock()
-        if not all(station.never_waits() for station in self._stations.values()):
-            self._run(self._work)
-        elif self._is_asked():
-            if self._is_brief(self._outcomes.values()):
-                self._end()
-            else:
-                self._run(self._end)
+        try:
+            if not all(station.never_waits() for station in self._stations.values()):
+                self._run(self._work)
+            elif self._is_asked():
+                if self._is_brief(self._outcomes.values()):
+                    self._end()
+                else:
+                    self._run(self._end)
+        except Exception as error:  # noqa: BLE001 # no thread could be started, say: whoever waits is told
+            self._fail(error)
 
     def wait(self, patience: float, timeout: float) -> A:
         """Blocks until the answer is there: hurries after so many seconds, and closes after so many."""
@@ -243,8 +247,9 @@ class Round(Generic[A]):
         with self._lock:
             left = 0 if self._hurried else len(self._left)
             self._hurried = True
-        for _ in range(left):
-            self._run(self._work)
+        with suppress(RuntimeError):  # where no thread can be started, the one that is at work goes on alone
+            for _ in range(left):
+                self._run(self._work)
 
     def close(self) -> None:
         """Ends it with what there is: collectors that have not answered have failed."""
@@ -255,7 +260,10 @@ class Round(Generic[A]):
             missing = dict.fromkeys(self._stations.keys() - self._outcomes.keys(), outcome)
             self._left.clear()
         if self._settle(missing):
-            self._run(self._end)
+            try:
+                self._run(self._end)
+            except RuntimeError:  # no thread can be started
+                self._end()
 
     def _run(self, function: Callable[[], None]) -> None:
         context = self._context.copy()  # one context can't be in two threads
@@ -284,6 +292,14 @@ class Round(Generic[A]):
             self._outcomes = {**outcomes, **self._outcomes}
             self._ended = len(self._outcomes) == len(self._stations)
             return self._ended
+
+    def _fail(self, error: Exception) -> None:
+        """Ends it before it has begun."""
+        with self._lock:
+            self._ended = True
+            self._left.clear()
+        self.answer.set_exception(error)
+        self._let_go(self)
 
     def _end(self) -> None:
         try:

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from typing import Literal, NamedTuple, Self, TypeAlias
 from weakref import WeakMethod, finalize
 
@@ -159,8 +160,8 @@ class Processes:
         """
         row = {"main": 0, "arbiter": 1}.get(role, 1 + worker)
         self._row = row if row < self.rows else None
-        self._own, self._entered = _Own(self._clock), os.getpid()
-        with _Opened(self._entered) as opened:
+        self._own, self._entered, self._started = _Own(self._clock), os.getpid(), 0
+        with suppress(OSError), _Opened(self._entered) as opened:  # it's told to those who ask
             self._started = opened.stat().started
         self._write()
 
@@ -222,7 +223,9 @@ class Processes:
                 self._opened[key] = _Opened(int(pid))
             stat = self._opened[key].stat()
             fds = self._opened[key].fds() if stat.is_alive else 0
-        except (FileNotFoundError, ProcessLookupError, PermissionError):  # hidden, where /proc is mounted with hidepid=1
+        except (FileNotFoundError, ProcessLookupError, PermissionError):  # the last is for one that the kernel hides
+            if pid == os.getpid():
+                raise  # there is no /proc
             self._gone.add(key)
             return
         if stat.started == started or not started:

@@ -13,7 +13,7 @@ from typing import Literal
 from attrs import frozen
 
 from stator.launch.duration import Duration
-from stator.launch.settings import LONGER_THAN_ZERO, part, setting
+from stator.launch.settings import LONGER_THAN_ZERO, StartError, part, setting
 from stator.log import Log, new_id
 from stator.roster.registrar import Registrar, RegistrarError, Sight
 from stator.roster.service import Config as ServiceConfig
@@ -122,12 +122,21 @@ class Roster:
         return {} if self._registrar is None else {"roster": self._state}
 
     def start(self) -> None:
-        """Begins to register, and goes on in the background."""
+        """Begins to register, and goes on in the background.
+
+        Raises:
+            StartError: That can't be had.
+        """
         if self._registrar is None:
             self._log.info("not registering: no discovery service is configured (STTR_CLIENT_BASEURI)")
             return
-        self._thread = threading.Thread(target=self._work, args=(self._registrar,), name="roster", daemon=True)
-        self._thread.start()
+        thread = threading.Thread(target=self._work, args=(self._registrar,), name="roster", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:
+            msg = f"can't stay registered: {error}"
+            raise StartError(msg) from error
+        self._thread = thread
 
     def stop(self, *, stay: bool = False) -> None:
         """Begins to unregister, unless the service is to stay registered; `left` tells when that is done."""

@@ -1,6 +1,7 @@
 """Gunicorn as we run it: its settings, its log, and a worker that lets go of idle connections when it stops."""
 
 import asyncio
+import errno
 import gc
 import os
 import signal
@@ -22,6 +23,8 @@ from stator.log import new_id
 from stator.processes import Processes
 
 SHARED_MEMORY = "/dev/shm"  # noqa: S108 # where heartbeats wait for no disk
+# What accept(2) fails with where there is no room for one more connection.
+NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 WORKER_SIGNALS = (signal.SIGTERM, signal.SIGQUIT, signal.SIGINT)
 # Seconds on the way out in which who has connected is still let in, and in which who was let in may still ask.
 LAST_CALL = 0.05
@@ -63,16 +66,30 @@ def serve(load: Callable[[], Any], listener_fd: int, workers: int, timeout: floa
 class _Arbiter(Arbiter):
     """Gunicorn's arbiter, whose workers miss no signal between their fork and their own handlers.
 
-    Gunicorn's would wait for such a worker as long as the graceful timeout, and then kill it.
+    Gunicorn's would wait for such a worker as long as the graceful timeout, and then kill it. And it would end with all
+    workers where the system refuses it a further one.
     """
 
+    _refused: int | None = None
+
     def spawn_worker(self) -> Any:
-        """Called by gunicorn; returns the new worker's process id, and does not return in the worker."""
+        """Called by gunicorn, which tries again after a second; does not return in the worker.
+
+        Returns:
+            The new worker's process id, or None where there is none.
+        """
         signal.pthread_sigmask(signal.SIG_BLOCK, WORKER_SIGNALS)
         try:
-            return super().spawn_worker()
+            pid = super().spawn_worker()
+        except OSError as error:
+            if self._refused != error.errno:
+                self.log.error("can't start a worker, trying again: %s", error)
+            self._refused = error.errno
+            return None
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, WORKER_SIGNALS)
+        self._refused = None
+        return pid
 
 
 class _Application(BaseApplication):
@@ -130,6 +147,26 @@ class Connection(ASGIProtocol):
         super()._send_error_response(status, message, extra_headers)
 
 
+class Listener(socket.socket):
+    """A listening socket that refuses only once where there is no room for one more connection.
+
+    asyncio tries 2048 times, with a line in the log for each, before it leaves the socket alone for a second.
+    """
+
+    _is_full = False
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        """Called by asyncio; raises OSError."""
+        if self._is_full:
+            self._is_full = False
+            raise BlockingIOError
+        try:
+            return super().accept()
+        except OSError as error:
+            self._is_full = error.errno in NO_ROOM
+            raise
+
+
 class Worker(ASGIWorker):
     """Gunicorn's ASGI worker, which ends as soon as the requests that it has begun are answered.
 
@@ -161,6 +198,7 @@ class Worker(ASGIWorker):
 
     async def _serve(self) -> None:
         for listener in self.sockets:
+            listener.sock = Listener(fileno=listener.sock.detach())
             server = await self.loop.create_server(
                 lambda: Connection(self), sock=listener.sock, backlog=self.cfg.backlog
             )

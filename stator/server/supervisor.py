@@ -170,6 +170,9 @@ class Supervisor:
     def run(self) -> int:
         """Serves until a signal comes or gunicorn dies.
 
+        Raises:
+            StartError: There can be no process for the server.
+
         Returns:
             The exit status: 0 after a signal, 128 and its number after a second one, 1 where gunicorn died.
         """
@@ -183,6 +186,9 @@ class Supervisor:
             self._wait(None)
             status = FAILED
             self._log.error("http service ended by itself", status=self._server_status)
+        except StartError as error:
+            status = FAILED
+            self._log.error("can't start", reason=str(error))
         except _Stopped as stopped:
             self._log.info("shutting down", signal=stopped.signal.name)
         try:
@@ -197,7 +203,11 @@ class Supervisor:
 
     def _fork(self) -> int:
         parent = os.getpid()
-        pid = os.fork()
+        try:
+            pid = os.fork()
+        except OSError as error:
+            msg = f"can't start a process for the server: {error.strerror}"
+            raise StartError(msg) from error
         if pid == 0:
             self._serve(parent)
         # A group of its own, so that a terminal's Ctrl-C comes to us alone; set on both sides, whoever is first.

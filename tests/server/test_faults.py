@@ -5,14 +5,18 @@ import json
 import os
 import re
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from resource import RLIMIT_AS, RLIMIT_NOFILE, prlimit
 from signal import SIGTERM
 
 import pytest
 
-from tests.program import MODULE, Program, eventually
+from tests.program import MODULE, Line, Program, eventually
 from tests.server.conftest import Starts
 from tests.stand_in import Agent, Oddity, hangs, says
 
@@ -139,6 +143,136 @@ def test_a_file_that_can_no_longer_be_written_is_told_and_written_when_it_can(st
     folder.mkdir()
     eventually(path.exists)
     ends_well(program)
+
+
+# Resources
+
+
+PLAIN = {
+    "plain": """
+from stator.entity import Point, PointsAt
+
+class Plain:
+    def collect(self, now):
+        return PointsAt("plain", now, points=[Point("thing", "", "", "gauge", 1)])
+"""
+}
+
+
+@contextmanager
+def limited(pid: int, resource: int, most: int) -> Iterator[None]:
+    """A process may have no more than so much of something for a while."""
+    _, hard = before = prlimit(pid, resource)
+    prlimit(pid, resource, (most, hard))
+    yield
+    prlimit(pid, resource, before)
+
+
+def test_a_worker_that_can_not_be_replaced_yet_takes_down_nothing(starts: Starts, agent: Agent) -> None:
+    program = starts({"STTR_CLIENT_BASEURI": agent.uri, "STTR_SERVER_WORKERS": "2"})
+    program.wait_for("registered")
+    eventually(lambda: len(program.workers) == 2)
+    with limited(program.arbiter.pid, RLIMIT_NOFILE, 3):
+        program.workers[0].kill()
+        (told,) = eventually(lambda: [line for line in program.lines() if "can't start a worker" in line["msg"]])
+        assert "Too many open files" in told["msg"]
+        assert program.get("/monitor").status == 200
+    eventually(lambda: len(program.workers) == 2)
+    assert not agent.asked("/v1/agent/service/deregister/")
+    ends_well(program)
+
+
+def test_more_connections_than_there_is_room_for_cost_few_lines_and_wait(starts: Starts) -> None:
+    program = starts()
+    program.wait_for("ready")
+    (worker,) = program.workers
+    with ExitStack() as connections:
+        with limited(worker.pid, RLIMIT_NOFILE, worker.num_fds() + 5):
+            for _ in range(30):
+                connections.enter_context(program.dial())
+            asking = connections.enter_context(program.dial())
+            asking.sendall(b"GET /monitor HTTP/1.1\r\nHost: stator\r\n\r\n")
+            eventually(lambda: len(no_room(program)) > 2)
+        assert asking.recv(1000).startswith(b"HTTP/1.1 200 OK")
+    assert len(no_room(program)) < 20
+    ends_well(program)
+
+
+def no_room(program: Program) -> list[Line]:
+    return [
+        line for line in program.lines() if line.get("error", {}).get("message") == "[Errno 24] Too many open files"
+    ]
+
+
+def test_where_no_thread_can_be_started_each_scraper_is_told_and_later_ones_are_answered(starts: Starts) -> None:
+    program = starts({"STTR_COLLECTORS": "plain:Plain"}, modules=PLAIN)
+    program.wait_for("ready")
+    (worker,) = program.workers
+    # A thread's stack has no room any more, but most else has.
+    with limited(worker.pid, RLIMIT_AS, worker.memory_info().vms + (1 << 20)):
+        assert [program.get("/metrics").status for _ in range(4)] == [500] * 4
+        assert program.get("/monitor").status == 200
+    assert b"plain_thing 1" in program.get("/metrics").body
+    ends_well(program)
+
+
+WITHOUT_PROC = (
+    "unshare",
+    "--user",
+    "--map-root-user",
+    "--mount",
+    "sh",
+    "-c",
+    'mount -t tmpfs no /proc && exec "$@"',
+    "sh",
+)
+
+
+def test_without_proc_it_serves_and_tells_which_collectors_can_not_do_without(starts: Starts) -> None:
+    tried = subprocess.run([*WITHOUT_PROC, "true"], capture_output=True, text=True, check=False)
+    if tried.returncode:
+        reason = f"/proc can't be taken away here: {tried.stderr.strip()}"
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    program = starts({"STTR_COLLECTORS": "runtime,process,wave"}, command=(*WITHOUT_PROC, *MODULE))
+    program.wait_for("ready")
+    body = program.get("/metrics").body.decode()
+    assert "wave_sine" in body
+    assert 'stator_collector_success{collector="wave"} 1' in body
+    for name in ("runtime", "process"):
+        assert f'stator_collector_success{{collector="{name}"}} 0' in body
+        error = program.wait_for("failed to collect", collector=name)["error"]
+        assert "No such file or directory: '/proc/" in error["message"]
+    ends_well(program)
+
+
+REFUSING = """
+import os, runpy, threading
+def refuse(*_):
+    raise {error}
+{function} = refuse
+runpy.run_module("stator", run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize(
+    ("function", "error", "reason"),
+    [
+        ("os.fork", "BlockingIOError(11, 'Not now')", "can't start a process for the server: Not now"),
+        ("threading.Thread.start", "RuntimeError('not now')", "can't stay registered: not now"),
+    ],
+)
+def test_a_process_or_thread_that_the_system_refuses_at_the_start_is_told_in_one_line(
+    starts: Starts, agent: Agent, function: str, error: str, reason: str
+) -> None:
+    command = (sys.executable, "-c", REFUSING.format(function=function, error=error))
+    program = starts({"STTR_CLIENT_BASEURI": agent.uri}, command=command)
+    assert program.ended() == 1
+    assert [line["reason"] for line in program.lines(level="error")] == [reason]
+    assert program.processes() == []
+    assert program.errors == ""
+    assert agent.requests == []
 
 
 # Bad settings

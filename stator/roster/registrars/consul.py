@@ -6,6 +6,7 @@ https://developer.hashicorp.com/consul/api-docs/agent/service
 import re
 from collections.abc import Iterator, Mapping
 from http import HTTPStatus
+from math import ceil
 from typing import Any, Literal
 from urllib.parse import quote
 
@@ -207,7 +208,8 @@ class Consul:
 
     def _shown(self, service: Service, since: str, wait: float) -> tuple[dict[str, Any] | None, str]:
         """The service in the agent's words, or None where it's not registered, and a mark of it."""
-        query = {"hash": since, "wait": f"{wait * 1000:.0f}ms"} if since else {}
+        # No wait at all would be taken for the longest.
+        query = {"hash": since, "wait": f"{ceil(wait * 1000)}ms"} if since else {}
         path = f"/v1/agent/service/{quote(service.id, safe='')}"
         try:
             shown = self.watched.get(path, query, wait=wait * 17 / 16 if since else 0)

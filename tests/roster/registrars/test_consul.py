@@ -234,6 +234,13 @@ def test_a_look_waits_for_another_state_than_the_one_it_is_told(agent: Agent, cl
     assert agent.asked("/v1/agent/service/stator-123654")[0].path.endswith("?hash=1+2&wait=2500ms")
 
 
+def test_a_wait_of_less_than_a_millisecond_is_not_taken_for_the_longest(agent: Agent, client: Client) -> None:
+    with closing(Config().new(client)) as consul:
+        consul.register(service())
+        consul.look(service(), since="1 2", wait=0.0004)
+    assert agent.asked("/v1/agent/service/stator-123654")[0].path.endswith("&wait=1ms")
+
+
 def test_what_somebody_else_changed_is_seen_and_an_operators_maintenance_is_to_be_kept(
     agent: Agent, client: Client
 ) -> None:
