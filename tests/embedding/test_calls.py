@@ -2,10 +2,11 @@
 
 import asyncio
 import io
+import json
 import logging
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 from wsgiref.util import setup_testing_defaults
 
@@ -80,6 +81,48 @@ def test_one_that_fails_takes_nothing_with_it_and_is_told(ask: Ask, caplog: pyte
     assert b'stator_collector_success{collector="broken"} 0' in body
     assert "LookupError: the shelf is gone" in caplog.text
     assert {record.name for record in caplog.records} == {"stator"}
+
+
+def exits() -> None:
+    raise SystemExit(4)
+
+
+async def exits_later() -> None:
+    raise SystemExit(4)
+
+
+def yields() -> Iterator[None]:
+    yield
+
+
+async def yields_later() -> AsyncIterator[None]:
+    yield
+
+
+@pytest.mark.parametrize("check", [exits, exits_later])
+def test_a_check_that_exits_fails_and_the_application_runs_on(ask: Ask, check: Callable[[], object]) -> None:
+    reply = ask("/monitor", checks={"db": check, "queue": lambda: None})
+    assert reply.status == 503
+    assert json.loads(reply.body)["checks"] == {"db": "SystemExit: 4", "queue": "ok"}
+
+
+@pytest.mark.parametrize("check", [yields, yields_later])
+def test_a_check_that_yields_and_so_never_runs_does_not_pass(ask: Ask, check: Callable[[], object]) -> None:
+    reply = ask("/monitor", checks={"db": check})
+    assert reply.status == 503
+    assert b"a check must return, not yield" in reply.body
+
+
+def test_two_event_loops_may_be_answered_at_the_same_time() -> None:
+    app = stator.asgi_app(collectors=[Orders()], environ={})
+    first, second = asyncio.new_event_loop(), asyncio.new_event_loop()
+    waiting = first.create_task(call(app, "GET", "/metrics"))
+    first.call_soon(first.stop)
+    first.run_forever()  # for one turn, in which it asks
+    assert second.run_until_complete(call(app, "GET", "/metrics")).status == 200
+    assert first.run_until_complete(waiting).status == 200
+    first.close()
+    second.close()
 
 
 def test_a_log_that_is_given_is_used(ask: Ask, story: Story, caplog: pytest.LogCaptureFixture) -> None:
