@@ -10,6 +10,7 @@ from stator.collection import Collector
 from stator.collectors.disk_usage import Config as DiskUsageConfig
 from stator.collectors.host.config import Config as HostConfig
 from stator.collectors.plugins import Found, available, find
+from stator.collectors.process import FAMILIES as PROCESS_FAMILIES
 from stator.collectors.process import Config as ProcessConfig
 from stator.collectors.prometheus_registry import Config as PrometheusRegistryConfig
 from stator.collectors.runtime import Config as RuntimeConfig
@@ -108,7 +109,9 @@ class Collectors(Chosen):
             "wave": self.wave.new,
             "host": lambda: self.host.new(run.log),
             "textfile": lambda: self.text_files.new(_trial, run.log),
-            "prometheus_client": PrometheusRegistryConfig().new,
+            "prometheus_client": lambda: PrometheusRegistryConfig().new(
+                without=PROCESS_FAMILIES if "process" in self.enabled else ()
+            ),
         }
 
     def _plugin(self, name: str) -> Collector:

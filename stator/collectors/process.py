@@ -14,6 +14,14 @@ from stator.processes import Process, Processes
 
 TICKS = os.sysconf("SC_CLK_TCK")
 PAGE = os.sysconf("SC_PAGE_SIZE")
+# Which prometheus_client tells too, of the one process that answers.
+FAMILIES = frozenset(
+    f"process_{name}"
+    for name in (
+        *("cpu_seconds", "open_fds", "max_fds"),
+        *("virtual_memory_bytes", "resident_memory_bytes", "start_time_seconds"),
+    )
+)
 
 
 @frozen

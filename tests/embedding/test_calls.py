@@ -13,6 +13,7 @@ from wsgiref.util import setup_testing_defaults
 import falcon
 import falcon.asgi
 import falcon.testing
+import prometheus_client
 import pytest
 
 import stator
@@ -160,6 +161,17 @@ def test_a_wrong_environment_is_told_at_once() -> None:
         stator.asgi_app(environ={"STTR_METRICS_TIMEOUT": "soon"})
     with pytest.raises(ConfigError, match="STTR_CLIENT_BASEURI='consul': expected a URI"):
         stator.registered(8000, environ={"STTR_CLIENT_BASEURI": "consul"})
+
+
+def test_the_process_is_told_once_where_prometheus_client_tells_it_too(ask: Ask) -> None:
+    jobs = prometheus_client.Counter("jobs_done", "Jobs that are done")
+    try:
+        body = ask("/metrics", collectors=["process", "prometheus_client"]).body.decode()
+    finally:
+        prometheus_client.REGISTRY.unregister(jobs)
+    assert 'stator_collector_success{collector="prometheus_client"} 1' in body
+    assert "\njobs_done_total " in body
+    assert body.count("\nprocess_cpu_seconds_total ") == body.count("\nprocess_open_fds ") == 1
 
 
 def test_the_environment_chooses_where_the_call_does_not() -> None:
