@@ -29,6 +29,10 @@ class Orders:
         return stator.PointsAt("orders", now, points=[stator.Point("open", "Not sent yet", "", "gauge", 7)])
 
 
+class Unnamed(Orders):
+    name = None
+
+
 class Broken:
     def collect(self, now: float) -> stator.PointsAt:
         msg = "the shelf is gone"
@@ -147,6 +151,11 @@ def test_other_paths_and_methods_are_refused(ask: Ask) -> None:
         ({"collectors": "runtime"}, TypeError, r"expected several collectors, as in collectors=\['runtime'\]"),
         ({"collectors": [Orders(), Orders()]}, ValueError, "two collectors are called 'orders'"),
         ({"collectors": [object()]}, TypeError, r"no collector: <object .*> has no method collect\(now\)"),
+        ({"collectors": [Orders]}, TypeError, r"is a class; make one of it, as in collectors=\[Orders\(\)\]"),
+        ({"collectors": [Unnamed()]}, TypeError, "can't be called None: expected a text in its attribute 'name'"),
+        ({"checks": [exits]}, TypeError, r"expected functions by name, as in checks={'db': ping_db}"),
+        ({"checks": {1: exits}}, TypeError, "a check can't be called 1: expected a text"),
+        ({"checks": {"\udcff": exits}}, TypeError, r"a check can't be called '\\udcff': expected a text"),
         ({"checks": {"db": True}}, TypeError, "check 'db': expected a function, not True"),
         ({"check_timeout": 0}, ValueError, "check_timeout=0: expected seconds, more than 0"),
     ],
@@ -187,6 +196,24 @@ def test_routes_of_a_falcon_application_stand_beside_its_own(make: Callable[[], 
     assert "orders_open 7" in client.simulate_get("/internal/metrics").text
     assert client.simulate_get("/internal/monitor").json == {"status": "failing", "checks": {"db": "it gave False"}}
     assert client.simulate_get("/metrics").status_code == 404
+
+
+@pytest.mark.parametrize("prefix", ["internal", "/internal/", "/"])
+def test_a_prefix_that_is_no_path_is_told_as_such(prefix: str) -> None:
+    with pytest.raises(ValueError, match=f"prefix='{prefix}': expected a path such as /internal"):
+        stator.add_routes(falcon.App(), prefix=prefix, environ={})
+
+
+@pytest.mark.parametrize("port", [0, 70000, "8000"])
+def test_a_service_without_a_port_can_not_be_registered(port: Any) -> None:
+    with pytest.raises(ValueError, match=f"port={port!r}: expected the number of the port"):
+        stator.registered(port, environ={})
+
+
+@pytest.mark.parametrize("monitor", ["internal/monitor", "http://localhost:8000/monitor", "/gesund heit", "/prüfung"])
+def test_a_path_of_the_monitor_that_is_none_is_told_at_once(monitor: str) -> None:
+    with pytest.raises(ValueError, match=f"monitor='{monitor}': expected a path such as /internal/monitor"):
+        stator.registered(8000, monitor=monitor, environ={})
 
 
 def test_what_is_no_falcon_application_gets_no_routes() -> None:
