@@ -76,7 +76,7 @@ def _unfit(setting: Setting) -> str | None:
     try:
         kind_of(setting.type).write(setting.default)
     except (KeyError, TypeError, ValueError):
-        types = ", ".join(getattr(each, "__name__", str(each)) for each in KINDS)
+        types = ", ".join(each.__name__ if isinstance(each, type) else str(each) for each in KINDS)
         return f"can't be a {setting.type} with the default {setting.default!r}; what a setting can be: {types}"
     if setting.check and not setting.check.holds(setting.default):
         return f"is to be {setting.check.expected}, which its default {setting.default!r} is not"

@@ -100,7 +100,7 @@ def problems(chosen: str, **variables: str) -> list[str]:
 def reason(chosen: str, **variables: str) -> str:
     """Why a name gives no plugin, out of the one line that tells it."""
     (line,) = problems(chosen, **variables)
-    return line.partition("module:Class; ")[2]
+    return line.partition(": expected ")[2].partition("; ")[2]
 
 
 def settings(chosen: str) -> list[str]:
@@ -234,7 +234,8 @@ def test_a_folder_that_is_not_there_is_told() -> None:
 @pytest.mark.parametrize(
     ("code", "why"),
     [
-        ("1 / 0", "can't be imported: ZeroDivisionError: division by zero"),
+        ("x = 1\n1 / 0", "can't be imported: ZeroDivisionError: division by zero (failing.py, line 2)"),
+        ("raise OSError('one\\ntwo')", "can't be imported: OSError: one two (failing.py, line 1)"),
         ("import nothing_like_it", "can't be imported: ModuleNotFoundError: No module named 'nothing_like_it'"),
         ("raise SystemExit('a script')", "can't be imported: SystemExit: a script"),
         ("def", "can't be imported: SyntaxError: "),
@@ -243,7 +244,10 @@ def test_a_folder_that_is_not_there_is_told() -> None:
 )
 def test_a_file_that_is_no_plugin_is_named_with_the_reason(folder: Path, code: str, why: str) -> None:
     write("failing.py", code)
-    assert reason("failing").startswith(f"{folder}/plugins/failing.py {why}")
+    file = f"{folder}/plugins/failing.py"
+    assert reason("failing").startswith(f"{file} {why}")
+    (line,) = problems("failing")
+    assert line.startswith(f"STTR_COLLECTORS='failing': expected collectors that can be loaded; {file}")
 
 
 @pytest.mark.parametrize(
@@ -261,6 +265,12 @@ def test_a_config_that_can_not_be_is_told_with_its_plugin(old: str, new: str, wh
     assert old in JOBS
     write("queue_depth.py", JOBS.replace(old, new))
     assert reason("queue_depth").startswith(f"queue_depth: {why}")
+
+
+def test_what_a_setting_can_be_is_told_in_types_to_write() -> None:
+    write("queue_depth.py", JOBS.replace("max_age: int", "max_age: list[int]"))
+    types = "int, float, bool, str, Secret, Duration, tuple[str, ...], tuple[tuple[str, str], ...]"
+    assert reason("queue_depth").endswith(f"what a setting can be: {types}")
 
 
 def test_a_config_with_a_rule_of_its_own_is_told_in_its_words() -> None:
