@@ -267,6 +267,26 @@ def test_a_config_that_can_not_be_is_told_with_its_plugin(old: str, new: str, wh
     assert reason("queue_depth").startswith(f"queue_depth: {why}")
 
 
+def test_a_value_that_a_check_chokes_on_does_not_hold() -> None:
+    check = 'check=stator.Check("a URL of jobs", lambda url: int(url.split("/")[1]) >= 0)'
+    write(
+        "queue_depth.py", JOBS.replace("from attrs", "import stator\nfrom attrs").replace('wait")', f'wait", {check})')
+    )
+    assert reason("queue_depth") == (
+        "queue_depth: Config.folder is to be a URL of jobs, which its default '/jobs' is not"
+    )
+    write("queue_depth.py", Path("plugins/queue_depth.py").read_text().replace('"/jobs"', '"/7"'))
+    for wrong in ("/mail", "7"):
+        line = f"STTR_QUEUE_DEPTH_FOLDER='{wrong}': expected a URL of jobs"
+        assert problems("queue_depth", QUEUE_DEPTH_FOLDER=wrong) == [line]
+
+
+def test_a_rule_that_the_defaults_break_is_told_with_the_plugin() -> None:
+    rule = "        def __attrs_post_init__(self):\n            raise ValueError('not all jobs')\n"
+    write("queue_depth.py", JOBS.replace("    config: Config\n", rule + "    config: Config\n"))
+    assert reason("queue_depth") == "queue_depth: its Config can't have its defaults: ValueError: not all jobs"
+
+
 def test_what_a_setting_can_be_is_told_in_types_to_write() -> None:
     write("queue_depth.py", JOBS.replace("max_age: int", "max_age: list[int]"))
     types = "int, float, bool, str, Secret, Duration, tuple[str, ...], tuple[tuple[str, str], ...]"
