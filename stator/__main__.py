@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -13,6 +14,7 @@ from stator.exporter import Exporter
 from stator.launch.settings import StartError
 from stator.log import Log, adopt_stdlib, new_id
 from stator.processes import Processes
+from stator.server.starting import Starting
 from stator.server.supervisor import FAILED, Supervisor, answers, bound_to, hold_signals
 from stator.sink import Sink
 
@@ -22,29 +24,36 @@ ABOUT = "'stator' makes a service observable: it registers, answers /monitor and
 
 def run() -> int:
     """Runs the program with this process's command line and environment; returns its exit status."""
-    hold_signals()
-    return main(sys.argv[1:], os.environ)
+    starting = Starting(hold_signals())
+    return main(sys.argv[1:], os.environ, starting)
 
 
-def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
+def main(argv: Sequence[str], environ: Mapping[str, str], starting: AbstractContextManager[None] | None = None) -> int:
     """Loads the config, and runs the service until it is stopped.
+
+    Args:
+        argv: Command line, without the program's name.
+        environ: The process's environment.
+        starting: What watches over the start, in which plugins are loaded.
 
     Raises:
         SystemExit: A flag was answered, or the environment is wrong.
     """
-    launched = launch.load(
-        Config, prefix="STTR", about=ABOUT, version=__version__, argv=argv, environ=environ, extend=extended
-    )
-    run_id = new_id()
-    log = launched.config.logger.new(Sink(1), terminal=os.isatty(1)).bind(app_id=APP_ID, run_id=run_id)
-    adopt_stdlib(log)
-    log.info("starting up", config=launched.shown)
-    launched.warn(log)
-    try:
-        return assemble(launched.config, launched.shown, run_id, log).run()
-    except StartError as error:
-        log.error("can't start", reason=str(error))
-        return FAILED
+    with starting or nullcontext():
+        launched = launch.load(
+            Config, prefix="STTR", about=ABOUT, version=__version__, argv=argv, environ=environ, extend=extended
+        )
+        run_id = new_id()
+        log = launched.config.logger.new(Sink(1), terminal=os.isatty(1)).bind(app_id=APP_ID, run_id=run_id)
+        adopt_stdlib(log)
+        log.info("starting up", config=launched.shown)
+        launched.warn(log)
+        try:
+            supervisor = assemble(launched.config, launched.shown, run_id, log)
+        except StartError as error:
+            log.error("can't start", reason=str(error))
+            return FAILED
+    return supervisor.run()
 
 
 def assemble(config: Config, shown: dict[str, Any], run_id: str, log: Log) -> Supervisor:

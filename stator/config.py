@@ -9,7 +9,8 @@ from stator.client import Config as ClientConfig
 from stator.collection import Collector
 from stator.collectors.disk_usage import Config as DiskUsageConfig
 from stator.collectors.host.config import Config as HostConfig
-from stator.collectors.plugins import Found, available, find
+from stator.collectors.plugins import UNKNOWN, Found, available, find
+from stator.collectors.process import FAMILIES as PROCESS_FAMILIES
 from stator.collectors.process import Config as ProcessConfig
 from stator.collectors.prometheus_registry import Config as PrometheusRegistryConfig
 from stator.collectors.runtime import Config as RuntimeConfig
@@ -89,7 +90,10 @@ class Collectors(Chosen):
         if "textfile" in self.enabled and not self.text_files.paths:
             yield "text_files.paths", "one folder or more, since textfile is among STTR_COLLECTORS"
         if self.found.failures:
-            yield "enabled", f"names out of {', '.join(names)}, or module:Class; {'; '.join(self.found.failures)}"
+            wanted = "collectors that can be loaded"
+            if any(failure.startswith(UNKNOWN) for failure in self.found.failures):
+                wanted = f"names out of {', '.join(names)}, or module:Class"
+            yield "enabled", f"{wanted}; {'; '.join(self.found.failures)}"
 
     def new(self, run: Run) -> dict[str, Collector]:
         """The collectors by name.
@@ -108,7 +112,9 @@ class Collectors(Chosen):
             "wave": self.wave.new,
             "host": lambda: self.host.new(run.log),
             "textfile": lambda: self.text_files.new(_trial, run.log),
-            "prometheus_client": PrometheusRegistryConfig().new,
+            "prometheus_client": lambda: PrometheusRegistryConfig().new(
+                without=PROCESS_FAMILIES if "process" in self.enabled else ()
+            ),
         }
 
     def _plugin(self, name: str) -> Collector:

@@ -1,6 +1,7 @@
 """Loads collectors of the user's own: out of a module, or out of a plain file."""
 
 import sys
+import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from importlib import import_module
@@ -30,7 +31,7 @@ def load_class(spec: str) -> Callable[..., Any]:
     try:
         found = getattr(import_module(module_name), class_name, None)
     except (Exception, SystemExit) as error:  # the module is anybody's code, a script even
-        msg = f"{spec} can't be imported: {type(error).__name__}: {error}"
+        msg = f"{spec} can't be imported: {why(error)}"
         raise StartError(msg) from error
     if not isinstance(found, type):
         msg = f"{spec} can't be found: {module_name} has no class {class_name!r}"
@@ -65,6 +66,15 @@ def load_file(file: Path) -> Callable[..., Any]:
     return next(iter(classes.values()))
 
 
+def why(error: BaseException) -> str:
+    """What went wrong in somebody else's code, and where, in one line."""
+    said = " ".join(f"{type(error).__name__}: {error}".split())
+    frames = traceback.extract_tb(error.__traceback__)
+    if isinstance(error, SyntaxError) or not frames or frames[-1].filename.startswith("<frozen importlib"):
+        return said
+    return f"{said} ({Path(frames[-1].filename).name}, line {frames[-1].lineno})"
+
+
 def _import_file(file: Path) -> ModuleType:
     # Not by the file's own name: `queue.py` is not to be mistaken for Python's.
     name = f"stator_plugin_{file.stem}"
@@ -77,7 +87,7 @@ def _import_file(file: Path) -> ModuleType:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
         del sys.modules[name]
-        msg = f"{file} can't be imported: {type(error).__name__}: {error}"
+        msg = f"{file} can't be imported: {why(error)}"
         raise StartError(msg) from error
     return module
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import field, frozen
 
-from stator.collectors.loading import load_class, load_file, search
+from stator.collectors.loading import load_class, load_file, search, why
 from stator.launch.parts import refuse_unfit
 from stator.launch.settings import StartError, variables_of
 
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
 GROUP = "stator.collectors"
+# How the failure of a name begins that stands for nothing.
+UNKNOWN = "there is no"
 _WORDS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 
@@ -50,7 +52,7 @@ class Plugin:
         try:
             return self.collector() if self.config is None else self.collector(config)
         except (Exception, SystemExit) as error:
-            msg = f"{self.spec} can't be made: {type(error).__name__}: {error}"
+            msg = f"{self.spec} can't be made: {why(error)}"
             raise StartError(msg) from error
 
 
@@ -130,7 +132,7 @@ def _load(spec: str, folder: str) -> tuple[Callable[..., Any], str]:
         msg = f"{spec!r} may be {' or '.join(sources)}: there must be one"
         raise StartError(msg)
     if not sources:
-        msg = f"there is no {spec!r}"
+        msg = f"{UNKNOWN} {spec!r}"
         raise StartError(msg)
     collector = load_file(file) if file else load_class(f"{installed[0].module}:{installed[0].attr}")
     return collector, re.sub(r"\W", "_", spec).lower()

@@ -14,6 +14,14 @@ from stator.processes import Process, Processes
 
 TICKS = os.sysconf("SC_CLK_TCK")
 PAGE = os.sysconf("SC_PAGE_SIZE")
+# Which prometheus_client tells too, of the one process that answers.
+FAMILIES = frozenset(
+    f"process_{name}"
+    for name in (
+        *("cpu_seconds", "open_fds", "max_fds"),
+        *("virtual_memory_bytes", "resident_memory_bytes", "start_time_seconds"),
+    )
+)
 
 
 @frozen
@@ -31,8 +39,8 @@ class ServiceProcess:
 
     The CPU time of workers that are gone stays in the sum.
 
-    The collector ``prometheus_client`` has families of the same names, of one process alone: whichever of the two is
-    named later in ``STTR_COLLECTORS`` fails. They go together where ``PROMETHEUS_MULTIPROC_DIR`` is set.
+    The collector ``prometheus_client`` has families of the same names, of one process alone: beside this collector it
+    leaves them out.
     """
 
     processes: Processes

@@ -4,7 +4,7 @@ https://prometheus.github.io/client_python/
 """
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from typing import TYPE_CHECKING, Protocol
 
 from attrs import frozen
@@ -31,8 +31,12 @@ class Registry(Protocol):
 class Config:
     """The collector of prometheus_client's registry has no settings of ours."""
 
-    def new(self, environ: Mapping[str, str] = os.environ) -> "PrometheusRegistry":
+    def new(self, environ: Mapping[str, str] = os.environ, without: Container[str] = ()) -> "PrometheusRegistry":
         """A collector of the default registry, or of the folder of all processes where the library is told one.
+
+        Args:
+            environ: Variables, the library's own among them.
+            without: Names of families that others tell.
 
         Raises:
             StartError: There is no such folder.
@@ -40,7 +44,7 @@ class Config:
         import prometheus_client  # slow to import
 
         if not (folder := environ.get(FOLDER)):
-            return PrometheusRegistry(prometheus_client.REGISTRY)
+            return PrometheusRegistry(prometheus_client.REGISTRY, without)
         from prometheus_client.multiprocess import MultiProcessCollector
 
         registry = prometheus_client.CollectorRegistry(support_collectors_without_names=True)
@@ -49,7 +53,7 @@ class Config:
         except ValueError as error:
             msg = f"{FOLDER}={folder!r}: expected a folder"
             raise StartError(msg) from error
-        return PrometheusRegistry(registry)
+        return PrometheusRegistry(registry, without)
 
 
 @frozen
@@ -58,11 +62,15 @@ class PrometheusRegistry:
 
     They are the application's own, and those that the library adds by itself, which are listed here. These are missing
     where ``PROMETHEUS_MULTIPROC_DIR`` names the folder in which all processes of an application keep their numbers.
-    Elsewhere the collector ``process`` has some of the same names: whichever of the two is named later in
-    ``STTR_COLLECTORS`` fails.
+    Beside the collector ``process``, so are those of one process that it tells of the whole service.
+
+    Attributes:
+        registry: The registry.
+        without: Names of families that are left out.
     """
 
     registry: Registry
+    without: Container[str] = ()
 
     def collect(self, now: float) -> PointsAt:
         """Asks the registry.
@@ -70,4 +78,5 @@ class PrometheusRegistry:
         Raises:
             Exception: One of the application's own collectors failed.
         """
-        return PointsAt("", now, points=families.points(self.registry.collect()))
+        told = (family for family in self.registry.collect() if family.name not in self.without)
+        return PointsAt("", now, points=families.points(told))

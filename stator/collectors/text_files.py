@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 Version: TypeAlias = tuple[int, ...]
 """What tells a file from the same file at another time."""
 
+# Bytes of a file; one of so many takes longer to parse than a scrape waits: what has more was hardly meant for us.
+LARGEST = 64 << 20
 # The parser gives samples of a counter a name of its own choice; those of a gauge keep theirs.
 _COUNTER = re.compile(r'^([ \t]*#[ \t]+TYPE[ \t]+("(?:[^"\\]|\\.)*"|\S+)[ \t]+)counter(?=[ \t\r]*$)', re.MULTILINE)
 
@@ -167,9 +169,13 @@ def _read(path: str, last: _File | None) -> _File:
             return last
         if not stat.S_ISREG(about.st_mode):
             return _File(None, reason="it's no file")
-        data = Path(path).read_bytes()
+        with Path(path).open("rb") as file:
+            # The size that is told may be another, as in /proc, or may have grown.
+            data = file.read(LARGEST + 1)
     except OSError as error:
         return _File(None, reason=error.strerror or str(error))
+    if len(data) > LARGEST:
+        return _File(version, reason=f"it has more than {LARGEST >> 20} MiB")
     try:
         return _File(version, int(about.st_mtime), tuple(parse(data, path)))
     except BadFileError as error:

@@ -6,6 +6,7 @@ given as an argument wins over them.
 
 import logging
 import os
+import re
 import tempfile
 from collections.abc import Iterable, Mapping
 from functools import partial
@@ -38,6 +39,8 @@ from stator.server.readiness import is_ready
 
 if TYPE_CHECKING:
     import falcon
+
+HIGHEST_PORT = 65535
 
 
 def asgi_app(
@@ -120,7 +123,11 @@ def add_routes(
 
     Raises:
         TypeError: That is no Falcon application.
+        ValueError: The prefix is no path.
     """
+    if prefix and (not prefix.startswith("/") or prefix.endswith("/")):
+        msg = f"prefix={prefix!r}: expected a path such as /internal, or none"
+        raise ValueError(msg)
     import falcon.asgi
 
     parts = Parts.of(collectors, checks, check_timeout, environ, log)
@@ -160,7 +167,14 @@ def registered(
 
     Raises:
         ConfigError: A variable is wrong; the message says which.
+        ValueError: That is no port, or no path.
     """
+    if port not in range(1, HIGHEST_PORT + 1):
+        msg = f"port={port!r}: expected the number of the port at which the service listens"
+        raise ValueError(msg)
+    if monitor and not re.fullmatch("/[!-~]*", monitor):
+        msg = f"monitor={monitor!r}: expected a path such as /internal/monitor, percent-encoded where it's not ASCII"
+        raise ValueError(msg)
     host = "" if host in ("0.0.0.0", "::") else host
     variables = dict(os.environ if environ is None else environ)
     if monitor:

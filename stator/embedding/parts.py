@@ -83,10 +83,16 @@ def _sorted_out(collectors: Iterable[str | Collector] | None) -> tuple[list[str]
         if isinstance(each, str):
             names.append(each)
             continue
+        if isinstance(each, type):
+            msg = f"no collector: {each!r} is a class; make one of it, as in collectors=[{each.__name__}()]"
+            raise TypeError(msg)
         if not callable(getattr(each, "collect", None)):
             msg = f"no collector: {each!r} has no method collect(now)"
             raise TypeError(msg)
-        name = str(getattr(each, "name", type(each).__name__.lower()))
+        name = getattr(each, "name", type(each).__name__.lower())
+        if not _is_text(name):
+            msg = f"{each!r} can't be called {name!r}: expected a text in its attribute 'name'"
+            raise TypeError(msg)
         if name in own:
             msg = f"two collectors are called {name!r}: give one of them another attribute 'name'"
             raise ValueError(msg)
@@ -95,7 +101,13 @@ def _sorted_out(collectors: Iterable[str | Collector] | None) -> tuple[list[str]
 
 
 def _fit(checks: Mapping[str, Check], timeout: float) -> Mapping[str, Check]:
+    if not isinstance(checks, Mapping):
+        msg = f"checks={checks!r}: expected functions by name, as in checks={{'db': ping_db}}"
+        raise TypeError(msg)
     for name, check in checks.items():
+        if not _is_text(name):
+            msg = f"a check can't be called {name!r}: expected a text"
+            raise TypeError(msg)
         if not callable(check):
             msg = f"check {name!r}: expected a function, not {check!r}"
             raise TypeError(msg)
@@ -103,6 +115,11 @@ def _fit(checks: Mapping[str, Check], timeout: float) -> Mapping[str, Check]:
         msg = f"check_timeout={timeout!r}: expected seconds, more than 0"
         raise ValueError(msg)
     return checks
+
+
+def _is_text(name: object) -> bool:
+    """Whether this is text that can be written as UTF-8."""
+    return isinstance(name, str) and not any("\ud800" <= letter <= "\udfff" for letter in name)
 
 
 def own_log(log: Log | logging.Logger | None) -> Log:

@@ -101,6 +101,7 @@ class Exposition:
         self._dialect, self._kept, self._timestamps = dialect, kept, timestamps
         self._sources: list[_Source] = []
         self._as_agreed = True
+        self._there = _Blocks()
 
     def add(self, source: str, points_at: PointsAt) -> None:
         """Adds the points of one source: all of them, or none.
@@ -112,7 +113,9 @@ class Exposition:
         layout = self._layout(source, columns)
         self._as_agreed = self._as_agreed and layout is self._expected()
         if not self._as_agreed:
-            self._refuse_clashes(layout.blocks)
+            for other in self._sources[self._there.sources :]:
+                self._there.take(other.layout.blocks)
+            self._there.refuse_clashes(layout.blocks)
         after = self._stamp(points_at)
         self._sources.append(_Source.of(layout, columns, after, apart=self._as_agreed and self._kept.apart))
 
@@ -165,23 +168,70 @@ class Exposition:
         at = len(self._sources)
         return self._kept.agreed[at] if at < len(self._kept.agreed) else None
 
-    def _refuse_clashes(self, blocks: Sequence[Block]) -> None:
-        """Compares blocks with each other, and with those of other sources that are there already."""
-        families: dict[str, list[Block]] = {}
-        for block in chain.from_iterable(source.layout.blocks for source in self._sources):
-            families.setdefault(block.name, []).append(block)
-        owners = {name: block.name for own in families.values() for block in own for name in block.sample_names}
+
+class _Blocks:
+    """Blocks that go together, indexed, so that there may be thousands of sources.
+
+    Attributes:
+        sources: Number of the sources that they are of.
+    """
+
+    def __init__(self) -> None:
+        self.sources = 0
+        self._families: dict[str, list[Block]] = {}
+        # Which family each name of a sample belongs to.
+        self._owners: dict[str, str] = {}
+        # Series of the families that are shared, by name: of so many of its blocks.
+        self._series: dict[str, tuple[int, set[frozenset[bytes]]]] = {}
+
+    def take(self, blocks: Sequence[Block]) -> None:
+        """Adds the blocks of one more source."""
+        self.sources += 1
         for block in blocks:
-            others = families.setdefault(block.name, [])
+            self._families.setdefault(block.name, []).append(block)
+            self._owners |= dict.fromkeys(block.sample_names, block.name)
+
+    def refuse_clashes(self, blocks: Sequence[Block]) -> None:
+        """Compares the blocks of another source with each other, and with those that are there.
+
+        Raises:
+            PointError: They don't go together; the message says why.
+        """
+        owners: dict[str, str] = {}
+        families: dict[str, list[Block]] = {}  # names that differ may be the same once they're escaped
+        for block in blocks:
             for name in block.sample_names:
-                if owners.setdefault(name, block.name) != block.name:
-                    msg = f"{block.name}: the name {name} is taken by samples of the family {owners[name]}"
+                owner = self._owners.get(name) or owners.setdefault(name, block.name)
+                if owner != block.name:
+                    msg = f"{block.name}: the name {name} is taken by samples of the family {owner}"
                     raise PointError(msg)
-            if others and others[0].type != block.type:
-                msg = f"{block.name}: its type {block.type} is not that of its family, {others[0].type}"
-                raise PointError(msg)
-            taken = {series for other in others for series, _ in other.series()}
-            if twice := next((line for series, line in block.series() if series in taken), None) if taken else None:
-                msg = f"{twice} comes twice"
-                raise PointError(msg)
-            others.append(block)
+            there, own = self._families.get(block.name, []), families.setdefault(block.name, [])
+            for other in (*there[:1], *own[:1]):
+                _refuse_type(block, other)
+            for taken in (self._taken(block.name, there), *map(_series, own)):
+                _refuse_twice(block, taken)
+            own.append(block)
+
+    def _taken(self, family: str, blocks: Sequence[Block]) -> set[frozenset[bytes]]:
+        known, taken = self._series.get(family, (0, set()))
+        for block in blocks[known:]:
+            taken |= _series(block)
+        if blocks:
+            self._series[family] = len(blocks), taken
+        return taken
+
+
+def _series(block: Block) -> set[frozenset[bytes]]:
+    return {series for series, _ in block.series()}
+
+
+def _refuse_type(block: Block, other: Block) -> None:
+    if other.type != block.type:
+        msg = f"{block.name}: its type {block.type} is not that of its family, {other.type}"
+        raise PointError(msg)
+
+
+def _refuse_twice(block: Block, taken: set[frozenset[bytes]]) -> None:
+    if twice := next((line for series, line in block.series() if series in taken), None) if taken else None:
+        msg = f"{twice} comes twice"
+        raise PointError(msg)

@@ -144,9 +144,10 @@ class _Reader(environs.Env):
         expected = setting.check.expected if setting.check else kind.expected
         try:
             value = kind.read(self, setting.name)
-        except (environs.EnvError, ValueError) as error:
+            holds = setting.check is None or setting.check.holds(value)
+        except (environs.EnvError, ValueError, TypeError, LookupError) as error:  # a plugin's check may parse the value
             raise _Problem(setting.name, text, expected, hidden=setting.hidden) from error
-        if setting.check and not setting.check.holds(value):
+        if not holds:
             raise _Problem(setting.name, text, expected, hidden=setting.hidden)
         return value
 

@@ -66,6 +66,11 @@ def refuse_unfit(config: Any) -> None:
         if reason := _unfit(setting):
             msg = f"Config.{'.'.join(setting.path)} {reason}"
             raise StartError(msg)
+    try:
+        config()
+    except Exception as error:
+        msg = f"its Config can't have its defaults: {type(error).__name__}: {error}"
+        raise StartError(msg) from error
 
 
 def _unfit(setting: Setting) -> str | None:
@@ -76,9 +81,13 @@ def _unfit(setting: Setting) -> str | None:
     try:
         kind_of(setting.type).write(setting.default)
     except (KeyError, TypeError, ValueError):
-        types = ", ".join(getattr(each, "__name__", str(each)) for each in KINDS)
+        types = ", ".join(each.__name__ if isinstance(each, type) else str(each) for each in KINDS)
         return f"can't be a {setting.type} with the default {setting.default!r}; what a setting can be: {types}"
-    if setting.check and not setting.check.holds(setting.default):
+    try:
+        holds = setting.check is None or setting.check.holds(setting.default)
+    except Exception:  # noqa: BLE001 # somebody else's code
+        holds = False
+    if setting.check and not holds:
         return f"is to be {setting.check.expected}, which its default {setting.default!r} is not"
     return None
 

@@ -25,7 +25,7 @@ TIMEOUT = 2.0
 HEALTHY = b'{"status":"ok"}'
 # No longer reason is told to those who ask; the log has all of it.
 LONGEST_REASON = 300
-_USER_OF_URI = re.compile(r"(?<=://)[^/\s@]*@")
+_USER_OF_URI = re.compile(r"(?<=://)[^/\s]*@")
 
 
 @frozen
@@ -128,12 +128,24 @@ class _Checked:
     def collect(self, now: float) -> PointsAt:
         """Gives no points, but raises where the check fails."""
         given = self._check()
+        if inspect.isgenerator(given) or inspect.isasyncgen(given):
+            msg = "it gave a generator, of which nothing has run: a check must return, not yield"
+            raise TypeError(msg)
         if inspect.isawaitable(given):
             given = self._finish(given)
+            if isinstance(given, _Ended):
+                raise given.error
         if given is False:
             msg = "it gave False"
             raise _Refusal(msg)
         return PointsAt("", now)
+
+
+@frozen
+class _Ended:
+    """How a coroutine ended that would have ended the program."""
+
+    error: SystemExit
 
 
 class _Refusal(Exception):  # noqa: N818 # a check says no, and nothing more
@@ -145,6 +157,9 @@ async def _within(coming: Awaitable[object], seconds: float) -> object:
     try:
         async with asyncio.timeout(seconds) as limit:
             return await coming
+    except SystemExit as error:
+        # Not raised here: the event loop would end by it, and the application with that.
+        return _Ended(error)
     except TimeoutError:
         if not limit.expired():
             raise  # the check's own

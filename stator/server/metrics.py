@@ -78,7 +78,8 @@ class Metrics(_Scrapes):
 
     def __init__(self, exporter: Exporter, formats: Formats) -> None:
         super().__init__(exporter, formats)
-        self._gathering: dict[Ask, _Gathering] = {}
+        # Applications may be served by several event loops, each in a thread of its own.
+        self._gathering: dict[tuple[asyncio.AbstractEventLoop, Ask], _Gathering] = {}
 
     async def on_get(self, req: "Request", resp: "Response") -> None:
         """Answers as the scraper wants it."""
@@ -88,20 +89,19 @@ class Metrics(_Scrapes):
 
     def _answer(self, ask: Ask) -> "asyncio.Future[Scrape]":
         """An answer to come, the same for all who ask for the same before it's begun."""
-        gathering = self._gathering.get(ask)
+        loop = asyncio.get_running_loop()
+        gathering = self._gathering.get((loop, ask))
         if gathering is None:
-            loop = asyncio.get_running_loop()
-            gathering = self._gathering[ask] = _Gathering(loop)
-            loop.call_soon(self._begin, ask, loop.time() + GATHERING)
+            gathering = self._gathering[loop, ask] = _Gathering(loop)
+            loop.call_soon(self._begin, gathering, ask, loop.time() + GATHERING)
         return gathering.join()
 
-    def _begin(self, ask: Ask, latest: float, came: int = 0) -> None:
+    def _begin(self, gathering: "_Gathering", ask: Ask, latest: float, came: int = 0) -> None:
         """Begins as soon as a turn of the event loop has brought nobody else, or at the latest at a time."""
-        gathering = self._gathering[ask]
         if came < gathering.size and gathering.loop.time() < latest:
-            gathering.loop.call_soon(self._begin, ask, latest, gathering.size)
+            gathering.loop.call_soon(self._begin, gathering, ask, latest, gathering.size)
             return
-        del self._gathering[ask]
+        del self._gathering[gathering.loop, ask]
         try:
             gathering.follow(self._exporter.begin(ask), self._exporter.timeout(ask))
         except Exception as error:  # noqa: BLE001 # no thread could be started, say: whoever waits is told

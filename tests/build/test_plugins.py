@@ -93,9 +93,9 @@ def test_one_that_fails_stops_the_start_with_a_line_that_names_it(pyz: Path, tmp
     assert mistakes == [
         "stator: STTR_SERVER_PORT='x': expected an integer from 0 to 65535",
         (
-            "stator: STTR_COLLECTORS='wave,queue_depth': expected names out of runtime, diskusage, wave, textfile,"
-            " prometheus_client, queue_depth, or module:Class;"
+            "stator: STTR_COLLECTORS='wave,queue_depth': expected collectors that can be loaded;"
             f" {file} can't be imported: ModuleNotFoundError: No module named 'nothing_like_it'"
+            " (queue_depth.py, line 1)"
         ),
     ]
 

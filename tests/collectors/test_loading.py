@@ -102,8 +102,8 @@ def test_loading_twice_searches_the_working_folder_once(folder: Path) -> None:
         ("of_the_user:", "of_the_user: can't be found: of_the_user has no class ''"),
         ("of_the_user:load", "of_the_user:load can't be found: of_the_user has no class 'load'"),
         ("of_the_user:Lazy", "of_the_user:Lazy is no collector: it has no method collect(now)"),
-        ("of_the_user:Broken", "of_the_user:Broken can't be made: OSError: no sensor"),
-        ("of_the_user:Leaving", "of_the_user:Leaving can't be made: SystemExit: 3"),
+        ("of_the_user:Broken", "of_the_user:Broken can't be made: OSError: no sensor (of_the_user.py, line 18)"),
+        ("of_the_user:Leaving", "of_the_user:Leaving can't be made: SystemExit: 3 (of_the_user.py, line 22)"),
     ],
 )
 def test_what_can_not_be_a_collector_is_told_with_the_reason(spec: str, why: str) -> None:

@@ -100,7 +100,7 @@ def problems(chosen: str, **variables: str) -> list[str]:
 def reason(chosen: str, **variables: str) -> str:
     """Why a name gives no plugin, out of the one line that tells it."""
     (line,) = problems(chosen, **variables)
-    return line.partition("module:Class; ")[2]
+    return line.partition(": expected ")[2].partition("; ")[2]
 
 
 def settings(chosen: str) -> list[str]:
@@ -234,7 +234,8 @@ def test_a_folder_that_is_not_there_is_told() -> None:
 @pytest.mark.parametrize(
     ("code", "why"),
     [
-        ("1 / 0", "can't be imported: ZeroDivisionError: division by zero"),
+        ("x = 1\n1 / 0", "can't be imported: ZeroDivisionError: division by zero (failing.py, line 2)"),
+        ("raise OSError('one\\ntwo')", "can't be imported: OSError: one two (failing.py, line 1)"),
         ("import nothing_like_it", "can't be imported: ModuleNotFoundError: No module named 'nothing_like_it'"),
         ("raise SystemExit('a script')", "can't be imported: SystemExit: a script"),
         ("def", "can't be imported: SyntaxError: "),
@@ -243,7 +244,10 @@ def test_a_folder_that_is_not_there_is_told() -> None:
 )
 def test_a_file_that_is_no_plugin_is_named_with_the_reason(folder: Path, code: str, why: str) -> None:
     write("failing.py", code)
-    assert reason("failing").startswith(f"{folder}/plugins/failing.py {why}")
+    file = f"{folder}/plugins/failing.py"
+    assert reason("failing").startswith(f"{file} {why}")
+    (line,) = problems("failing")
+    assert line.startswith(f"STTR_COLLECTORS='failing': expected collectors that can be loaded; {file}")
 
 
 @pytest.mark.parametrize(
@@ -261,6 +265,32 @@ def test_a_config_that_can_not_be_is_told_with_its_plugin(old: str, new: str, wh
     assert old in JOBS
     write("queue_depth.py", JOBS.replace(old, new))
     assert reason("queue_depth").startswith(f"queue_depth: {why}")
+
+
+def test_a_value_that_a_check_chokes_on_does_not_hold() -> None:
+    check = 'check=stator.Check("a URL of jobs", lambda url: int(url.split("/")[1]) >= 0)'
+    write(
+        "queue_depth.py", JOBS.replace("from attrs", "import stator\nfrom attrs").replace('wait")', f'wait", {check})')
+    )
+    assert reason("queue_depth") == (
+        "queue_depth: Config.folder is to be a URL of jobs, which its default '/jobs' is not"
+    )
+    write("queue_depth.py", Path("plugins/queue_depth.py").read_text().replace('"/jobs"', '"/7"'))
+    for wrong in ("/mail", "7"):
+        line = f"STTR_QUEUE_DEPTH_FOLDER='{wrong}': expected a URL of jobs"
+        assert problems("queue_depth", QUEUE_DEPTH_FOLDER=wrong) == [line]
+
+
+def test_a_rule_that_the_defaults_break_is_told_with_the_plugin() -> None:
+    rule = "        def __attrs_post_init__(self):\n            raise ValueError('not all jobs')\n"
+    write("queue_depth.py", JOBS.replace("    config: Config\n", rule + "    config: Config\n"))
+    assert reason("queue_depth") == "queue_depth: its Config can't have its defaults: ValueError: not all jobs"
+
+
+def test_what_a_setting_can_be_is_told_in_types_to_write() -> None:
+    write("queue_depth.py", JOBS.replace("max_age: int", "max_age: list[int]"))
+    types = "int, float, bool, str, Secret, Duration, tuple[str, ...], tuple[tuple[str, str], ...]"
+    assert reason("queue_depth").endswith(f"what a setting can be: {types}")
 
 
 def test_a_config_with_a_rule_of_its_own_is_told_in_its_words() -> None:

@@ -158,6 +158,24 @@ def test_files_of_several_folders_share_a_family(story: Story, folder: Path, tmp
     assert [point.labels[0][1] for point in points(collector) if point.name == "a"] == ["one", "two"]
 
 
+def test_thousands_of_files_may_share_a_family(story: Story, folder: Path) -> None:
+    for number in range(1000):
+        write(folder, f"{number:03}", f'# TYPE jobs gauge\njobs{{queue="{number}"}} 1\n')
+    write(folder, "twice", '# TYPE jobs gauge\njobs{queue="7"} 1\n')
+    found = points(of(story, folder))
+    assert sum(point.name == "jobs" for point in found) == 1000
+    assert reasons(story) == {"twice.prom": 'jobs{queue="7"} comes twice'}
+
+
+def test_a_file_that_is_too_big_to_be_meant_is_told_and_the_rest_served(story: Story, folder: Path) -> None:
+    log = write(folder, "log", "")
+    with log.open("wb") as file:
+        file.truncate(1 << 32)
+    write(folder, "good", "good 1\n")
+    assert values(of(story, folder)) == {"good": 1, "node_textfile_scrape_error": 1}
+    assert reasons(story) == {"log.prom": "it has more than 64 MiB"}
+
+
 def test_only_prom_files_are_read_and_each_once(story: Story, folder: Path) -> None:
     write(folder, "a", "a 1\n")
     write(folder, ".hidden", "hidden 1\n")

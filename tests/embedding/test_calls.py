@@ -2,16 +2,18 @@
 
 import asyncio
 import io
+import json
 import logging
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 from wsgiref.util import setup_testing_defaults
 
 import falcon
 import falcon.asgi
 import falcon.testing
+import prometheus_client
 import pytest
 
 import stator
@@ -25,6 +27,10 @@ Ask = Callable[..., Reply]
 class Orders:
     def collect(self, now: float) -> stator.PointsAt:
         return stator.PointsAt("orders", now, points=[stator.Point("open", "Not sent yet", "", "gauge", 7)])
+
+
+class Unnamed(Orders):
+    name = None
 
 
 class Broken:
@@ -82,6 +88,48 @@ def test_one_that_fails_takes_nothing_with_it_and_is_told(ask: Ask, caplog: pyte
     assert {record.name for record in caplog.records} == {"stator"}
 
 
+def exits() -> None:
+    raise SystemExit(4)
+
+
+async def exits_later() -> None:
+    raise SystemExit(4)
+
+
+def yields() -> Iterator[None]:
+    yield
+
+
+async def yields_later() -> AsyncIterator[None]:
+    yield
+
+
+@pytest.mark.parametrize("check", [exits, exits_later])
+def test_a_check_that_exits_fails_and_the_application_runs_on(ask: Ask, check: Callable[[], object]) -> None:
+    reply = ask("/monitor", checks={"db": check, "queue": lambda: None})
+    assert reply.status == 503
+    assert json.loads(reply.body)["checks"] == {"db": "SystemExit: 4", "queue": "ok"}
+
+
+@pytest.mark.parametrize("check", [yields, yields_later])
+def test_a_check_that_yields_and_so_never_runs_does_not_pass(ask: Ask, check: Callable[[], object]) -> None:
+    reply = ask("/monitor", checks={"db": check})
+    assert reply.status == 503
+    assert b"a check must return, not yield" in reply.body
+
+
+def test_two_event_loops_may_be_answered_at_the_same_time() -> None:
+    app = stator.asgi_app(collectors=[Orders()], environ={})
+    first, second = asyncio.new_event_loop(), asyncio.new_event_loop()
+    waiting = first.create_task(call(app, "GET", "/metrics"))
+    first.call_soon(first.stop)
+    first.run_forever()  # for one turn, in which it asks
+    assert second.run_until_complete(call(app, "GET", "/metrics")).status == 200
+    assert first.run_until_complete(waiting).status == 200
+    first.close()
+    second.close()
+
+
 def test_a_log_that_is_given_is_used(ask: Ask, story: Story, caplog: pytest.LogCaptureFixture) -> None:
     ask("/metrics", collectors=[Broken()], log=story.log)
     assert story.line["collector"] == "broken"
@@ -103,6 +151,11 @@ def test_other_paths_and_methods_are_refused(ask: Ask) -> None:
         ({"collectors": "runtime"}, TypeError, r"expected several collectors, as in collectors=\['runtime'\]"),
         ({"collectors": [Orders(), Orders()]}, ValueError, "two collectors are called 'orders'"),
         ({"collectors": [object()]}, TypeError, r"no collector: <object .*> has no method collect\(now\)"),
+        ({"collectors": [Orders]}, TypeError, r"is a class; make one of it, as in collectors=\[Orders\(\)\]"),
+        ({"collectors": [Unnamed()]}, TypeError, "can't be called None: expected a text in its attribute 'name'"),
+        ({"checks": [exits]}, TypeError, r"expected functions by name, as in checks={'db': ping_db}"),
+        ({"checks": {1: exits}}, TypeError, "a check can't be called 1: expected a text"),
+        ({"checks": {"\udcff": exits}}, TypeError, r"a check can't be called '\\udcff': expected a text"),
         ({"checks": {"db": True}}, TypeError, "check 'db': expected a function, not True"),
         ({"check_timeout": 0}, ValueError, "check_timeout=0: expected seconds, more than 0"),
     ],
@@ -119,6 +172,17 @@ def test_a_wrong_environment_is_told_at_once() -> None:
         stator.registered(8000, environ={"STTR_CLIENT_BASEURI": "consul"})
 
 
+def test_the_process_is_told_once_where_prometheus_client_tells_it_too(ask: Ask) -> None:
+    jobs = prometheus_client.Counter("jobs_done", "Jobs that are done")
+    try:
+        body = ask("/metrics", collectors=["process", "prometheus_client"]).body.decode()
+    finally:
+        prometheus_client.REGISTRY.unregister(jobs)
+    assert 'stator_collector_success{collector="prometheus_client"} 1' in body
+    assert "\njobs_done_total " in body
+    assert body.count("\nprocess_cpu_seconds_total ") == body.count("\nprocess_open_fds ") == 1
+
+
 def test_the_environment_chooses_where_the_call_does_not() -> None:
     app = stator.asgi_app(environ={"STTR_COLLECTORS": "wave"})
     assert b"wave_sine" in asyncio.run(call(app, "GET", "/metrics")).body
@@ -132,6 +196,24 @@ def test_routes_of_a_falcon_application_stand_beside_its_own(make: Callable[[], 
     assert "orders_open 7" in client.simulate_get("/internal/metrics").text
     assert client.simulate_get("/internal/monitor").json == {"status": "failing", "checks": {"db": "it gave False"}}
     assert client.simulate_get("/metrics").status_code == 404
+
+
+@pytest.mark.parametrize("prefix", ["internal", "/internal/", "/"])
+def test_a_prefix_that_is_no_path_is_told_as_such(prefix: str) -> None:
+    with pytest.raises(ValueError, match=f"prefix='{prefix}': expected a path such as /internal"):
+        stator.add_routes(falcon.App(), prefix=prefix, environ={})
+
+
+@pytest.mark.parametrize("port", [0, 70000, "8000"])
+def test_a_service_without_a_port_can_not_be_registered(port: Any) -> None:
+    with pytest.raises(ValueError, match=f"port={port!r}: expected the number of the port"):
+        stator.registered(port, environ={})
+
+
+@pytest.mark.parametrize("monitor", ["internal/monitor", "http://localhost:8000/monitor", "/gesund heit", "/prüfung"])
+def test_a_path_of_the_monitor_that_is_none_is_told_at_once(monitor: str) -> None:
+    with pytest.raises(ValueError, match=f"monitor='{monitor}': expected a path such as /internal/monitor"):
+        stator.registered(8000, monitor=monitor, environ={})
 
 
 def test_what_is_no_falcon_application_gets_no_routes() -> None:

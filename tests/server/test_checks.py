@@ -128,6 +128,7 @@ def test_a_checks_own_timeout_is_told_as_its_own(story: Story) -> None:
     ("error", "state"),
     [
         (ConnectionError("amqp://me:geheim@queue is away"), "ConnectionError: amqp://--redacted--@queue is away"),
+        (ConnectionError("amqp://me:geh@eim@queue is away"), "ConnectionError: amqp://--redacted--@queue is away"),
         (ValueError("x" * 1000), f"ValueError: {'x' * 288}--truncated--"),
         (ValueError("\ud800"), "ValueError: \\ud800"),
         (SystemExit(3), "SystemExit: 3"),

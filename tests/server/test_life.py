@@ -74,6 +74,17 @@ def test_a_second_signal_ends_it_at_once(starts: Starts) -> None:
     assert program.lines("stopping at once", signal="SIGINT")
 
 
+@pytest.mark.parametrize("where", ["", "class Hangs:\n    def __init__(self):\n        "], ids=["imported", "made"])
+def test_a_plugin_that_hangs_at_the_start_can_be_stopped(starts: Starts, where: str) -> None:
+    hang = "import pathlib, time; pathlib.Path('here').touch(); time.sleep(600)\n"
+    modules = {"hangs": f"{where}{hang}    def collect(self, now): pass\n" if where else hang}
+    program = starts({"STTR_COLLECTORS": "hangs:Hangs"}, modules=modules)
+    eventually((program.stdout.parent / "here").exists)
+    program.send(SIGINT)
+    assert program.ended() == 130
+    assert program.errors == "stator: stopped by SIGINT while it was starting\n"
+
+
 def test_two_signals_at_once_are_one(starts: Starts) -> None:
     program = starts()
     program.wait_for("ready")

@@ -7,7 +7,7 @@ from typing import Protocol
 from stator.collectors.host.family import Family
 from stator.collectors.host.files import Files
 from stator.collectors.host.troubles import Troubles
-from stator.entity import Point, PointsAt
+from stator.entity import Labels, Point, PointError, PointsAt
 
 SUCCESS = Family("scrape_collector_success", "Whether a group of families could be collected", "", "gauge")
 DURATION = Family("scrape_collector_duration", "Time that a group of families took", "seconds", "gauge")
@@ -49,7 +49,7 @@ class Host:
         for name, group in self._groups.items():
             begin = self._clock()
             try:
-                points += group.points(files, now)
+                points += _sensible(group.points(files, now))
             except Exception as error:  # noqa: BLE001 # who knows what other kernels say: the rest is served
                 wrong[name] = f"{type(error).__name__}: {error}"
             labels = self._labels[name]
@@ -57,3 +57,24 @@ class Host:
             points.append(SUCCESS.at(int(name not in wrong), labels))
         self._troubles.update(wrong)
         return PointsAt("node", now, points=points)
+
+
+def _sensible(points: list[Point]) -> list[Point]:
+    """Some points, where they can be exposed: others would take the whole host with them.
+
+    Raises:
+        PointError: Two are the same, or a counter is below zero.
+    """
+    if len(set(map(_series, points))) < len(points):
+        twice = next(point for at, point in enumerate(points) if _series(point) in map(_series, points[:at]))
+        msg = f"node_{twice.name} {[*twice.labels]} comes twice"
+        raise PointError(msg)
+    for point in points:
+        if point.type == "counter" and isinstance(point.value, int | float) and point.value < 0:
+            msg = f"node_{point.name} {[*point.labels]}: a counter can't be {point.value!r}"
+            raise PointError(msg)
+    return points
+
+
+def _series(point: Point) -> tuple[str, Labels]:
+    return point.name, point.labels

@@ -7,6 +7,8 @@ import pytest
 
 from stator.collectors.host.config import GROUPS, Config
 from stator.entity import Labels, PointsAt, family_name
+from stator.formatters.exposition import Formatter
+from stator.formatters.text import TEXT_0_0_4
 from stator.launch.decode import ConfigError, decode
 from tests.collectors.host.machine import hosted, lay_out
 from tests.story import Story
@@ -80,6 +82,24 @@ def test_a_file_that_is_missing_or_odd_takes_nothing_else_with_it(
         (line, *_) = [line for line in story.told("can't read from host") if line.get("group") == group]
         # A mount that only root may see has another file.
         assert str(tmp_path / "machine" / path).replace("/1/", "/self/") in line["reason"]
+
+
+@pytest.mark.parametrize(
+    ("path", "content", "group", "reason"),
+    [
+        ("proc/vmstat", "pgfault 1\npgfault 2\n", "vmstat", "node_vmstat_pgfault [] comes twice"),
+        ("proc/stat", "cpu0 -5 0 0 0\nctxt 9\n", "cpu", "a counter can't be -0.05"),
+    ],
+)
+def test_a_group_that_could_not_be_exposed_takes_no_other_with_it(
+    tmp_path: Path, story: Story, path: str, content: str, group: str, reason: str
+) -> None:
+    host = hosted(lay_out(tmp_path / "machine", {path: content})).new(story.log)
+    points_at = host.collect(0.0)
+    assert [name for name, success in succeeded(points_at).items() if not success] == [group]
+    (line,) = [line for line in story.told("can't read from host") if line.get("group")]
+    assert (line["group"], reason in line["reason"]) == (group, True)
+    Formatter(TEXT_0_0_4, timestamps=False).exposition().add("host", points_at)
 
 
 def test_a_group_that_fails_is_told_once_and_so_is_its_recovery(tmp_path: Path, story: Story) -> None:
