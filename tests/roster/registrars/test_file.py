@@ -143,6 +143,13 @@ def test_a_file_is_seen_as_it_should_be_as_altered_and_as_gone(file: File, path:
     assert file.look(service()).wrong == "the file is gone"
 
 
+def test_a_pipe_in_its_place_is_not_waited_for_but_replaced(file: File, path: Path) -> None:
+    os.mkfifo(path)
+    assert file.look(service()).wrong == "the file holds something else"
+    file.register(service())
+    assert file.look(service()).wrong == ""
+
+
 def test_a_look_that_waits_ends_when_the_file_is_touched_or_time_is_over_or_it_is_woken(file: File, path: Path) -> None:
     file.register(service())
     seen = file.look(service())
