@@ -222,7 +222,7 @@ class Processes:
                 self._opened[key] = _Opened(int(pid))
             stat = self._opened[key].stat()
             fds = self._opened[key].fds() if stat.is_alive else 0
-        except (FileNotFoundError, ProcessLookupError):
+        except (FileNotFoundError, ProcessLookupError, PermissionError):  # or hidden: hidepid=1
             self._gone.add(key)
             return
         if stat.started == started or not started:
