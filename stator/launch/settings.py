@@ -42,10 +42,10 @@ class Secret:
         return cls(path.read_text("utf-8").strip(), path)
 
     def reveal(self) -> str:
-        """The text as it is now; the last that could be read where the file is gone."""
+        """The text as it is now; the last that there was where the file is gone, or empty, as while it's written."""
         if self._path is not None:
             try:
-                self._text = self._path.read_text("utf-8").strip()
+                self._text = self._path.read_text("utf-8").strip() or self._text
             except (OSError, UnicodeDecodeError):
                 return self._text
         return self._text

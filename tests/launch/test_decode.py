@@ -152,6 +152,16 @@ def test_the_last_secret_holds_while_its_file_is_gone(tmp_path: Path) -> None:
     assert key.reveal() == "old"
 
 
+def test_the_last_secret_holds_while_its_file_is_being_written(tmp_path: Path) -> None:
+    file = tmp_path / "key"
+    file.write_text("old")
+    key = car(KEY_FILE=str(file)).key
+    with file.open("w") as writer:
+        assert key.reveal() == "old"
+        writer.write("new")
+    assert key.reveal() == "new"
+
+
 def test_a_secrets_file_that_is_missing_is_told(tmp_path: Path) -> None:
     file = tmp_path / "nowhere"
     assert problems(KEY_FILE=str(file)) == [
