@@ -11,9 +11,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from typing import Literal, NamedTuple, Self, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 from weakref import WeakMethod, finalize
 
+from stator.kernel import Opened, Stat
 from stator.shared import Table
 
 Role: TypeAlias = Literal["main", "arbiter", "worker", ""]
@@ -22,8 +23,6 @@ GENERATIONS = 3
 COLUMNS = 3 + 4 * GENERATIONS
 # Workers beyond twice those configured that have a row: gunicorn can start new ones before the old are gone.
 SPARE = 4
-# The kernel's PF_FORKNOEXEC: https://github.com/torvalds/linux/blob/master/include/linux/sched.h
-_FORKED = 0x40
 
 
 class Generation(NamedTuple):
@@ -33,48 +32,6 @@ class Generation(NamedTuple):
     collected: int
     uncollectable: int
     seconds: float
-
-
-class Stat(NamedTuple):
-    """What the kernel tells of a process, out of https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html.
-
-    Attributes:
-        state: A letter; ``Z`` for one that is dead, but was not waited for.
-        session: Its session's id.
-        is_forked: Whether it runs the program that it was forked with, and not another.
-        user: CPU time in user mode, in ticks.
-        system: CPU time in the kernel, in ticks.
-        reaped: CPU time of its children that are dead and were waited for, in ticks.
-        threads: Number of threads.
-        started: Time of its start since the boot, in ticks.
-        virtual: Mapped memory in bytes.
-        resident: Memory in RAM in pages.
-    """
-
-    state: bytes
-    session: int
-    is_forked: bool
-    user: int
-    system: int
-    reaped: int
-    threads: int
-    started: int
-    virtual: int
-    resident: int
-
-    @property
-    def is_alive(self) -> bool:
-        """Whether it may still run."""
-        return self.state not in b"ZX"
-
-    @classmethod
-    def of(cls, line: bytes) -> "Stat":
-        """What a line of /proc/{pid}/stat says; the process's name in it may be anything."""
-        words = line[line.rindex(b")") + 2 :].split()
-        user, system, reaped_user, reaped_system = map(int, words[11:15])
-        threads, started, virtual, resident = int(words[17]), int(words[19]), int(words[20]), int(words[21])
-        session, is_forked, reaped = int(words[3]), bool(int(words[6]) & _FORKED), reaped_user + reaped_system
-        return cls(words[0], session, is_forked, user, system, reaped, threads, started, virtual, resident)
 
 
 class Process(NamedTuple):
@@ -142,7 +99,7 @@ class Processes:
         self._entered = self._started = 0
         self._own = _Own(clock)
         # By process id and start, as rows have them.
-        self._opened: dict[tuple[float, ...], _Opened] = {}
+        self._opened: dict[tuple[float, ...], Opened] = {}
         self._gone: set[tuple[float, ...]] = set()
         self._unlock()
         os.register_at_fork(after_in_child=while_kept(self._unlock))
@@ -161,7 +118,7 @@ class Processes:
         row = {"main": 0, "arbiter": 1}.get(role, 1 + worker)
         self._row = row if row < self.rows else None
         self._own, self._entered, self._started = _Own(self._clock), os.getpid(), 0
-        with suppress(OSError), _Opened(self._entered) as opened:  # it's told to those who ask
+        with suppress(OSError), Opened(self._entered) as opened:  # it's told to those who ask
             self._started = opened.stat().started
         self._write()
 
@@ -220,7 +177,7 @@ class Processes:
         key = pid, started = tuple(numbers[:2])
         try:
             if key not in self._opened:
-                self._opened[key] = _Opened(int(pid))
+                self._opened[key] = Opened(int(pid))
             stat = self._opened[key].stat()
             fds = self._opened[key].fds() if stat.is_alive else 0
         except (FileNotFoundError, ProcessLookupError, PermissionError):  # the last is for one that the kernel hides
@@ -230,34 +187,6 @@ class Processes:
             return
         if stat.started == started or not started:
             yield _process(row, numbers, stat, fds)
-
-
-class _Opened:
-    """A process whose /proc/{pid}/stat is kept open: it's read in a third of the time, and never another's."""
-
-    def __init__(self, pid: int) -> None:
-        self._fds = f"/proc/{pid}/fd"
-        self._fd = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
-        self._close = finalize(self, os.close, self._fd)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        self._close()
-
-    def stat(self) -> Stat:
-        return Stat.of(os.pread(self._fd, 4096, 0))
-
-    def fds(self) -> int:
-        # Since Linux 6.2 the folder's size; before, that is 0, and the folder has to be listed.
-        try:
-            return os.stat(self._fds).st_size or len(os.listdir(self._fds))  # noqa: PTH116, PTH208 # as fast as can be
-        except PermissionError:
-            return 0
 
 
 def while_kept(method: Callable[..., None]) -> Callable[..., None]:

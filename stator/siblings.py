@@ -17,7 +17,8 @@ from weakref import finalize
 
 import psutil
 
-from stator.processes import COLUMNS, Process, Processes, Stat, while_kept
+from stator.kernel import Stat
+from stator.processes import COLUMNS, Process, Processes, while_kept
 from stator.shared import Table
 
 WORKERS = 64

@@ -31,6 +31,7 @@ PART_OF = {
     "stator.failures": "stator.client",
     "stator.collection": "stator.exporter",
     "stator.processes": "stator.shared",
+    "stator.kernel": "stator.shared",
     "stator.siblings": "stator.shared",
 }
 IMPLEMENTATIONS = ("stator.collectors", "stator.formatters", "stator.roster.registrars")

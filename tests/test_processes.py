@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 import psutil
 import pytest
 
-from stator.processes import Process, Processes, Stat
+from stator.kernel import Stat
+from stator.processes import Process, Processes
 from tests.program import eventually
 
 
