@@ -51,9 +51,16 @@ def main(argv: Sequence[str], environ: Mapping[str, str], starting: AbstractCont
         try:
             supervisor = assemble(launched.config, launched.shown, run_id, log)
         except StartError as error:
-            log.error("can't start", reason=str(error))
-            return FAILED
-    return supervisor.run()
+            return _failed(log, error)
+    try:
+        return supervisor.run()
+    except StartError as error:
+        return _failed(log, error)
+
+
+def _failed(log: Log, error: StartError) -> int:
+    log.error("can't start", reason=str(error))
+    return FAILED
 
 
 def assemble(config: Config, shown: dict[str, Any], run_id: str, log: Log) -> Supervisor:

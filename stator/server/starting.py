@@ -24,12 +24,16 @@ class Starting:
         self._thread = threading.Thread(target=self._watch, name="starting", daemon=True)
 
     def __enter__(self) -> None:
-        self._thread.start()
+        # Where no thread can be had, whoever needs one next tells that.
+        with suppress(RuntimeError):
+            self._thread.start()
 
     def __exit__(
         self, _type: type[BaseException] | None, _error: BaseException | None, _traceback: TracebackType | None
     ) -> None:
         self._over.set()
+        if self._thread.ident is None:
+            return
         os.kill(os.getpid(), signal.SIGCHLD)  # wakes the thread, and means nothing to whoever else waits
         self._thread.join()
 

@@ -117,6 +117,7 @@ def test_the_catalog_goes_on_to_show_our_health_when_the_first_token_was_revoked
     env = {"STTR_CONSUL_CHECKINTERVAL": "500ms", "STTR_CONSUL_CHECKTIMEOUT": "500ms", "STTR_ROSTER_INTERVAL": "1s"}
     with stator(consul, tmp_path, STTR_CONSUL_TOKEN_FILE=str(file), **env) as running:
         eventually(lambda: listed(consul) == PASSING)
+        running.wait_for("registered")
         rotate(file, second)
         stated("from the rotation to the registration with it", lambda: running.lines("registered again"), within=10)
         consul.revoke(first)

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from resource import RLIMIT_AS, RLIMIT_NOFILE, prlimit
+from resource import RLIMIT_NOFILE, prlimit
 from signal import SIGTERM
 
 import pytest
@@ -159,6 +159,20 @@ class Plain:
 }
 
 
+# As where no more threads may be had, for as long as there is a file.
+THREADLESS = """
+import pathlib, threading
+start = threading.Thread.start
+
+def start_or_not(thread):
+    if pathlib.Path("refuse").exists():
+        raise RuntimeError("can't start new thread")
+    start(thread)
+
+threading.Thread.start = start_or_not
+"""
+
+
 @contextmanager
 def limited(pid: int, resource: int, most: int) -> Iterator[None]:
     """A process may have no more than so much of something for a while."""
@@ -205,13 +219,13 @@ def no_room(program: Program) -> list[Line]:
 
 
 def test_where_no_thread_can_be_started_each_scraper_is_told_and_later_ones_are_answered(starts: Starts) -> None:
-    program = starts({"STTR_COLLECTORS": "plain:Plain"}, modules=PLAIN)
+    program = starts({"STTR_COLLECTORS": "plain:Plain"}, modules={"plain": PLAIN["plain"] + THREADLESS})
+    refuse = program.stdout.parent / "refuse"
+    refuse.touch()
     program.wait_for("ready")
-    (worker,) = program.workers
-    # A thread's stack has no room any more, but most else has.
-    with limited(worker.pid, RLIMIT_AS, worker.memory_info().vms + (1 << 20)):
-        assert [program.get("/metrics").status for _ in range(4)] == [500] * 4
-        assert program.get("/monitor").status == 200
+    assert [program.get("/metrics").status for _ in range(4)] == [500] * 4
+    assert program.get("/monitor").status == 200
+    refuse.unlink()
     assert b"plain_thing 1" in program.get("/metrics").body
     ends_well(program)
 
