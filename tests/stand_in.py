@@ -180,6 +180,7 @@ class Oddity(_StandIn):
                 with suppress(OSError):
                     self.request.recv(1 << 16)
                     act(self.request, stand_in.ended)
+                    _hang_up(self.request)
                 self.request.close()
                 stand_in.closed += 1
 
@@ -188,6 +189,14 @@ class Oddity(_StandIn):
     def __exit__(self, *error: object) -> None:
         self.ended.set()
         super().__exit__(*error)
+
+
+def _hang_up(peer: socket.socket) -> None:
+    """Sends no more, and reads what is still to come: what was not read would make the end a reset."""
+    peer.shutdown(socket.SHUT_WR)
+    peer.settimeout(0.2)
+    while peer.recv(1 << 16):
+        pass
 
 
 class _TcpServer(ThreadingTCPServer):
