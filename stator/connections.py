@@ -102,16 +102,8 @@ class _Http(HTTPConnection):
     getresponse = _in_time(HTTPConnection.getresponse)
 
 
-class _Https(HTTPSConnection):
-    def __init__(self, *args: Any, connections: Connections, **settings: Any) -> None:
-        super().__init__(*args, **settings)
-        self._connections = connections
-
-    def connect(self) -> None:
-        super().connect()
-        self._connections.add(self.sock)
-
-    getresponse = _in_time(HTTPSConnection.getresponse)  # type: ignore[assignment] # urllib3's differs from its base's
+class _Https(_Http, HTTPSConnection):
+    """The same with TLS: what is added comes before urllib3's own, which differ."""
 
 
 class _HttpPool(urllib3.HTTPConnectionPool):

@@ -10,7 +10,7 @@ from itertools import repeat
 
 from attrs import frozen
 
-from stator.collectors.host.family import Family
+from stator.collectors.host.family import Family, device_labels
 from stator.collectors.host.files import Files
 from stator.entity import Labels, Point, Type
 
@@ -99,7 +99,7 @@ class Diskstats:
         self._devices, self._traits = {}, {}
         for line in files.proc("diskstats").splitlines():
             major, minor, name, *numbers = line.split()
-            labels = self._devices[name] = devices[name] if name in devices else self._labels_of(name)
+            labels = self._devices[name] = devices[name] if name in devices else device_labels(name, self._excluded)
             if labels is None:
                 continue
             told = (major, minor, *self._told(files, f"{major.decode()}:{minor.decode()}", labels))
@@ -108,12 +108,6 @@ class Diskstats:
             points += self._traits[labels][1]
             points += map(_point, COLUMNS, numbers, repeat(labels))
         return points
-
-    def _labels_of(self, device: bytes) -> Labels | None:
-        name = device.decode(errors="backslashreplace")
-        if self._excluded and self._excluded.search(name):
-            return None
-        return (("device", name),)
 
     def _told(self, files: Files, number: str, labels: Labels) -> tuple[bytes, bytes]:
         """What udev knows of a device, and whether it rotates."""

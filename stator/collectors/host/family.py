@@ -1,4 +1,6 @@
-"""What all points of one family have in common."""
+"""What all points of one family, or of one device, have in common."""
+
+import re
 
 from attrs import frozen
 
@@ -17,3 +19,9 @@ class Family:
     def at(self, value: float, labels: Labels = ()) -> Point:
         """One of its points."""
         return Point(self.name, self.desc, self.unit, self.type, value, labels)
+
+
+def device_labels(device: bytes, excluded: re.Pattern[str] | None) -> Labels | None:
+    """Labels of a device's points; None where it is left out."""
+    name = device.decode(errors="backslashreplace")
+    return None if excluded and excluded.search(name) else (("device", name),)

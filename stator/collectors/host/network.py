@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from contextlib import suppress
 
-from stator.collectors.host.family import Family
+from stator.collectors.host.family import Family, device_labels
 from stator.collectors.host.files import Files
 from stator.entity import Labels, Point
 
@@ -58,19 +58,13 @@ class Netdev:
             if not colon:
                 continue
             device = name.strip()
-            labels = self._labels[device] = known[device] if device in known else self._labels_of(device)
+            labels = self._labels[device] = known[device] if device in known else device_labels(device, self._excluded)
             if labels is not None:
                 points += [
                     family.at(int(count), labels) for family, count in zip(FAMILIES, counts.split(), strict=False)
                 ]
                 points += _unhandled(files, labels)
         return points
-
-    def _labels_of(self, device: bytes) -> Labels | None:
-        name = device.decode(errors="backslashreplace")
-        if self._excluded and self._excluded.search(name):
-            return None
-        return (("device", name),)
 
 
 def _unhandled(files: Files, labels: Labels) -> Iterator[Point]:
