@@ -1,6 +1,7 @@
 """What all tests share."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,6 +19,17 @@ def _built_in_defaults() -> Iterator[None]:
         for name in [name for name in os.environ if name.startswith("STTR_")]:
             patch.delenv(name)
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _heeded_signals() -> None:
+    """What a test starts heeds SIGINT and SIGHUP, also where the tests run in the background or under nohup.
+
+    There they are ignored, which a child inherits; a handler, which does nothing either, it does not.
+    """
+    for each in (signal.SIGINT, signal.SIGHUP):
+        if signal.getsignal(each) is signal.SIG_IGN:
+            signal.signal(each, lambda *_: None)
 
 
 @pytest.fixture(scope="session")
