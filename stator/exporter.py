@@ -5,6 +5,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
+from io import BytesIO
 from typing import Literal, Protocol, TypeAlias
 
 from attrs import frozen
@@ -37,7 +38,7 @@ class Exposition(Protocol):
         """Adds the points of one source: all of them, or none; raises PointError."""
 
     def pieces(self) -> Iterable[bytes]:
-        """The text in order."""
+        """The text in order, made while it's taken; the formatter's lock is needed no more."""
 
 
 class Formatter(Protocol):
@@ -188,10 +189,10 @@ class Exporter:
     def _answer(self, ask: Ask, outcomes: dict[str, Outcome], stamp: float) -> Scrape:
         with ask.formatter.lock:
             pieces = self._format(ask.formatter, outcomes, stamp)
-        body = _gzip(pieces) if ask.encoding == "gzip" else b"".join(pieces)
+        body = _gzip(pieces) if ask.encoding == "gzip" else joined(pieces)
         return Scrape(ask.formatter.content_type, ask.encoding, body)
 
-    def _format(self, formatter: Formatter, outcomes: dict[str, Outcome], stamp: float) -> list[bytes]:
+    def _format(self, formatter: Formatter, outcomes: dict[str, Outcome], stamp: float) -> Iterable[bytes]:
         exposition = formatter.exposition()
         told: list[Point] = []
         for name, outcome in outcomes.items():
@@ -206,7 +207,14 @@ class Exporter:
             told += _outcome(name, outcome.seconds, success=error is None)
         told.append(Point("build_info", "Version of Stator and of Python", "", "gauge", 1, self._build))
         exposition.add(OURS, PointsAt("stator", stamp, points=told))
-        return list(exposition.pieces())
+        return exposition.pieces()
+
+
+def joined(pieces: Iterable[bytes]) -> bytes:
+    """All pieces as one; each is let go of as soon as it's copied, so that there is no second whole of them."""
+    whole = BytesIO()
+    whole.writelines(pieces)
+    return whole.getvalue()
 
 
 def _is_brief(formatter: Formatter, outcomes: Iterable[Outcome]) -> bool:

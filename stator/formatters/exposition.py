@@ -63,36 +63,19 @@ class _Source:
 
     Attributes:
         layout: How its points are laid out.
-        columns: Its points, as long as they may have to be written otherwise.
-        after: What stands after each number.
-        text: All of it, if it's small and mostly shares no family; otherwise None.
-        pieces: Each block's samples, if it was not written whole.
+        joined: Its numbers as text.
+        after: What stands after each.
     """
 
     layout: Layout
+    joined: list[bytes]
     after: bytes
-    columns: Columns | None = None
-    text: bytes | None = None
-    pieces: list[list[bytes]] | None = None
 
-    @classmethod
-    def of(cls, layout: Layout, columns: Columns, after: bytes, *, apart: bool) -> "_Source":
-        """What a source says, written; raises PointError."""
-        if apart and layout.whole:
-            return cls(layout, after, columns, layout.write_whole(layout.whole, columns, after))
-        return cls(layout, after, pieces=layout.write(columns, after))
+    def write(self) -> Iterator[bytes]:
+        return self.layout.write(self.joined, self.after)
 
-    def whole(self) -> Iterator[bytes]:
-        if self.text is not None:
-            yield self.text
-        else:
-            for block, pieces in self.blocks():
-                yield block.header
-                yield from pieces
-
-    def blocks(self) -> Iterator[tuple[Block, list[bytes]]]:
-        pieces = self.pieces if self.columns is None else self.layout.write(self.columns, self.after)
-        return zip(self.layout.blocks, pieces or (), strict=True)
+    def write_blocks(self) -> list[tuple[Block, list[bytes]]]:
+        return self.layout.write_blocks(self.joined, self.after)
 
 
 class Exposition:
@@ -110,34 +93,34 @@ class Exposition:
         Raises:
             PointError: A point can't be exposed; the message names it and says why.
         """
-        columns = Columns.of(points_at)
-        layout = self._layout(source, columns)
+        layout, values = self._laid_out(source, points_at)
         self._as_agreed = self._as_agreed and layout is self._expected()
         if not self._as_agreed:
             for other in self._sources[self._there.sources :]:
                 self._there.take(other.layout.blocks)
             self._there.refuse_clashes(layout.blocks)
         after = self._stamp(points_at)
-        self._sources.append(_Source.of(layout, columns, after, apart=self._as_agreed and self._kept.apart))
+        self._sources.append(_Source(layout, layout.joined(values), after))
 
     def pieces(self) -> Iterator[bytes]:
-        """The exposition's text in order, each family under one header."""
+        """The exposition's text in order, each family under one header.
+
+        It's made while it's taken, so that not all of it need be held at once; the formatter's lock is needed no more.
+        """
         self._kept.agreed = [source.layout for source in self._sources]
-        if self._as_agreed and self._kept.apart:
-            yield from chain.from_iterable(source.whole() for source in self._sources)
-        else:
-            yield from self._merged()
-        yield self._dialect.end
+        is_apart = self._as_agreed and self._kept.apart
+        written = chain.from_iterable(each.write() for each in self._sources) if is_apart else self._merged()
+        return chain(written, (self._dialect.end,))
 
     def _merged(self) -> Iterator[bytes]:
-        blocks = list(chain.from_iterable(source.blocks() for source in self._sources))
+        blocks = list(chain.from_iterable(source.write_blocks() for source in self._sources))
         types = {block.name: block.type for block, _ in blocks}
         families: dict[str, list[bytes]] = {}
         for block, pieces in blocks:
             if not self._is_taken(block.name, types):
                 families.setdefault(block.name, [block.header]).extend(pieces)
         self._kept.apart = len(families) == len(blocks)
-        yield from chain.from_iterable(families.values())
+        return chain.from_iterable(families.values())
 
     def _is_taken(self, name: str, types: Mapping[str, Type]) -> bool:
         """Whether the format takes a family's name for a sample of another: when a counter and the like began."""
@@ -155,14 +138,22 @@ class Exposition:
             raise PointError(msg)
         return self._dialect.stamp(stamp)
 
-    def _layout(self, source: str, columns: Columns) -> Layout:
+    def _laid_out(self, source: str, points_at: PointsAt) -> tuple[Layout, list[Any]]:
+        """A source's layout, and its values."""
+        name, common, points = points_at.name, points_at.labels, points_at.points
+        if not isinstance(points, list | tuple):
+            points = list(points)
         layout = self._kept.layouts.get(source)
-        if layout is None or not layout.fits(columns):
+        values = layout.values_of(name, common, points) if layout else None
+        if layout is None or values is None:
             # Forgotten before the new one is made, so that there are never two of them.
             self._kept.layouts.pop(source, None)
             self._kept.agreed, layout = [], None
+            # A copy, since a collector that was given up may still be at work on it.
+            columns = Columns.of(name, common, list(points))
             layout = self._kept.layouts[source] = Layout.of(columns, self._dialect)
-        return layout
+            values = columns.values
+        return layout, values
 
     def _expected(self) -> Layout | None:
         """The layout that came at this place in the last exposition."""

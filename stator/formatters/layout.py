@@ -7,17 +7,17 @@ import re
 from collections.abc import Iterator, Sequence
 from itertools import chain, islice, repeat
 from operator import le
-from typing import Any, get_args
+from typing import Any
 
-from attrs import evolve, frozen
+from attrs import frozen
 
-from stator.entity import Labels, PointError, Type, family_name
+from stator.entity import Labels, Type, family_name
 from stator.formatters import names, numbers
-from stator.formatters.columns import Columns
+from stator.formatters.columns import CHUNK, Columns, Heads, at, uniform
 from stator.formatters.dialect import Dialect
 from stator.formatters.distributions import CLASSES, SUFFIXES, UNFIT, numbers_of, shapes_of
-from stator.formatters.lines import CHUNK, GAP, Lines, Pieces, complex_pieces
-from stator.formatters.refusals import bad_key, refuse_twice, worst
+from stator.formatters.lines import GAP, Lines, Pieces, complex_pieces
+from stator.formatters.refusals import check, refuse_twice, worst
 
 # A name or label of a line: quoted texts, and anything else but what stands between names and labels.
 _PART = re.compile(rb'(?:[^{},"]|"(?:[^"\\]|\\.)*")+', re.DOTALL)
@@ -59,7 +59,7 @@ class Block:
         Raises:
             UNFIT: One can't be exposed.
         """
-        own = _at(values, self.points)
+        own = at(values, self.points)
         flat = list(chain.from_iterable(map(numbers_of, own))) if self.shapes else own
         if self.type == "counter" and not all(map(le, repeat(0), flat)):
             raise ValueError
@@ -67,9 +67,9 @@ class Block:
             raise ValueError
         return flat
 
-    def write(self, texts: Iterator[bytes]) -> list[bytes]:
+    def write(self, texts: Iterator[bytes]) -> Iterator[bytes]:
         """Its samples, with the next of these texts in its gaps."""
-        return [text % tuple(islice(texts, gaps)) for text, gaps in self.pieces]
+        return (text % tuple(islice(texts, gaps)) for text, gaps in self.pieces)
 
 
 @frozen
@@ -101,8 +101,8 @@ class Whole:
         )
         return cls(text, order, counters, infos)
 
-    def write(self, values: list[Any], after: bytes) -> bytes:
-        """The text with these numbers in its gaps.
+    def numbers(self, values: list[Any]) -> list[Any]:
+        """The numbers of its gaps, out of the values of all points.
 
         Raises:
             UNFIT: One can't be exposed.
@@ -112,14 +112,14 @@ class Whole:
         )
         if not all(map(le, repeat(0), counters)) or infos.count(1) < len(infos):
             raise ValueError
-        return self.text % tuple(numbers.texts(ordered, after))
+        return ordered
 
 
 @frozen
 class Layout:
     """All blocks of one source, and the points that they were made of, without their values."""
 
-    heads: Columns
+    heads: Heads
     blocks: tuple[Block, ...]
     whole: Whole | None
     utf8: bool
@@ -132,57 +132,59 @@ class Layout:
             PointError: A point's type, name, labels or shape can't be exposed.
         """
         blocks = tuple(_block(columns, points, dialect) for points in _families(columns))
-        return cls(evolve(columns, values=[]), blocks, Whole.of(blocks), dialect.utf8)
+        return cls(Heads.of(columns), blocks, Whole.of(blocks), dialect.utf8)
 
-    def fits(self, columns: Columns) -> bool:
-        """Whether points of another time have the same layout."""
+    def values_of(self, name: str, common: Labels, points: Sequence[Any]) -> list[Any] | None:
+        """The values of points of another time; None where they don't have the same layout."""
         try:
-            return columns.has_heads_of(self.heads) and all(
-                block.shapes == shapes_of(block.type, _at(columns.values, block.points))
-                for block in self.blocks
-                if block.shapes
-            )
+            values = self.heads.values_of(name, common, points)
+            if values is None or any(
+                block.shapes != shapes_of(block.type, at(values, block.points)) for block in self.blocks if block.shapes
+            ):
+                return None
         except UNFIT:
-            return False  # whoever makes a new layout finds out why
+            return None  # whoever makes a new layout finds out why
+        return values
 
-    def write(self, columns: Columns, after: bytes) -> list[list[bytes]]:
-        """Each block's samples, with the numbers of these columns, and the same bytes after each.
+    def joined(self, values: list[Any]) -> list[bytes]:
+        """The numbers of all gaps as text, `CHUNK` at a time; nothing that can fail is left to do after this.
 
         Raises:
             PointError: A value can't be exposed.
         """
         try:
+            if self.whole:
+                return [numbers.joined(self.whole.numbers(values))]
             # All in one list, so that many small families cost little more than one big one.
-            flats = [block.numbers(columns.values) for block in self.blocks]
-            texts = _texts(flats[0] if len(flats) == 1 else list(chain.from_iterable(flats)), after)
-            written = [block.write(texts) for block in self.blocks]
+            flats = [block.numbers(values) for block in self.blocks]
+            flat = flats[0] if len(flats) == 1 else list(chain.from_iterable(flats))
+            return [numbers.joined(flat[start : start + CHUNK]) for start in range(0, len(flat), CHUNK)]
         except UNFIT as error:
-            raise self._worst(columns) from error
-        return written
+            raise worst(self.heads.columns(values), self.utf8, *(each.points for each in self.blocks)) from error
 
-    def write_whole(self, whole: Whole, columns: Columns, after: bytes) -> bytes:
-        """All blocks with their headers, as one text.
+    def write(self, joined: list[bytes], after: bytes) -> Iterator[bytes]:
+        """All blocks with their headers, with these numbers and the same bytes after each; made while it's taken."""
+        if self.whole:
+            yield self.whole.text % tuple(numbers.split(joined[0], after))
+            return
+        texts = _texts(joined, after)
+        for block in self.blocks:
+            yield block.header
+            yield from block.write(texts)
 
-        Raises:
-            PointError: A value can't be exposed.
-        """
-        try:
-            return whole.write(columns.values, after)
-        except UNFIT as error:
-            raise self._worst(columns) from error
-
-    def _worst(self, columns: Columns) -> PointError:
-        return worst(columns, self.utf8, *(each.points for each in self.blocks))
+    def write_blocks(self, joined: list[bytes], after: bytes) -> list[tuple[Block, list[bytes]]]:
+        """The samples of each block apart."""
+        texts = _texts(joined, after)
+        return [(block, list(block.write(texts))) for block in self.blocks]
 
 
-def _texts(flat: list[Any], after: bytes) -> Iterator[bytes]:
-    chunks = (flat[at : at + CHUNK] for at in range(0, len(flat), CHUNK))
-    return chain.from_iterable(numbers.texts(chunk, after) for chunk in chunks)
+def _texts(joined: list[bytes], after: bytes) -> Iterator[bytes]:
+    return chain.from_iterable(numbers.split(each, after) for each in joined)
 
 
 def _families(columns: Columns) -> list[Sequence[int]]:
     """Positions of each family's points, in order of the families' first points."""
-    if _uniform(columns.names) and _uniform(columns.units):
+    if uniform(columns.names) and uniform(columns.units):
         return [range(len(columns.names))] if columns.names else []
     families: dict[tuple[str, str], list[int]] = {}
     for position, head in enumerate(zip(columns.names, columns.units, strict=True)):
@@ -190,20 +192,12 @@ def _families(columns: Columns) -> list[Sequence[int]]:
     return list(families.values())
 
 
-def _uniform(column: list[Any]) -> bool:
-    return column.count(column[0]) == len(column) if column else True
-
-
-def _at(column: list[Any], points: Sequence[int]) -> list[Any]:
-    return column if len(points) == len(column) else [column[position] for position in points]
-
-
 def _block(columns: Columns, points: Sequence[int], dialect: Dialect) -> Block:
     first = points[0]
     type_, unit = columns.types[first], columns.units[first]
-    labels, values = _at(columns.labels, points), _at(columns.values, points)
+    labels, values = at(columns.labels, points), at(columns.values, points)
     try:
-        keys_alike = _check(columns, points, labels, utf8=dialect.utf8)
+        keys_alike = check(columns, points, labels, utf8=dialect.utf8)
         whole = not columns.name
         family, sample = _names(family_name(columns.name, columns.names[first], unit), type_, whole=whole)
         shapes = shapes_of(type_, values) if type_ in CLASSES else []
@@ -220,32 +214,6 @@ def _block(columns: Columns, points: Sequence[int], dialect: Dialect) -> Block:
     if not keys_alike or len(set(labels)) < len(labels):
         refuse_twice(columns, points, dialect)
     return block
-
-
-def _check(columns: Columns, points: Sequence[int], labels: list[Labels], *, utf8: bool) -> bool:
-    """Refuses, by any ValueError or TypeError, what `worst` then finds and explains.
-
-    Returns:
-        Whether all points have the same names of labels in the same order.
-    """
-    types = _at(columns.types, points)
-    if not _uniform(types) or types[0] not in get_args(Type):
-        raise ValueError
-    pairs = list(chain.from_iterable(labels))
-    flat = list(chain.from_iterable(pairs))
-    common = list(chain.from_iterable(columns.common))
-    # What could change behind our back would not be seen to have changed.
-    kinds = {*map(type, labels), *map(type, pairs), *map(type, columns.common), type(columns.common)}
-    if not all(issubclass(kind, tuple) for kind in kinds):
-        raise TypeError
-    texts = {columns.name, columns.names[points[0]], columns.units[points[0]]}
-    if len(flat) != 2 * len(pairs) or {*map(type, flat), *map(type, common), *map(type, texts)} - {str}:
-        raise TypeError
-    keys = {*flat[0::2], *common[0::2]}
-    "".join((*texts, *keys)).encode()  # a surrogate may be escaped, and so not be found later
-    if any(bad_key(key, types[0], utf8=utf8) for key in keys):
-        raise ValueError
-    return flat[0::2] == [key for key, _ in labels[0]] * len(labels)
 
 
 def _names(name: str, type_: Type, *, whole: bool) -> tuple[str, str]:

@@ -6,15 +6,13 @@ from typing import TypeAlias
 
 from stator.entity import Labels, Type
 from stator.formatters import names, numbers
+from stator.formatters.columns import CHUNK
 from stator.formatters.dialect import Dialect
 from stator.formatters.distributions import RESERVED, bad_bounds
 
 Pieces: TypeAlias = list[tuple[bytes, int]]
 """Texts, and how many gaps each has."""
 
-# Lines that are written by one operation: enough to spread its cost, few enough that other threads get their turn,
-# and that a million points need no second million of anything.
-CHUNK = 4096
 GAP = " %b\n"
 # A gap that swallows its number, for a line that is left out.
 SWALLOW = "%.0b"

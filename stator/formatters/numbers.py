@@ -13,8 +13,8 @@ from typing import Any
 _STRANGE = (b"n", b"t", b"f", b'"', b"{", b"[")
 
 
-def texts(values: Sequence[Any], after: bytes = b"") -> list[bytes]:
-    """Each value's text, with the same bytes after each.
+def joined(values: Sequence[Any]) -> bytes:
+    """All values' texts, with commas between them.
 
     Raises:
         TypeError: A value is no number.
@@ -24,12 +24,19 @@ def texts(values: Sequence[Any], after: bytes = b"") -> list[bytes]:
     try:
         json = dumps(values)[1:-1]
     except TypeError:  # an integer beyond 64 bits, or what orjson does not know
-        return [text(value).encode() + after for value in values]
-    if any(word in json for word in _STRANGE):
-        return [text(value).encode() + after for value in values]
+        return _joined_apart(values)
+    return _joined_apart(values) if any(word in json for word in _STRANGE) else json
+
+
+def split(joined: bytes, after: bytes = b"") -> list[bytes]:
+    """The texts that were joined, with the same bytes after each."""
     if after:
-        json = json.replace(b",", after + b",") + after
-    return json.split(b",")
+        joined = joined.replace(b",", after + b",") + after
+    return joined.split(b",")
+
+
+def _joined_apart(values: Sequence[Any]) -> bytes:
+    return ",".join(map(text, values)).encode()
 
 
 def text(value: float) -> str:

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from itertools import chain
 from typing import Any, get_args
 
-from stator.entity import PointError, Type
+from stator.entity import Labels, PointError, Type
 from stator.formatters import names, numbers
-from stator.formatters.columns import Columns
+from stator.formatters.columns import CHUNK, Columns, at, uniform
 from stator.formatters.dialect import Dialect
 from stator.formatters.distributions import CLASSES, RESERVED, UNFIT, bad_bounds, every, numbers_of, shapes_of
 
@@ -15,6 +15,27 @@ def bad_key(key: str, type_: Type, *, utf8: bool) -> bool:
     """Whether this can't be a label's name."""
     # `..name..` would be written as `__name__`.
     return not key or key == RESERVED.get(type_) or key.startswith("__") or names.label(key, utf8=utf8).startswith("__")
+
+
+def check(columns: Columns, points: Sequence[int], labels: list[Labels], *, utf8: bool) -> bool:
+    """Refuses, by any ValueError or TypeError, what `worst` then finds and explains.
+
+    Returns:
+        Whether all points have the same names of labels in the same order.
+    """
+    types = at(columns.types, points)
+    if not uniform(types) or types[0] not in get_args(Type):
+        raise ValueError
+    names_of_labels, are_alike = _keys_of(labels)
+    common, _ = _keys_of([columns.common])
+    texts = {columns.name, columns.names[points[0]], columns.units[points[0]]}
+    if {*map(type, texts)} - {str}:
+        raise TypeError
+    keys = names_of_labels | common
+    "".join((*texts, *keys)).encode()  # a surrogate may be escaped, and so not be found later
+    if any(bad_key(key, types[0], utf8=utf8) for key in keys):
+        raise ValueError
+    return are_alike
 
 
 def refuse_twice(columns: Columns, points: Sequence[int], dialect: Dialect) -> None:
@@ -102,3 +123,26 @@ def _bad_value(value: Any, type_: Type) -> str | None:
             return f"the counts of {value!r} must be zero or more, must not fall, nor exceed its own"
         return f"a counter can't be {value!r}" if type_ == "counter" else f"an info must be 1, not {value!r}"
     return None
+
+
+def _keys_of(labels: Sequence[Labels]) -> tuple[set[str], bool]:
+    """The names of some points' labels, and whether all of these have the same in the same order.
+
+    Raises:
+        TypeError: One of them is no tuple of pairs of texts. What could change behind our back would not be seen to.
+    """
+    keys: set[str] = set()
+    are_alike = True
+    first = [key for key, _ in labels[0]]
+    for start in range(0, len(labels), CHUNK):
+        some = labels[start : start + CHUNK]
+        pairs = list(chain.from_iterable(some))
+        flat = list(chain.from_iterable(pairs))
+        if not all(issubclass(kind, tuple) for kind in {*map(type, some), *map(type, pairs)}):
+            raise TypeError
+        if list(map(len, pairs)).count(2) < len(pairs) or list(map(type, flat)).count(str) < len(flat):
+            raise TypeError
+        if flat[0::2] != first * len(some):
+            keys.update(flat[0::2])
+            are_alike = False
+    return keys.union(first), are_alike

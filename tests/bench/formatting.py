@@ -10,6 +10,7 @@ from collections.abc import Callable
 from prometheus_client import generate_latest
 
 from stator.entity import PointsAt
+from stator.exporter import joined
 from stator.formatters.exposition import Formatter
 from stator.formatters.text import TEXT_0_0_4
 from tests.bench.points import COUNT, Peer, Points, Ready, labels_of, registry
@@ -51,7 +52,7 @@ def text(formatter: Formatter, points_at: PointsAt) -> bytes:
     """A whole exposition."""
     exposition = formatter.exposition()
     exposition.add("bench", points_at)
-    return b"".join(exposition.pieces())
+    return joined(exposition.pieces())
 
 
 def fresh_points() -> PointsAt:

@@ -99,7 +99,18 @@ NO_TEXTS: list[Any] = [
     (("\udc80", "x"),),
     (("k", State.UP),),
 ]
-NO_LABELS: list[Any] = ["kv", None, 1, {"ab": "x"}, [("k", "v")], (["k", "v"],), (("k",),), (("k", "v", "w"),), ("kv",)]
+NO_LABELS: list[Any] = [
+    "kv",
+    None,
+    1,
+    {"ab": "x"},
+    [("k", "v")],
+    (["k", "v"],),
+    (("k",),),
+    (("k", "v", "w"),),
+    (("k", "v", "l"), ("w",)),
+    ("kv",),
+]
 
 
 @DIALECTS
@@ -131,6 +142,12 @@ def test_labels_that_are_no_pairs_or_could_change_are_refused(labels: Any) -> No
     why = "its labels must be tuples, ((name, value), ...)"
     assert refusal(point("gauge", 1, labels)).endswith(why)
     assert refusal(point("gauge", 1), labels=labels).endswith(why)
+
+
+def test_labels_that_are_pairs_only_by_their_sum_are_refused() -> None:
+    uneven: Any = (("k", "v", "l"), ("w",))
+    message = refusal(point("gauge", 1, (("k", "1"), ("l", "2"))), point("gauge", 1, uneven))
+    assert message == f"a_b {[*uneven]}: its labels must be tuples, ((name, value), ...)"
 
 
 @pytest.mark.parametrize("name", ["", "__name__", "..name..", "le"])
