@@ -2,12 +2,26 @@
 
 import asyncio
 from collections.abc import Sequence
+from typing import Any
 
-from gunicorn.asgi.protocol import ASGIProtocol
+from gunicorn.asgi.parser import CallbackRequest, PythonProtocol
+from gunicorn.asgi.protocol import ASGIProtocol, BodyReceiver
+
+# Bytes of a request that is remembered; Prometheus' own has about 400.
+KEPT_LENGTH = 4096
 
 
 class Connection(ASGIProtocol):
-    """Gunicorn's connection, known to its worker, and with a limit on how long the first request may take."""
+    """Gunicorn's connection, known to its worker, and with a limit on how long the first request may take.
+
+    A scraper asks for the same again and again, to the last byte. So what a request was parsed to is kept until the
+    next one comes: to parse it anew would take longer than all else that is done with it here.
+    """
+
+    def __init__(self, worker: Any) -> None:
+        super().__init__(worker)
+        self._kept_data = b""
+        self._kept_request: CallbackRequest | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Called by asyncio."""
@@ -20,13 +34,48 @@ class Connection(ASGIProtocol):
         self.worker.connections.discard(self)
         super().connection_lost(exc)
 
+    def data_received(self, data: bytes) -> None:
+        """Called by asyncio."""
+        parser = self._callback_parser
+        begins = parser is not None and _is_fresh(parser)
+        if begins and data == self._kept_data:
+            self._repeat(parser)
+            return
+        super().data_received(data)
+        if begins and len(data) <= KEPT_LENGTH and parser.is_complete and not parser.remaining():
+            self._keep(data)
+
     def close_if_idle(self) -> None:
         """Ends a connection on which no request is being answered."""
         if self._awaiting_request:
             self._keepalive_timeout()
+
+    def _keep(self, data: bytes) -> None:
+        """Keeps the request that came in these bytes, unless it has a body: that would be taken once, and be gone."""
+        request = self._current_request
+        if request is not None and not request.content_length and not request.chunked:
+            self._kept_data, self._kept_request = data, request
+
+    def _repeat(self, parser: PythonProtocol) -> None:
+        """Takes the kept request for the one that came, and leaves all as the parser does."""
+        parser._state, parser.is_complete = "complete", True  # noqa: SLF001 # what comes next waits in its buffer
+        self._current_request = self._kept_request
+        self._body_receiver = BodyReceiver(self._kept_request, self)
+        self._body_receiver.set_complete()
+        self._request_ready.set()
+
+    async def _serve_http_request(self, request: CallbackRequest, sockname: Any, peername: Any) -> bool:
+        # Gunicorn's starts a task for each request, for applications that go on when they have answered; ours does not.
+        keepalive: bool = await self._handle_http_request(request, sockname, peername)
+        return keepalive
 
     def _send_error_response(self, status: int, message: str, extra_headers: Sequence[tuple[str, str]] = ()) -> None:
         if self._closed:
             return  # the client left before it was answered
         self.log.warning("request refused with status %d: %s", status, message)
         super()._send_error_response(status, message, extra_headers)
+
+
+def _is_fresh(parser: PythonProtocol) -> bool:
+    """Whether nothing of a request has come."""
+    return parser._state == "request_line" and not parser._buffer  # noqa: SLF001 # it tells this nowhere else

@@ -42,6 +42,7 @@ def serve(load: Callable[[], Any], listener_fd: int, workers: int, timeout: floa
         "logger_class": Log,
         "preload_app": True,
         "asgi_loop": "asyncio",
+        "http_parser": "python",
         "asgi_lifespan": "off",
         "keepalive": seconds,
         "graceful_timeout": seconds,

@@ -1,0 +1,81 @@
+"""One connection on which a client asks again and again, for the same and for other things, in one piece and in several."""
+
+import re
+import socket
+import time
+from collections.abc import Sequence
+
+import pytest
+
+from tests.server.conftest import Starts
+
+
+def request(path: str, *headers: str, method: str = "GET", body: str = "") -> bytes:
+    length = [f"Content-Length: {len(body)}"] if body else []
+    return "\r\n".join([f"{method} {path} HTTP/1.1", "Host: shop", *headers, *length, "", body]).encode()
+
+
+MONITOR, NOTHING = request("/monitor"), request("/nothing")
+BODY = request("/nothing", method="POST", body="jobs=1")
+OTHER_BODY = request("/nothing", method="POST", body="jobs=2")
+SEQUENCES: dict[str, tuple[Sequence[bytes], list[int]]] = {
+    "the same": ([MONITOR] * 4, [200] * 4),
+    "two in turn": ([MONITOR, NOTHING] * 3, [200, 404] * 3),
+    "two in turn, each twice": ([MONITOR, MONITOR, NOTHING, NOTHING] * 2, [200, 200, 404, 404] * 2),
+    "the same in two pieces": ([MONITOR, MONITOR, MONITOR[:20], MONITOR[20:], MONITOR], [200] * 4),
+    "another that begins with the same": ([MONITOR, MONITOR[:-2], b"X: 1\r\n\r\n", MONITOR], [200] * 3),
+    "two at once": ([MONITOR, MONITOR + MONITOR, MONITOR, MONITOR + NOTHING, MONITOR], [200] * 5 + [404, 200]),
+    "one and a half at once": ([MONITOR, MONITOR + NOTHING[:9], NOTHING[9:], MONITOR], [200, 200, 404, 200]),
+    "with a body": ([BODY, BODY, OTHER_BODY, BODY], [404] * 4),
+    "with a body and without": ([MONITOR, BODY, MONITOR, BODY], [200, 404] * 2),
+    "heads": ([request("/monitor", method="HEAD")] * 3, [200] * 3),
+    "with an empty line before": ([MONITOR, b"\r\n" + MONITOR, b"\r\n" + MONITOR, MONITOR], [200] * 4),
+    "the last": ([request("/monitor", "Connection: close")], [200]),
+    "nonsense after the same": ([MONITOR, MONITOR, b"\x00nonsense\r\n\r\n"], [200, 200, 400]),
+}
+
+
+def statuses(client: socket.socket, writes: Sequence[bytes], count: int, pause: float) -> list[int]:
+    """Status of each answer to what is written, with a pause after each piece, until so many have come."""
+    answers = b""
+    for write in writes:
+        client.sendall(write)
+        time.sleep(pause)
+    while answers.count(b"HTTP/1.1 ") < count and (part := client.recv(65536)):
+        answers += part
+    client.settimeout(0.05)
+    try:
+        answers += client.recv(65536)
+    except TimeoutError:
+        pass  # no more than was asked for
+    return [int(status) for status in re.findall(rb"HTTP/1\.1 (\d+) ", answers)]
+
+
+@pytest.mark.parametrize("pause", [0.0, 0.02], ids=["without waiting", "waiting"])
+@pytest.mark.parametrize(("writes", "expected"), SEQUENCES.values(), ids=SEQUENCES)
+def test_each_request_gets_its_own_answer(
+    starts: Starts, writes: Sequence[bytes], expected: list[int], pause: float
+) -> None:
+    with starts().dial() as client:
+        assert statuses(client, writes, len(expected), pause) == expected
+
+
+def test_requests_that_are_the_same_are_told_apart(starts: Starts) -> None:
+    program = starts()
+    asked = request("/monitor?a=%20b", "X-Mark: yes")
+    with program.dial() as client:
+        assert statuses(client, [asked] * 5, 5, 0.02) == [200] * 5
+    received = [line for line in program.lines("received request") if "X-Mark" in line["headers"]]
+    assert len({line["request_id"] for line in received}) == 5
+    told = [{**line, "ts": "", "request_id": ""} for line in received]
+    assert told == [told[0]] * 5
+    assert (told[0]["method"], told[0]["path"], told[0]["query"]) == ("GET", "/monitor", '{"a":[" b"]}')
+    assert len([line for line in program.lines("sending response") if line["request_id"] in str(received)]) == 5
+
+
+def test_a_body_is_not_taken_for_that_of_a_request_before(starts: Starts) -> None:
+    program = starts()
+    with program.dial() as client:
+        statuses(client, [BODY, BODY, OTHER_BODY, BODY], 4, 0.02)
+    bodies = [line["body"] for line in program.lines("received request", path="/nothing")]
+    assert bodies == ["jobs=1", "jobs=1", "jobs=2", "jobs=1"]
