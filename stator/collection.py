@@ -15,9 +15,9 @@ from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
 from math import inf
-from typing import Generic, Protocol, TypeVar, runtime_checkable
+from typing import Generic, NamedTuple, Protocol, TypeVar, runtime_checkable
 
-from attrs import evolve, frozen
+from msgspec.structs import replace
 
 from stator.entity import PointsAt
 
@@ -47,8 +47,7 @@ class NotCollected(Exception):  # noqa: N818 # not the collector's own error
     """A collector was not asked, or did not answer in time; the message says why."""
 
 
-@frozen
-class Outcome:
+class Outcome(NamedTuple):
     """How one collector fared.
 
     Attributes:
@@ -170,7 +169,7 @@ def _checked(points_at: object) -> PointsAt:
     if isinstance(points_at.points, list | tuple):
         return points_at
     # They are made while they are taken, which is part of the work.
-    return evolve(points_at, points=list(points_at.points))
+    return replace(points_at, points=list(points_at.points))
 
 
 class Round(Generic[A]):

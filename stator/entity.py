@@ -50,7 +50,7 @@ class PointError(Exception):
     """A point can't be exposed; the message names it and says why."""
 
 
-# A Struct, since a scrape may have a hundred thousand of them: made six times as fast as a frozen attrs class's, and
+# Structs, since a scrape may have a hundred thousand of these: made six times as fast as a frozen attrs class's, and
 # never looked at by the garbage collector, as they hold nothing that could hold them.
 class Point(Struct, frozen=True, gc=False):
     """One value of one family.
@@ -72,8 +72,7 @@ class Point(Struct, frozen=True, gc=False):
     labels: Labels = ()
 
 
-@frozen
-class PointsAt:
+class PointsAt(Struct, frozen=True):
     """Related points, and what they have in common.
 
     Attributes:

@@ -3,7 +3,7 @@
 import threading
 import time
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from functools import partial
 from io import BytesIO
 from typing import Literal, Protocol, TypeAlias
@@ -219,7 +219,8 @@ def joined(pieces: Iterable[bytes]) -> bytes:
 
 def _is_brief(formatter: Formatter, outcomes: Iterable[Outcome]) -> bool:
     """Whether what collectors gave is formatted in no time to speak of."""
-    points = sum(len(list(outcome.points_at.points)) for outcome in outcomes if outcome.points_at)
+    lists = (outcome.points_at.points for outcome in outcomes if outcome.points_at)
+    points = sum(len(each) for each in lists if isinstance(each, Sized))
     return points <= BRIEF and not formatter.lock.locked()
 
 

@@ -29,7 +29,8 @@ else:
     Log: TypeAlias = Any
 
 TRUNCATED = "--truncated--"
-_ID_LETTERS = string.ascii_letters + string.digits
+# A letter or digit for each byte.
+_ID_LETTERS = ((string.ascii_letters + string.digits) * 5)[:256].encode()
 # Order in which a line's first fields stand; the rest follow as they were given.
 _FIRST = ("app_id", "run_id", "worker_id", "request_id")
 # The largest integer that every reader of JSON can hold in 64 bits.
@@ -62,9 +63,9 @@ class Config:
         return made
 
 
-def new_id(choices: Callable[..., list[str]] = random.choices) -> str:
+def new_id(random_bytes: Callable[[int], bytes] = random.randbytes) -> str:
     """Seven letters or digits that tell one run, worker or request from another."""
-    return "".join(choices(_ID_LETTERS, k=7))
+    return random_bytes(7).translate(_ID_LETTERS).decode()
 
 
 class Fields:
@@ -85,10 +86,15 @@ class Fields:
         for name in _FIRST:
             if name in event:
                 line[name] = event.pop(name)
+        line.update(event)
         for name, value in event.items():
-            # Most are short words: each line has several, each request two lines.
-            is_short = type(value) is str and len(value) <= self._longest and value.isascii()
-            line[name] = value if is_short else self._field(value)
+            # Most are short words and small numbers: each line has several, each request two lines.
+            if type(value) is str:
+                if len(value) <= self._longest and value.isascii():
+                    continue
+            elif type(value) is int and -_LARGEST <= value <= _LARGEST:
+                continue
+            line[name] = self._field(value)
         return self._dumps(line, option=self._line_end)
 
     def text(self, log: object, level: str, event: MutableMapping[str, Any]) -> bytes:
@@ -116,10 +122,10 @@ class Fields:
             return self._cut(value)
         if value is None or isinstance(value, float) or (isinstance(value, int) and abs(value) <= _LARGEST):
             return value
-        if isinstance(value, BaseException):
-            return {name: self._cut(text) for name, text in _told(value).items()}
         if isinstance(value, (bytes, bytearray, memoryview)):
             return self._cut_bytes(bytes(value)) if value else ""
+        if isinstance(value, BaseException):
+            return {name: self._cut(text) for name, text in _told(value).items()}
         return self._cut(self._nested(value))
 
     def _nested(self, value: object) -> str:
@@ -137,9 +143,11 @@ class Fields:
         return text[: max(0, self._max_len - len(TRUNCATED))] + TRUNCATED
 
     def _cut_bytes(self, data: bytes) -> str:
-        # A character has four bytes at most: no need to decode a big body of which a little is shown.
-        shown = data[: 4 * self._max_len + 4] if self._max_len else data
-        return self._cut(shown.decode(errors="replace"))
+        # No need to decode a big body of which a little is shown: a character has four bytes at most, mostly one.
+        if self._max_len and len(data) > self._max_len:
+            start = data[: self._max_len + 1]
+            data = start if start.isascii() else data[: 4 * self._max_len + 4]
+        return self._cut(data.decode(errors="replace"))
 
 
 def adopt_stdlib(log: Log) -> None:

@@ -74,13 +74,13 @@ class _Own:
         else:
             self._seconds[info["generation"]] += self._clock() - self._start
 
-    def numbers(self) -> Iterator[float]:
+    def numbers(self) -> list[float]:
         """Memory blocks, and the numbers of each generation."""
-        yield sys.getallocatedblocks()
+        numbers: list[float] = [sys.getallocatedblocks()]
         for now, before, seconds in zip(gc.get_stats(), self._before, self._seconds, strict=False):
-            for name in ("collections", "collected", "uncollectable"):
-                yield now[name] - before[name]
-            yield seconds
+            differences = (now[name] - before[name] for name in ("collections", "collected", "uncollectable"))
+            numbers += (*differences, seconds)
+        return numbers
 
 
 class Processes:

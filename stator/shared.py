@@ -1,5 +1,6 @@
 """Numbers that several processes share: a small block of memory, made before they part."""
 
+from array import array
 from collections.abc import Sequence
 from mmap import mmap
 
@@ -39,8 +40,7 @@ class Table:
         if len(values) != self._columns:
             msg = f"a row has {self._columns} values, not {len(values)}"
             raise ValueError(msg)
-        for column, value in enumerate(values):
-            self._values[start + column] = value
+        self._values[start : start + self._columns] = memoryview(array("d", values))
         self._writings[row] = next_
 
     def is_written(self, row: int) -> bool:

@@ -2,7 +2,6 @@
 
 import os
 import platform
-from collections.abc import Iterator
 from typing import TypeAlias
 
 from attrs import frozen
@@ -55,7 +54,7 @@ class Runtime:
         known = {(each.pid, each.stat.started): each for each in alive}
         self._known = {key: self._known.get(key) or _Known.of(each) for key, each in known.items()}
         told = [(each, self._known[key]) for key, each in known.items()]
-        return PointsAt("pyrt", now, self._identity, [*_of_system(told), *_of_interpreter(told, self._about)])
+        return PointsAt("pyrt", now, self._identity, _of_system(told) + _of_interpreter(told, self._about))
 
 
 @frozen
@@ -82,7 +81,7 @@ class _Known:
 Told: TypeAlias = list[tuple[Process, _Known]]
 
 
-def _of_system(told: Told) -> Iterator[Point]:
+def _of_system(told: Told) -> list[Point]:
     families: tuple[tuple[str, str, str, Type, list[float]], ...] = (
         (
             "cpu_user",
@@ -110,25 +109,32 @@ def _of_system(told: Told) -> Iterator[Point]:
             [known.started for _, known in told],
         ),
     )
-    for name, desc, unit, type_, values in families:
-        for value, (_, known) in zip(values, told, strict=True):
-            yield Point(name, desc, unit, type_, value, known.labels)
+    return [
+        Point(name, desc, unit, type_, value, known.labels)
+        for name, desc, unit, type_, values in families
+        for value, (_, known) in zip(values, told, strict=True)
+    ]
 
 
-def _of_interpreter(told: Told, about: Labels) -> Iterator[Point]:
+def _of_interpreter(told: Told, about: Labels) -> list[Point]:
     families = (
         ("gc_collections", "Garbage collections", ""),
         ("gc_collected_objects", "Objects freed by garbage collections", ""),
         ("gc_uncollectable_objects", "Objects that garbage collections could not free", ""),
         ("gc_duration", "Time spent in garbage collections", "seconds"),
     )
-    for nth, (name, desc, unit) in enumerate(families):
-        for process, known in told:
-            for generation, labels in zip(process.generations, known.generations, strict=True):
-                yield Point(name, desc, unit, "counter", generation[nth], labels)
+    points = [
+        Point(name, desc, unit, "counter", generation[nth], labels)
+        for nth, (name, desc, unit) in enumerate(families)
+        for process, known in told
+        for generation, labels in zip(process.generations, known.generations, strict=True)
+    ]
     desc = "Memory blocks that the interpreter holds"
-    for process, known in told:
-        if process.blocks:
-            yield Point("allocated_blocks", desc, "", "gauge", process.blocks, known.labels)
-    for _, known in told:
-        yield Point("info", "Python implementation and version", "", "info", 1, (*known.labels, *about))
+    points += [
+        Point("allocated_blocks", desc, "", "gauge", process.blocks, known.labels)
+        for process, known in told
+        if process.blocks
+    ]
+    desc = "Python implementation and version"
+    points += [Point("info", desc, "", "info", 1, (*known.labels, *about)) for _, known in told]
+    return points

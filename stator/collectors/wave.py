@@ -2,6 +2,7 @@
 
 import math
 import random
+from functools import cache
 
 from attrs import frozen
 
@@ -38,6 +39,9 @@ class Sine:
         return self.amplitude * math.sin(2 * math.pi * math.fmod(now, self.period) / self.period + self.phase)
 
 
+SIMPLE = Sine(1.0, PERIOD)
+
+
 @frozen
 class Wave:
     """Collects the series ``simple``, ``three_random`` and ``square``, each a pure function of time from -1.2 to 1.2.
@@ -54,7 +58,7 @@ class Wave:
     def collect(self, now: float) -> PointsAt:
         """The value of each series at a time in Unix seconds."""
         values = {
-            "simple": Sine(1.0, PERIOD).at(now),
+            "simple": SIMPLE.at(now),
             "three_random": sum(sine.at(now) for sine in self.three_random),
             "square": square(now),
         }
@@ -69,8 +73,12 @@ def square(now: float, harmonics: int = HARMONICS) -> float:
 
     https://mathworld.wolfram.com/FourierSeriesSquareWave.html
     """
-    odd = range(1, 2 * harmonics, 2)
-    return sum(Sine(4 / (math.pi * nth), PERIOD / nth).at(now) for nth in odd)
+    return sum(sine.at(now) for sine in _square_waves(harmonics))
+
+
+@cache
+def _square_waves(harmonics: int) -> tuple[Sine, ...]:
+    return tuple(Sine(4 / (math.pi * nth), PERIOD / nth) for nth in range(1, 2 * harmonics, 2))
 
 
 def _random_sine(chance: random.Random) -> Sine:

@@ -50,7 +50,7 @@ class Parts:
         config, told = decode(extended(PREFIX, variables), PREFIX, variables), own_log(log)
         service = config.roster.service.name
         processes = Siblings(service, lambda why: told.info("metrics are of this process alone", reason=str(why)))
-        run_id = new_id(Random(processes.run).choices)  # noqa: S311 # no secret; the same in all workers
+        run_id = new_id(Random(processes.run).randbytes)  # noqa: S311 # no secret; the same in all workers
         built = config.collectors.new(Run(service, run_id, processes, told))
         if taken := [name for name in own if name in built]:
             msg = f"two collectors are called {taken[0]!r}: give one of them another attribute 'name'"

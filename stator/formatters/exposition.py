@@ -9,9 +9,9 @@ from collections.abc import Iterator, Mapping
 from itertools import chain
 from math import isfinite
 from threading import Lock
-from typing import Any
+from typing import Any, NamedTuple
 
-from attrs import define, field, frozen
+from attrs import define, field
 
 from stator.entity import PointError, PointsAt, Type
 from stator.formatters.clashes import Blocks
@@ -57,8 +57,7 @@ class _Kept:
     apart: bool = False
 
 
-@frozen
-class _Source:
+class _Source(NamedTuple):
     """What an exposition holds of one source.
 
     Attributes:

@@ -4,10 +4,10 @@ A block is the part of a family that one source gives. Its text is kept in piece
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain, islice, repeat
-from operator import le
-from typing import Any
+from operator import itemgetter, le
+from typing import Any, TypeAlias
 
 from attrs import frozen
 
@@ -21,6 +21,8 @@ from stator.formatters.refusals import check, refuse_twice, worst
 
 # A name or label of a line: quoted texts, and anything else but what stands between names and labels.
 _PART = re.compile(rb'(?:[^{},"]|"(?:[^"\\]|\\.)*")+', re.DOTALL)
+
+Picker: TypeAlias = Callable[[list[Any]], Sequence[Any]]
 
 
 @frozen
@@ -72,21 +74,26 @@ class Block:
         return (text % tuple(islice(texts, gaps)) for text, gaps in self.pieces)
 
 
+def _picker(positions: tuple[int, ...]) -> Picker:
+    # Quicker than a loop, but for one position it would give what is there, and for none it can't be made.
+    return itemgetter(*positions) if len(positions) > 1 else lambda values: [values[each] for each in positions]
+
+
 @frozen
 class Whole:
     """All blocks of a small source as one text, since one operation is quicker than one for each small family.
 
     Attributes:
         text: Headers and samples, with gaps for the numbers.
-        order: Positions of the points in the order of the gaps.
-        counters: Positions of the points that can't be below zero.
-        infos: Positions of the points that must be 1.
+        in_order: Takes the values in the order of the gaps out of those of all points.
+        counters: Likewise those that can't be below zero.
+        infos: Likewise those that must be 1.
     """
 
     text: bytes
-    order: tuple[int, ...]
-    counters: tuple[int, ...]
-    infos: tuple[int, ...]
+    in_order: Picker
+    counters: Picker
+    infos: Picker
 
     @classmethod
     def of(cls, blocks: Sequence[Block]) -> "Whole | None":
@@ -96,23 +103,21 @@ class Whole:
         order = tuple(chain.from_iterable(block.points for block in blocks))
         text = b"".join(block.header.replace(b"%", b"%%") + lines for block in blocks for lines, _ in block.pieces)
         counters, infos = (
-            tuple(chain.from_iterable(block.points for block in blocks if block.type == type_))
+            _picker(tuple(chain.from_iterable(block.points for block in blocks if block.type == type_)))
             for type_ in ("counter", "info")
         )
-        return cls(text, order, counters, infos)
+        return cls(text, _picker(order), counters, infos)
 
-    def numbers(self, values: list[Any]) -> list[Any]:
+    def numbers(self, values: list[Any]) -> Sequence[Any]:
         """The numbers of its gaps, out of the values of all points.
 
         Raises:
             UNFIT: One can't be exposed.
         """
-        ordered, counters, infos = (
-            [values[position] for position in positions] for positions in (self.order, self.counters, self.infos)
-        )
-        if not all(map(le, repeat(0), counters)) or infos.count(1) < len(infos):
+        infos = self.infos(values)
+        if not all(map(le, repeat(0), self.counters(values))) or infos.count(1) < len(infos):
             raise ValueError
-        return ordered
+        return self.in_order(values)
 
 
 @frozen

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from math import inf
 from typing import Any
 
 from gunicorn.asgi.parser import CallbackRequest, PythonProtocol
@@ -18,8 +19,11 @@ class Connection(ASGIProtocol):
     next one comes: to parse it anew would take longer than all else that is done with it here.
     """
 
+    _keepalive_handle: asyncio.TimerHandle | None
+
     def __init__(self, worker: Any) -> None:
         super().__init__(worker)
+        self._idle_until = inf
         self._kept_data = b""
         self._kept_request: CallbackRequest | None = None
 
@@ -33,6 +37,8 @@ class Connection(ASGIProtocol):
         """Called by asyncio."""
         self.worker.connections.discard(self)
         super().connection_lost(exc)
+        if self._keepalive_handle is not None:
+            self._keepalive_handle.cancel()
 
     def data_received(self, data: bytes) -> None:
         """Called by asyncio."""
@@ -63,6 +69,22 @@ class Connection(ASGIProtocol):
         self._body_receiver = BodyReceiver(self._kept_request, self)
         self._body_receiver.set_complete()
         self._request_ready.set()
+
+    def _arm_keepalive_timer(self) -> None:
+        # Gunicorn makes a timer for each request. One does for many: when it's due, it looks whether it still is.
+        self._idle_until = self.worker.loop.time() + self._keepalive
+        if self._keepalive_handle is None:
+            self._keepalive_handle = self.worker.loop.call_at(self._idle_until, self._idled)
+
+    def _cancel_keepalive_timer(self) -> None:
+        self._idle_until = inf
+
+    def _idled(self) -> None:
+        self._keepalive_handle = None
+        if self._idle_until <= self.worker.loop.time():
+            self._keepalive_timeout()
+        elif self._idle_until < inf:
+            self._keepalive_handle = self.worker.loop.call_at(self._idle_until, self._idled)
 
     async def _serve_http_request(self, request: CallbackRequest, sockname: Any, peername: Any) -> bool:
         # Gunicorn's starts a task for each request, for applications that go on when they have answered; ours does not.

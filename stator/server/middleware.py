@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from typing import Any, TypeAlias
 from urllib.parse import parse_qs
 
@@ -22,6 +22,8 @@ App: TypeAlias = Callable[[Any, Any, Any], Awaitable[None]]
 MAX_BODY = 64 * 1024
 # How many texts of headers are kept, and how long one may be: what clients make up can't fill the memory.
 KEPT_TEXTS, KEPT_LENGTH = 256, 2000
+# As any other query would be written.
+NO_QUERY = "{}"
 REFUSALS = {408: b'{"error":"request body took too long"}', 413: b'{"error":"request body too long"}'}
 
 
@@ -63,12 +65,15 @@ class RequestLog:
     async def _tell(self, scope: Scope, receive: Receive, send: Send) -> None:
         response = _Response(send, self._log, self._shown, self._clock)
         try:
-            body, refused = await _read(scope["headers"], receive, self._patience)
+            body, refused = b"", 0
+            if framing := _framing(scope["headers"]):
+                body, refused = await _read(framing, receive, self._patience)
+                receive = _replay(body, receive)
             self._received(scope, body)
             if refused:
                 await _refuse(response.send, refused)
             else:
-                await self._app(scope, _replay(body, receive), response.send)
+                await self._app(scope, receive, response.send)
         finally:
             if not response.ended:
                 self._log.warning("response was not sent", elapsed=response.elapsed())
@@ -83,7 +88,7 @@ class RequestLog:
             remote_ip=peer[0].removeprefix("::ffff:"),
             remote_port=str(peer[1]),
             headers=self._shown.text(scope["headers"]),
-            body=body,
+            body=body or "",
         )
 
 
@@ -146,15 +151,17 @@ class _Shown:
         return text
 
 
-def _query(text: bytes) -> dict[str, list[str]]:
-    return parse_qs(text.decode("latin-1"), keep_blank_values=True) if text else {}
+def _query(text: bytes) -> dict[str, list[str]] | str:
+    return parse_qs(text.decode("latin-1"), keep_blank_values=True) if text else NO_QUERY
 
 
-async def _read(headers: Iterable[tuple[bytes, bytes]], receive: Receive, patience: float) -> tuple[bytes, int]:
+def _framing(headers: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+    """The headers that say that there is a body."""
+    return {name: value for name, value in headers if name in (b"content-length", b"transfer-encoding")}
+
+
+async def _read(framing: Mapping[bytes, bytes], receive: Receive, patience: float) -> tuple[bytes, int]:
     """A request's body, or what came of it; and the status with which to refuse it, or 0."""
-    framing = {name: value for name, value in headers if name in (b"content-length", b"transfer-encoding")}
-    if not framing:
-        return b"", 0
     body = b""
     too_long = int(framing.get(b"content-length", b"0")) > MAX_BODY
     try:
