@@ -44,12 +44,13 @@ def main(argv: Sequence[str], environ: Mapping[str, str], starting: AbstractCont
             Config, prefix="STTR", about=ABOUT, version=__version__, argv=argv, environ=environ, extend=extended
         )
         run_id = new_id()
-        log = launched.config.logger.new(Sink(1), terminal=os.isatty(1)).bind(app_id=APP_ID, run_id=run_id)
+        sink = Sink(1)
+        log = launched.config.logger.new(sink, terminal=os.isatty(1)).bind(app_id=APP_ID, run_id=run_id)
         adopt_stdlib(log)
         log.info("starting up", config=launched.shown)
         launched.warn(log)
         try:
-            supervisor = assemble(launched.config, launched.shown, run_id, log)
+            supervisor = assemble(launched.config, launched.shown, run_id, log, sink)
         except StartError as error:
             return _failed(log, error)
     try:
@@ -63,7 +64,7 @@ def _failed(log: Log, error: StartError) -> int:
     return FAILED
 
 
-def assemble(config: Config, shown: dict[str, Any], run_id: str, log: Log) -> Supervisor:
+def assemble(config: Config, shown: dict[str, Any], run_id: str, log: Log, sink: Sink) -> Supervisor:
     """Makes all parts.
 
     Raises:
@@ -81,7 +82,8 @@ def assemble(config: Config, shown: dict[str, Any], run_id: str, log: Log) -> Su
         from stator.server import app, middleware  # Falcon is for the server's process alone
 
         made = app.create(exporter, formats, shown, log)
-        return middleware.RequestLog(made, log, config.client.secret_headers, config.server.timeout.seconds)
+        patience = config.server.timeout.seconds
+        return middleware.RequestLog(made, log, config.client.secret_headers, patience, hold=sink.hold)
 
     drain = config.roster.drain.seconds
     return Supervisor(config.server, listener, app, roster, drain=drain, processes=processes, log=log)

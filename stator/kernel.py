@@ -6,6 +6,8 @@ from weakref import finalize
 
 # The kernel's PF_FORKNOEXEC: https://github.com/torvalds/linux/blob/master/include/linux/sched.h
 _FORKED = 0x40
+# Of the words behind the name, those that are read, and the rest as one.
+_WORDS = 22
 
 
 class Stat(NamedTuple):
@@ -43,7 +45,7 @@ class Stat(NamedTuple):
     @classmethod
     def of(cls, line: bytes) -> "Stat":
         """What a line of /proc/{pid}/stat says; the process's name in it may be anything."""
-        words = line[line.rindex(b")") + 2 :].split()
+        words = line[line.rindex(b")") + 2 :].split(maxsplit=_WORDS)
         user, system, reaped_user, reaped_system = map(int, words[11:15])
         threads, started, virtual, resident = int(words[17]), int(words[19]), int(words[20]), int(words[21])
         session, is_forked, reaped = int(words[3]), bool(int(words[6]) & _FORKED), reaped_user + reaped_system

@@ -35,6 +35,8 @@ _ID_LETTERS = ((string.ascii_letters + string.digits) * 5)[:256].encode()
 _FIRST = ("app_id", "run_id", "worker_id", "request_id")
 # The largest integer that every reader of JSON can hold in 64 bits.
 _LARGEST = 2**63 - 1
+# Bytes of a body that is remembered, lest a big one stays in memory.
+_KEPT_BODY = 64 * 1024
 # What a client sent must not command the terminal: control characters show as their pictures (U+2400 and on).
 _CONTROLS = {code: 0x2400 + code for code in range(32)} | dict.fromkeys(range(0x7F, 0xA0), 0xFFFD)
 
@@ -76,7 +78,8 @@ class Fields:
 
         self._max_len = max_len
         self._longest = max_len or sys.maxsize
-        self._dumps = orjson.dumps
+        self._dumps, self._fragment = orjson.dumps, orjson.Fragment
+        self._last_body: tuple[bytes, object] = b"", None
         self._any_keys, self._line_end = orjson.OPT_NON_STR_KEYS, orjson.OPT_APPEND_NEWLINE
         self._console: Processor | None = None
 
@@ -94,7 +97,7 @@ class Fields:
                     continue
             elif type(value) is int and -_LARGEST <= value <= _LARGEST:
                 continue
-            line[name] = self._field(value)
+            line[name] = self._body(value) if type(value) is bytes else self._field(value)
         return self._dumps(line, option=self._line_end)
 
     def text(self, log: object, level: str, event: MutableMapping[str, Any]) -> bytes:
@@ -112,6 +115,16 @@ class Fields:
                 shown = f"{shown.pop('type')}: {', '.join(shown.values())}"
             line[name] = self._visible(shown)
         return f"{self._console(log, level, line)!s}{frames}\n".encode()
+
+    def _body(self, data: bytes) -> object:
+        """What is shown of an answer, as JSON; those who share an answer share this, too."""
+        if not 0 < len(data) <= _KEPT_BODY:
+            return self._field(data)
+        body, shown = self._last_body
+        if body is not data:
+            shown = self._fragment(self._dumps(self._field(data)))
+            self._last_body = data, shown
+        return shown
 
     def _visible(self, shown: Any) -> str:
         text = shown if isinstance(shown, str) else self._dumps(shown).decode()
@@ -183,8 +196,9 @@ def _message(record: logging.LogRecord) -> str:
 
 def _now() -> str:
     # RFC 3339, section 5.6, always with a fraction
-    seconds, microseconds = divmod(time.time_ns() // 1000, 1_000_000)
-    return f"{_second(seconds)}.{microseconds:06d}Z"
+    now = time.time()
+    seconds = int(now)
+    return f"{_second(seconds)}.{int((now - seconds) * 1e6):06d}Z"
 
 
 @lru_cache(maxsize=1)

@@ -5,12 +5,16 @@ import select
 import socket
 import stat
 import threading
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from itertools import accumulate, takewhile
 from typing import Protocol
 
 # How long one line may wait for a reader that is a little behind. A reader that is further behind loses lines.
 PATIENCE_MS = 100
+# Bytes of several lines that are written at once at most.
+MOST = 64 * 1024
 
 
 class Write(Protocol):
@@ -32,27 +36,67 @@ class Sink:
     """
 
     def __init__(self, fd: int) -> None:
-        self._write, self._poll_fd = _open(fd)
+        self._write, self._poll_fd, self._most = _open(fd)
         self._begin()
-        # What was begun or dropped before a fork is the parent's to finish and to tell.
+        # What was begun, held or dropped before a fork is the parent's to finish and to tell.
         os.register_at_fork(after_in_child=self._begin)
 
     def _begin(self) -> None:
         self._lock = threading.Lock()
         self._rest = b""
         self._dropped = 0
+        self._holder = 0
+        self._held: list[bytes] = []
 
     def msg(self, line: bytes) -> None:
-        """Writes one line, its end included."""
+        """Writes one line, its end included, or holds it."""
+        if self._holder == threading.get_ident():
+            self._held.append(line)
+            return
         with self._lock:
-            if self._dropped:
-                line = _told(self._dropped) + line
-            if self._rest and not self._push(self._rest):
-                self._dropped += 1
-            elif self._push(line) or self._rest:
-                self._dropped = 0
-            else:
-                self._dropped += 1
+            self._line(line)
+
+    def hold(self, call_soon: Callable[[Callable[[], object]], object]) -> None:
+        """Holds the lines of this thread, and writes them together when ``call_soon`` calls.
+
+        That is, of an event loop, when all that is to be done now is done: before anything is waited for.
+        """
+        if not self._holder:
+            self._holder = threading.get_ident()
+            call_soon(self._let_go)
+
+    def _let_go(self) -> None:
+        lines, self._held, self._holder = self._held, [], 0
+        with self._lock:
+            while lines:
+                count = _fitting(lines, self._most)
+                self._lines(lines[:count])
+                del lines[:count]
+
+    def _lines(self, lines: list[bytes]) -> None:
+        """Writes some lines by one call, and what is left of them one by one."""
+        taken = 0
+        if not (self._dropped or self._rest):
+            with suppress(OSError):  # the first line that is left meets it again
+                taken = self._write(memoryview(b"".join(lines)))
+        for line in lines:
+            if 0 < taken < len(line):
+                self._rest = line[taken:]
+            elif not taken:
+                self._line(line)
+            taken = max(0, taken - len(line))
+        if self._rest:
+            self._push(self._rest)
+
+    def _line(self, line: bytes) -> None:
+        if self._dropped:
+            line = _told(self._dropped) + line
+        if self._rest and not self._push(self._rest):
+            self._dropped += 1
+        elif self._push(line) or self._rest:
+            self._dropped = 0
+        else:
+            self._dropped += 1
 
     debug = info = warning = error = critical = exception = msg
 
@@ -83,18 +127,30 @@ def _told(dropped: int) -> bytes:
     return f'{{"ts":"{now}Z","level":"warning","msg":"log lines were dropped","dropped":{dropped}}}\n'.encode()
 
 
-def _open(fd: int) -> tuple[Write, int]:
-    """A way to write to a descriptor without waiting, that changes nothing for others who share it."""
+def _fitting(lines: Sequence[bytes], most: int) -> int:
+    """How many of these lines have so many bytes at most together; one in any case."""
+    sizes = accumulate(map(len, lines))
+    return max(1, sum(1 for _ in takewhile(most.__ge__, sizes)))
+
+
+def _open(fd: int) -> tuple[Write, int, int]:
+    """A way to write to a descriptor without waiting, that changes nothing for others who share it.
+
+    Returns:
+        It, the descriptor to wait for, and how many bytes of several lines may be written by one call, and not be mixed
+        with what others write.
+    """
     _keep(fd)
     mode = os.fstat(fd).st_mode
     if stat.S_ISSOCK(mode):
         peer = socket.socket(fileno=os.dup(fd))
-        return lambda data: peer.send(data, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL), peer.fileno()
+        most = MOST if peer.type == socket.SOCK_STREAM else 0
+        return lambda data: peer.send(data, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL), peer.fileno(), most
     if stat.S_ISFIFO(mode) or os.isatty(fd):
         # Opened anew, since O_NONBLOCK on the inherited description would hold for the reader's shell too.
         with suppress(OSError):  # no longer read, or not ours to open: writing as it is fails, or works, just as well
             fd = os.open(f"/proc/self/fd/{fd}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
-    return lambda data: os.write(fd, data), fd
+    return lambda data: os.write(fd, data), fd, select.PIPE_BUF if stat.S_ISFIFO(mode) else MOST
 
 
 def _keep(fd: int) -> None:

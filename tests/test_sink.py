@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -124,6 +124,110 @@ def test_no_line_is_left_half_written_however_often_the_pipe_is_full(pipe: Pipe)
     assert came == sorted(set(came))
     assert len(came) + dropped(written) == 401
     assert dropped(written) > 0
+
+
+class Turns:
+    """An event loop's turns, of which each ends when told to."""
+
+    def __init__(self) -> None:
+        self._callbacks: list[Callable[[], object]] = []
+
+    def call_soon(self, callback: Callable[[], object]) -> None:
+        self._callbacks.append(callback)
+
+    def end(self) -> None:
+        for callback in self._callbacks:
+            callback()
+        self._callbacks.clear()
+
+
+def test_lines_that_are_held_are_written_in_order_at_the_end_of_the_turn(pipe: Pipe) -> None:
+    sink, turns = Sink(pipe.writer), Turns()
+    for turn in range(3):
+        for number in range(10):
+            sink.hold(turns.call_soon)
+            sink.msg(numbered(10 * turn + number))
+        assert pipe.drain() == b""
+        turns.end()
+        assert numbers(pipe.drain()) == list(range(10 * turn, 10 * turn + 10))
+    sink.msg(LINE)
+    assert pipe.drain() == LINE
+
+
+def test_lines_of_other_threads_are_not_held(pipe: Pipe) -> None:
+    sink, turns = Sink(pipe.writer), Turns()
+    sink.hold(turns.call_soon)
+    sink.msg(numbered(1))
+    other = threading.Thread(target=sink.msg, args=(numbered(2),))
+    other.start()
+    other.join()
+    assert numbers(pipe.drain()) == [2]
+    turns.end()
+    assert numbers(pipe.drain()) == [1]
+
+
+@pytest.mark.parametrize("held", [1, 2, 7, 40])
+def test_no_held_line_is_left_half_written_however_often_there_is_no_room(held: int) -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 20_000)
+        sink, turns = Sink(ours.fileno()), Turns()
+        written = b""
+        for number in range(400):
+            sink.hold(turns.call_soon)
+            sink.msg(numbered(number, 100 + number * 37 % 9000))
+            if number % held == 0:
+                turns.end()
+            if number % 60 == 59:
+                written += drain(theirs.fileno())
+        turns.end()
+        written += drain(theirs.fileno())
+        sink.msg(numbered(400))
+        written += drain(theirs.fileno())
+    came = numbers(written)
+    assert came == sorted(set(came))
+    assert len(came) + dropped(written) == 401
+    assert dropped(written) > 0
+
+
+def test_held_lines_of_several_processes_are_not_mixed() -> None:
+    reader, writer = os.pipe()
+    children = []
+    for child in range(3):
+        if pid := os.fork():
+            children.append(pid)
+            continue
+        sink, turns = Sink(writer), Turns()
+        for number in range(300):
+            sink.hold(turns.call_soon)
+            sink.msg(numbered(1000 * child + number, 700))
+            if number % 9 == 8:
+                turns.end()
+        turns.end()
+        os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader, "rb") as pipe:
+        written = pipe.read()
+    for pid in children:
+        os.waitpid(pid, 0)
+    came = numbers(written)
+    assert len(came) == len(set(came))
+    assert len(came) + dropped(written) == 900
+    assert len(came) > 500
+
+
+def test_a_child_leaves_held_lines_to_its_parent(pipe: Pipe) -> None:
+    sink, turns = Sink(pipe.writer), Turns()
+    sink.hold(turns.call_soon)
+    sink.msg(numbered(1))
+    if not (pid := os.fork()):
+        sink.msg(numbered(2))
+        turns.end()
+        os._exit(0)
+    os.waitpid(pid, 0)
+    assert numbers(pipe.drain()) == [2]
+    turns.end()
+    assert numbers(pipe.drain()) == [1]
 
 
 def test_a_line_longer_than_the_pipe_is_read_whole_in_the_end(pipe: Pipe) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
+from functools import partial
 from typing import Any, TypeAlias
 from urllib.parse import parse_qs
 
@@ -17,6 +18,7 @@ Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 App: TypeAlias = Callable[[Any, Any, Any], Awaitable[None]]
+Hold: TypeAlias = Callable[[Callable[[Callable[[], object]], object]], None]
 
 # No request that we answer has a body; what is sent all the same is logged, up to here.
 MAX_BODY = 64 * 1024
@@ -38,6 +40,8 @@ class RequestLog:
         secret_headers: Names of headers to hide, in lower case.
         patience: Seconds that a request's body may take.
         clock: Nanoseconds that only go up.
+        hold: Holds the lines of the log until it's called back, where one write is to do for all lines of a turn of the
+            event loop.
     """
 
     def __init__(
@@ -47,9 +51,10 @@ class RequestLog:
         secret_headers: frozenset[str] = frozenset(),
         patience: float = 10.0,
         clock: Callable[[], int] = time.perf_counter_ns,
+        hold: Hold = lambda _call_soon: None,
     ) -> None:
         self._app, self._log, self._shown = app, log, _Shown(secret_headers)
-        self._patience, self._clock = patience, clock
+        self._patience, self._clock, self._hold = patience, clock, hold
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Passes a request on; one whose body is too long or does not come is answered with status 413 or 408."""
@@ -63,12 +68,14 @@ class RequestLog:
             reset_contextvars(**tokens)
 
     async def _tell(self, scope: Scope, receive: Receive, send: Send) -> None:
-        response = _Response(send, self._log, self._shown, self._clock)
+        hold = partial(self._hold, asyncio.get_running_loop().call_soon)
+        response = _Response(send, self._log, self._shown, self._clock, hold)
         try:
             body, refused = b"", 0
             if framing := _framing(scope["headers"]):
                 body, refused = await _read(framing, receive, self._patience)
                 receive = _replay(body, receive)
+            hold()
             self._received(scope, body)
             if refused:
                 await _refuse(response.send, refused)
@@ -95,10 +102,12 @@ class RequestLog:
 class _Response:
     """Sends a response on, and logs it when its last part is sent."""
 
-    __slots__ = ("_body", "_clock", "_headers", "_log", "_send", "_shown", "_start", "_status", "ended")
+    __slots__ = ("_body", "_clock", "_headers", "_hold", "_log", "_send", "_shown", "_start", "_status", "ended")
 
-    def __init__(self, send: Send, log: Log, shown: "_Shown", clock: Callable[[], int]) -> None:
-        self._send, self._log, self._shown, self._clock = send, log, shown, clock
+    def __init__(
+        self, send: Send, log: Log, shown: "_Shown", clock: Callable[[], int], hold: Callable[[], object]
+    ) -> None:
+        self._send, self._log, self._shown, self._clock, self._hold = send, log, shown, clock, hold
         self._start = clock()
         self._status = 0
         self._headers: Iterable[tuple[bytes, bytes]] = ()
@@ -121,6 +130,7 @@ class _Response:
 
     def _tell(self) -> None:
         self.ended = True
+        self._hold()
         self._log.info(
             "sending response",
             status=self._status,

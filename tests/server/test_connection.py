@@ -78,3 +78,26 @@ def test_a_body_is_not_taken_for_that_of_a_request_before(starts: Starts) -> Non
         statuses(client, [BODY, BODY, OTHER_BODY, BODY], 4, 0.02)
     bodies = [line["body"] for line in program.lines("received request", path="/nothing")]
     assert bodies == ["jobs=1", "jobs=1", "jobs=2", "jobs=1"]
+
+
+BLOCKING = """
+import time
+from stator import Point, PointsAt
+
+class Blocking:
+    def never_waits(self):
+        return True
+
+    def collect(self, now):
+        time.sleep(1.0)
+        return PointsAt("blocking", now, points=[Point("b", "", "", "gauge", 1)])
+"""
+
+
+def test_a_request_is_in_the_log_before_anything_that_may_hang_is_done_for_it(starts: Starts) -> None:
+    program = starts({"STTR_COLLECTORS": "blocking:Blocking"}, modules={"blocking": BLOCKING})
+    with program.dial() as client:
+        client.sendall(request("/metrics"))
+        received = program.wait_for("received request", within=0.8, path="/metrics")
+        assert not program.lines("sending response", request_id=received["request_id"])
+        assert b"blocking_b 1" in client.recv(65536)
