@@ -6,7 +6,6 @@ from typing import ClassVar
 from attrs import frozen
 
 from stator.client import Config as ClientConfig
-from stator.collection import Collector
 from stator.collectors.disk_usage import Config as DiskUsageConfig
 from stator.collectors.host.config import Config as HostConfig
 from stator.collectors.plugins import UNKNOWN, Found, available, find
@@ -30,6 +29,7 @@ from stator.roster.registrars.consul import Config as ConsulConfig
 from stator.roster.registrars.file import Config as FileConfig
 from stator.roster.roster import Config as RosterConfig
 from stator.server.supervisor import Config as ServerConfig
+from stator.stations import Collector
 
 DEFAULT = ("runtime", "diskusage", "wave")
 BUILT_IN = (*DEFAULT, "process", "host", "textfile", "prometheus_client")

@@ -30,6 +30,7 @@ PART_OF = {
     "stator.connections": "stator.client",
     "stator.failures": "stator.client",
     "stator.collection": "stator.exporter",
+    "stator.stations": "stator.exporter",
     "stator.processes": "stator.shared",
     "stator.kernel": "stator.shared",
     "stator.siblings": "stator.shared",

@@ -13,7 +13,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from stator.collection import Collector
 from stator.config import Config
 from stator.embedding.parts import PREFIX, Parts, own_log
 from stator.launch.decode import decode
@@ -36,6 +35,7 @@ from stator.server.mounting import (
     WsgiMounted,
 )
 from stator.server.readiness import is_ready
+from stator.stations import Collector
 
 if TYPE_CHECKING:
     import falcon

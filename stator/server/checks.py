@@ -12,10 +12,11 @@ from typing import TypeAlias
 import orjson
 from attrs import frozen
 
-from stator.collection import Crew, NotCollected, Outcome, Round, Station
+from stator.collection import Crew, Round
 from stator.entity import PointsAt
 from stator.launch.settings import REDACTED
 from stator.log import TRUNCATED, Log
+from stator.stations import NotCollected, Outcome, Station
 
 Check: TypeAlias = Callable[[], object]
 """Passes unless it raises or gives False; what it gives is awaited where that can be."""

@@ -5,12 +5,12 @@ import os
 
 import psutil
 
-from stator.collection import Collector
 from stator.entity import Point, PointsAt
 from stator.exporter import Ask, Config, Exporter
 from stator.formatters.negotiation import Formats
 from stator.log import Config as LoggerConfig
 from stator.sink import Sink
+from stator.stations import Collector
 
 SCRAPES = 200_000
 SETTLED = 20_000

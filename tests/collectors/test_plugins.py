@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from stator.collection import Collector
 from stator.config import Config, Run, extended
 from stator.launch.decode import ConfigError, decode
 from stator.launch.dump import dump
@@ -16,6 +15,7 @@ from stator.launch.usage import rows
 from stator.log import Config as LoggerConfig
 from stator.processes import Processes
 from stator.sink import Sink
+from stator.stations import Collector
 
 JOBS = """\
 from __future__ import annotations

@@ -8,12 +8,13 @@ from collections.abc import Callable
 
 import pytest
 
-from stator.collection import Collector, Round
+from stator.collection import Round
 from stator.entity import Point, PointsAt
 from stator.exporter import Ask, Config, Exporter, Scrape
 from stator.formatters.negotiation import Formats
 from stator.server.app import create
 from stator.server.middleware import App, Message
+from stator.stations import Collector
 from tests.server.asgi import Reply, call, scope
 from tests.story import Story
 
