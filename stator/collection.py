@@ -36,19 +36,17 @@ class Crew:
         with self._lock:
             is_idle = self._idle > 0
             self._idle -= is_idle
-        if is_idle:
-            self._work.put(function)
-        else:
-            threading.Thread(target=self._serve, args=(function,), name="collecting", daemon=True).start()
+        if not is_idle:
+            threading.Thread(target=self._serve, name="collecting", daemon=True).start()
+        self._work.put(function)
 
-    def _serve(self, function: Callable[[], object]) -> None:
+    def _serve(self) -> None:
         while True:
-            function()
+            self._work.get()()  # not kept while it waits for the next: a round holds all that was collected
             with self._lock:
                 if self._idle == IDLE_THREADS:
                     return
                 self._idle += 1
-            function = self._work.get()
 
 
 class Round(Generic[A]):

@@ -50,7 +50,7 @@ class PointError(Exception):
     """A point can't be exposed; the message names it and says why."""
 
 
-# Structs, since a scrape may have a hundred thousand of these: made six times as fast as a frozen attrs class's, and
+# A Struct, since a scrape may have a hundred thousand of them: made six times as fast as a frozen attrs class's, and
 # never looked at by the garbage collector, as they hold nothing that could hold them.
 class Point(Struct, frozen=True, gc=False):
     """One value of one family.

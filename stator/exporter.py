@@ -201,7 +201,7 @@ class Exporter:
             if outcome.points_at is not None:
                 try:
                     exposition.add(name, outcome.points_at)
-                except Exception as unfit:  # noqa: BLE001 # what is no text, number or time is found only now
+                except BaseException as unfit:  # noqa: BLE001 # what is no text, number or time is found only now
                     error = unfit
             if error is not None:
                 self._log.error("failed to collect", collector=name, **_why(error))

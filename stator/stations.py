@@ -123,7 +123,7 @@ def _checked(points_at: object) -> PointsAt:
     if not isinstance(points_at, PointsAt):
         msg = f"collect() gave {points_at!r}, which is no PointsAt"
         raise TypeError(msg)
-    if isinstance(points_at.points, list | tuple):
+    if type(points_at.points) in (list, tuple):
         return points_at
     # They are made while they are taken, which is part of the work.
     return replace(points_at, points=list(points_at.points))

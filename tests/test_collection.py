@@ -1,5 +1,6 @@
 """Collectors that are slow, stuck or broken keep nobody waiting longer than they must, and no value is stale."""
 
+import gc
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -9,7 +10,7 @@ import pytest
 
 from stator.collection import Crew, Round
 from stator.entity import Point, PointsAt
-from stator.exporter import BRIEF, Ask, Config, Exporter
+from stator.exporter import BRIEF, Ask, Config, Exporter, Scrape
 from stator.formatters.exposition import Formatter
 from stator.formatters.text import TEXT_0_0_4
 from stator.stations import STUCK_AFTER, Collector, Outcome, Station
@@ -352,6 +353,24 @@ def test_idle_threads_are_few_and_used_again(story: Story) -> None:
     for _ in range(100):
         made.scrape(ask())
     assert collecting() <= before + 2
+
+
+def test_what_was_collected_is_let_go_when_it_is_answered(story: Story) -> None:
+    class Big:
+        def collect(self, now: float) -> PointsAt:
+            return PointsAt(
+                "big", now, points=[Point("b", "", "", "gauge", nth, (("n", str(nth)),)) for nth in range(9)]
+            )
+
+    def kept() -> bool:
+        gc.collect()
+        rounds = (each.answer.result() for each in gc.get_objects() if isinstance(each, Round) and each.answer.done())
+        return any(isinstance(answer, Scrape) and b"big_b" in answer.body for answer in rounds)
+
+    made = exporter(story, {"big": Big()})
+    for _ in range(3):
+        assert b"big_b" in made.scrape(ask()).body
+    assert eventually(lambda: not kept())
 
 
 # Those that never wait

@@ -49,6 +49,17 @@ class Columns:
             msg = f"{name}: {stranger!r} is no Point"
             raise PointError(msg) from error
 
+    def family(self, index: int) -> tuple[str, str]:
+        """Name of a point's family, and of its samples where they have no further suffix.
+
+        Where there is no common name, the point's own is whole, and gets no suffix.
+        """
+        type_ = self.types[index]
+        suffix = {"counter": "_total", "info": "_info"}.get(type_, "")
+        name = family_name(self.name, self.names[index], self.units[index])
+        family = name.removesuffix(suffix)
+        return family, family + suffix if self.name else name
+
     def told(self, index: int) -> str:
         """How a message names a point."""
         own: Any = self.labels[index]
@@ -114,6 +125,17 @@ class Heads:
             else ([], [], [], [], [])
         )
         return Columns(self.name, self.common, names, descs, units, types, labels, values)
+
+
+def keys_alike(labels: Sequence[Labels], flat: list[str], first: list[str]) -> bool:
+    """Whether all labels have the names of the first, in its order.
+
+    Args:
+        labels: The labels.
+        flat: All their names and values in a row.
+        first: The names of the first.
+    """
+    return flat[0::2] == first * len(labels) and list(map(len, labels)).count(len(first)) == len(labels)
 
 
 def uniform(column: list[Any]) -> bool:

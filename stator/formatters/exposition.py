@@ -18,6 +18,7 @@ from stator.formatters.clashes import Blocks
 from stator.formatters.columns import Columns
 from stator.formatters.dialect import Dialect
 from stator.formatters.layout import Block, Layout
+from stator.formatters.refusals import shown
 
 _CREATED = "_created"
 _CREATED_OF = ("counter", "histogram", "summary")
@@ -102,14 +103,22 @@ class Exposition:
         self._sources.append(_Source(layout, layout.joined(values), after))
 
     def pieces(self) -> Iterator[bytes]:
-        """The exposition's text in order, each family under one header.
+        """The exposition's text in order, each family under one header; the formatter's lock is needed no more.
 
-        It's made while it's taken, so that not all of it need be held at once; the formatter's lock is needed no more.
+        It's made while it's taken, so that not all of it need be held at once, but where sources share a family.
         """
         self._kept.agreed = [source.layout for source in self._sources]
-        is_apart = self._as_agreed and self._kept.apart
+        if not self._as_agreed:
+            self._kept.apart = self._are_apart()
+        is_apart = self._kept.apart
         written = chain.from_iterable(each.write() for each in self._sources) if is_apart else self._merged()
         return chain(written, (self._dialect.end,))
+
+    def _are_apart(self) -> bool:
+        """Whether no family is of several blocks, and none is left out."""
+        blocks = list(chain.from_iterable(source.layout.blocks for source in self._sources))
+        types = {block.name: block.type for block in blocks}
+        return len(types) == len(blocks) and not any(self._is_taken(name, types) for name in types)
 
     def _merged(self) -> Iterator[bytes]:
         blocks = list(chain.from_iterable(source.write_blocks() for source in self._sources))
@@ -118,7 +127,6 @@ class Exposition:
         for block, pieces in blocks:
             if not self._is_taken(block.name, types):
                 families.setdefault(block.name, [block.header]).extend(pieces)
-        self._kept.apart = len(families) == len(blocks)
         return chain.from_iterable(families.values())
 
     def _is_taken(self, name: str, types: Mapping[str, Type]) -> bool:
@@ -132,15 +140,19 @@ class Exposition:
         if not self._timestamps:
             return b""
         stamp: Any = points_at.stamp
-        if not (isinstance(stamp, int | float) and isfinite(stamp)):
-            msg = f"{points_at.name}: {stamp!r} is no time"
-            raise PointError(msg)
-        return self._dialect.stamp(stamp)
+        try:
+            if isinstance(stamp, int | float) and isfinite(stamp):
+                return self._dialect.stamp(stamp)
+        except OverflowError:
+            pass  # as little a time as the others
+        msg = f"{points_at.name}: {shown(stamp)} is no time"
+        raise PointError(msg)
 
     def _laid_out(self, source: str, points_at: PointsAt) -> tuple[Layout, list[Any]]:
         """A source's layout, and its values."""
-        name, common, points = points_at.name, points_at.labels, points_at.points
-        if not isinstance(points, list | tuple):
+        name, common = points_at.name, points_at.labels
+        points: Any = points_at.points
+        if type(points) not in (list, tuple):
             points = list(points)
         layout = self._kept.layouts.get(source)
         values = layout.values_of(name, common, points) if layout else None

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 from attrs import frozen
 
-from stator.entity import Labels, Type, family_name
+from stator.entity import Labels, Type
 from stator.formatters import names, numbers
 from stator.formatters.columns import CHUNK, Columns, Heads, at, uniform
 from stator.formatters.dialect import Dialect
@@ -37,6 +37,7 @@ class Block:
         points: Positions of its points among all of the source.
         shapes: Bounds or quantiles of each of its histograms or summaries.
         pieces: Its samples, with gaps for the numbers.
+        gaps: How many these are.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Block:
     points: Sequence[int]
     shapes: list[tuple[float, ...]]
     pieces: Pieces
+    gaps: int
 
     def series(self) -> Iterator[tuple[frozenset[bytes], str]]:
         """Each of its samples: what tells it from others, in whatever order its labels are; how it's written."""
@@ -63,15 +65,20 @@ class Block:
         """
         own = at(values, self.points)
         flat = list(chain.from_iterable(map(numbers_of, own))) if self.shapes else own
-        if self.type == "counter" and not all(map(le, repeat(0), flat)):
+        # Buckets may have become others since they were looked at.
+        if len(flat) != self.gaps:
             raise ValueError
-        if self.type == "info" and flat.count(1) < len(flat):
-            raise ValueError
+        _check_values(flat if self.type == "counter" else (), flat if self.type == "info" else ())
         return flat
 
     def write(self, texts: Iterator[bytes]) -> Iterator[bytes]:
         """Its samples, with the next of these texts in its gaps."""
         return (text % tuple(islice(texts, gaps)) for text, gaps in self.pieces)
+
+
+def _check_values(counters: Sequence[Any], infos: Sequence[Any]) -> None:
+    if not all(map(le, repeat(0), counters)) or infos.count(1) < len(infos):
+        raise ValueError
 
 
 def _picker(positions: tuple[int, ...]) -> Picker:
@@ -114,9 +121,7 @@ class Whole:
         Raises:
             UNFIT: One can't be exposed.
         """
-        infos = self.infos(values)
-        if not all(map(le, repeat(0), self.counters(values))) or infos.count(1) < len(infos):
-            raise ValueError
+        _check_values(self.counters(values), self.infos(values))
         return self.in_order(values)
 
 
@@ -147,8 +152,8 @@ class Layout:
                 block.shapes != shapes_of(block.type, at(values, block.points)) for block in self.blocks if block.shapes
             ):
                 return None
-        except UNFIT:
-            return None  # whoever makes a new layout finds out why
+        except Exception:  # noqa: BLE001 # what is compared may be anybody's: whoever makes a new layout finds out why
+            return None
         return values
 
     def joined(self, values: list[Any]) -> list[bytes]:
@@ -203,8 +208,7 @@ def _block(columns: Columns, points: Sequence[int], dialect: Dialect) -> Block:
     labels, values = at(columns.labels, points), at(columns.values, points)
     try:
         keys_alike = check(columns, points, labels, utf8=dialect.utf8)
-        whole = not columns.name
-        family, sample = _names(family_name(columns.name, columns.names[first], unit), type_, whole=whole)
+        family, sample = columns.family(first)
         shapes = shapes_of(type_, values) if type_ in CLASSES else []
         lines = Lines(sample, columns.common, dialect.utf8)
         pieces = complex_pieces(lines, type_, labels, shapes, dialect) if shapes else lines.pieces(labels)
@@ -215,14 +219,8 @@ def _block(columns: Columns, points: Sequence[int], dialect: Dialect) -> Block:
         header = dialect.header(family, samples[0], type_, columns.descs[first], unit).encode()
     except UNFIT as error:
         raise worst(columns, dialect.utf8, points) from error
-    block = Block(family, type_, header, frozenset({family, *samples}), points, shapes, pieces)
+    gaps = sum(count for _, count in pieces)
+    block = Block(family, type_, header, frozenset({family, *samples}), points, shapes, pieces, gaps)
     if not keys_alike or len(set(labels)) < len(labels):
         refuse_twice(columns, points, dialect)
     return block
-
-
-def _names(name: str, type_: Type, *, whole: bool) -> tuple[str, str]:
-    """A family's name, and the name of its samples where they have no further suffix; a whole name gets no suffix."""
-    suffix = {"counter": "_total", "info": "_info"}.get(type_, "")
-    family = name.removesuffix(suffix)
-    return family, name if whole else family + suffix

@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 from stator.entity import Labels, Type
 from stator.formatters import names, numbers
-from stator.formatters.columns import CHUNK
+from stator.formatters.columns import CHUNK, keys_alike
 from stator.formatters.dialect import Dialect
 from stator.formatters.distributions import RESERVED, bad_bounds
 
@@ -44,7 +44,7 @@ class Lines:
     def _many(self, labels: Sequence[Labels]) -> str:
         flat = list(chain.from_iterable(chain.from_iterable(labels)))
         first = [key for key, _ in labels[0]]
-        if flat[0::2] == first * len(labels):
+        if keys_alike(labels, flat, first):
             # All have the same names of labels: one operation does it.
             return (self._line(tuple(first)) * len(labels)) % _values(flat[1::2])
         return "".join(map(self.one, repeat(""), labels))

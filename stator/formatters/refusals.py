@@ -6,7 +6,7 @@ from typing import Any, get_args
 
 from stator.entity import Labels, PointError, Type
 from stator.formatters import names, numbers
-from stator.formatters.columns import CHUNK, Columns, at, uniform
+from stator.formatters.columns import CHUNK, Columns, at, keys_alike, uniform
 from stator.formatters.dialect import Dialect
 from stator.formatters.distributions import CLASSES, RESERVED, UNFIT, bad_bounds, every, numbers_of, shapes_of
 
@@ -24,18 +24,28 @@ def check(columns: Columns, points: Sequence[int], labels: list[Labels], *, utf8
         Whether all points have the same names of labels in the same order.
     """
     types = at(columns.types, points)
-    if not uniform(types) or types[0] not in get_args(Type):
+    if not uniform(types) or not _is_type(types[0]):
         raise ValueError
     names_of_labels, are_alike = _keys_of(labels)
     common, _ = _keys_of([columns.common])
     texts = {columns.name, columns.names[points[0]], columns.units[points[0]]}
     if {*map(type, texts)} - {str}:
         raise TypeError
+    if not columns.family(points[0])[0]:
+        raise ValueError
     keys = names_of_labels | common
     "".join((*texts, *keys)).encode()  # a surrogate may be escaped, and so not be found later
     if any(bad_key(key, types[0], utf8=utf8) for key in keys):
         raise ValueError
     return are_alike
+
+
+def shown(value: object) -> str:
+    """A value as a message shows it, whatever it is."""
+    try:
+        return repr(value)
+    except Exception:  # noqa: BLE001 # anybody's, or an integer of thousands of digits
+        return f"a value of the type {type(value).__name__}"
 
 
 def refuse_twice(columns: Columns, points: Sequence[int], dialect: Dialect) -> None:
@@ -64,11 +74,16 @@ def worst(columns: Columns, utf8: bool, *families: Sequence[int]) -> PointError:
     return PointError(f"{columns.told(families[0][0])}: its family can't be written")
 
 
+def _is_type(type_: Any) -> bool:
+    # Not a text with a name, which would be written by that name.
+    return type(type_) is str and type_ in get_args(Type)
+
+
 def _reason(columns: Columns, position: int, type_: Type, *, utf8: bool) -> str | None:  # one for each rule
     """Why a point can't be exposed, if it can't."""
     own, value = columns.types[position], columns.values[position]
-    if own not in get_args(Type):
-        return f"{own!r} is none of the types {', '.join(get_args(Type))}"
+    if not _is_type(own):
+        return f"{shown(own)} is none of the types {', '.join(get_args(Type))}"
     if own != type_:
         return f"its type {own} is not that of its family, {type_}"
     if reason := _bad_texts(columns, position):
@@ -96,13 +111,15 @@ def _bad_texts(columns: Columns, position: int) -> str | None:
         "".join((*texts, *chain.from_iterable(pairs))).encode()
     except (TypeError, ValueError):
         are_texts = False
-    return None if are_texts else "its name, description and labels must be texts in UTF-8, each a str"
+    if not are_texts:
+        return "its name, description and labels must be texts in UTF-8, each a str"
+    return None if columns.family(position)[0] else "its family has no name"
 
 
 def _bad_value(value: Any, type_: Type) -> str | None:
     wanted = CLASSES.get(type_)
     if wanted and not isinstance(value, wanted):
-        return f"{value!r} is no {wanted.__name__}"
+        return f"{shown(value)} is no {wanted.__name__}"
     try:
         bounds = [float(numbers.text(bound)) for bound in shapes_of(type_, [value])[0]] if wanted else []
         if reason := bad_bounds(bounds, type_):
@@ -110,7 +127,7 @@ def _bad_value(value: Any, type_: Type) -> str | None:
         for number in every(value) if wanted else [value]:
             numbers.text(number)
     except UNFIT:
-        return f"not all of {value!r} are numbers" if wanted else f"{value!r} is no number"
+        return f"not all of {shown(value)} are numbers" if wanted else f"{shown(value)} is no number"
     try:
         if wanted:
             numbers_of(value)
@@ -120,8 +137,8 @@ def _bad_value(value: Any, type_: Type) -> str | None:
             raise ValueError
     except UNFIT:
         if wanted:
-            return f"the counts of {value!r} must be zero or more, must not fall, nor exceed its own"
-        return f"a counter can't be {value!r}" if type_ == "counter" else f"an info must be 1, not {value!r}"
+            return f"the counts of {shown(value)} must be zero or more, must not fall, nor exceed its own"
+        return f"a counter can't be {shown(value)}" if type_ == "counter" else f"an info must be 1, not {shown(value)}"
     return None
 
 
@@ -142,7 +159,7 @@ def _keys_of(labels: Sequence[Labels]) -> tuple[set[str], bool]:
             raise TypeError
         if list(map(len, pairs)).count(2) < len(pairs) or list(map(type, flat)).count(str) < len(flat):
             raise TypeError
-        if flat[0::2] != first * len(some):
+        if not keys_alike(some, flat, first):
             keys.update(flat[0::2])
             are_alike = False
     return keys.union(first), are_alike

@@ -1,6 +1,7 @@
 """What can't be exposed fails with a message that names the point, and leaves the rest as it was."""
 
 import math
+from collections.abc import Iterator
 from decimal import Decimal
 from enum import StrEnum
 from fractions import Fraction
@@ -24,6 +25,30 @@ class State(StrEnum):
     """A text with a name."""
 
     UP = "up"
+
+
+class Kind(StrEnum):
+    """A type with a name."""
+
+    GAUGE = "gauge"
+
+
+class Unspeakable:
+    """What has no text."""
+
+    def __repr__(self) -> str:
+        raise RuntimeError
+
+
+class Changing(list[Any]):
+    """A list that has one more each time it's looked at."""
+
+    def __init__(self, *parts: Any) -> None:
+        super().__init__(parts)
+
+    def __iter__(self) -> Iterator[Any]:
+        self.append((1 - 0.5 ** len(self), 1))
+        return super().__iter__()
 
 
 def point(type_: Any, value: Any, labels: Any = ()) -> Point:
@@ -246,3 +271,49 @@ def test_points_of_one_family_from_several_sources_come_under_one_header() -> No
     families = list(text_string_to_metric_families(text))  # type: ignore[no-untyped-call] # its untyped part
     assert [(each.name, len(each.samples)) for each in families] == [("a_b", 3), ("a_z", 3)]
     assert text.count("# HELP") == text.count("# TYPE") == 2
+
+
+@DIALECTS
+def test_what_would_be_written_without_a_name_is_refused(dialect: Dialect) -> None:
+    for bad in (Point("", "d", "", "gauge", 1), Point("_total", "d", "", "counter", 1)):
+        with pytest.raises(PointError, match="its family has no name"):
+            exposed(PointsAt("", 0.0, points=[bad]), dialect=dialect)
+
+
+def test_a_type_that_is_no_plain_text_is_refused() -> None:
+    assert "is none of the types" in refusal(point(Kind.GAUGE, 1))
+
+
+def test_labels_whose_names_are_right_only_in_sum_are_refused() -> None:
+    twice = (("k", "1"), ("k", "2"))
+    message = refusal(point("gauge", 0, (("k", "0"),)), point("gauge", 1, twice), point("gauge", 2))
+    assert message == f"a_b {[*twice]}: a label comes twice"
+
+
+@pytest.mark.parametrize("type_", ["histogram", "summary"])
+def test_buckets_that_are_others_at_the_second_look_fail_their_source_alone(type_: str) -> None:
+    value = {"histogram": Histogram, "summary": Summary}[type_](Changing((0.1, 1), (0.2, 1)), 1.0, 2)  # type: ignore[arg-type] # no tuple
+    assert refusal(point(type_, value)) == "a_b []: its family can't be written"
+
+
+def test_what_can_not_be_compared_is_refused_once_and_forgotten() -> None:
+    class Evil(tuple):  # type: ignore[type-arg] # it must be a tuple of anything
+        def __eq__(self, _other: object) -> bool:
+            raise RuntimeError
+
+        __hash__ = tuple.__hash__
+
+    formatter = Formatter(TEXT_0_0_4, timestamps=False)
+    for labels in ((("k", "1"),), Evil((("k", "1"),)), (("k", "2"),), (("k", "3"),)):
+        assert f'k="{labels[0][1]}"' in written(formatter, PointsAt("a", 0.0, points=[point("gauge", 1, labels)]))
+
+
+@pytest.mark.parametrize("value", [10**5000, Unspeakable()], ids=["a long integer", "without a repr"])
+def test_a_value_that_can_not_be_shown_is_refused_with_its_type(value: Any) -> None:
+    assert refusal(point("gauge", value)) == f"a_b []: a value of the type {type(value).__name__} is no number"
+
+
+@pytest.mark.parametrize("stamp", [10**400, 1.7e308, float("nan"), "now"])
+def test_a_time_that_can_not_be_written_is_refused(stamp: Any) -> None:
+    with pytest.raises(PointError, match=r"^a: .* is no time$"):
+        exposed(PointsAt("a", stamp, points=[point("gauge", 1)]), timestamps=True)
