@@ -83,7 +83,7 @@ def assemble(config: Config, shown: dict[str, Any], run_id: str, log: Log, sink:
 
         made = app.create(exporter, formats, shown, log)
         patience = config.server.timeout.seconds
-        return middleware.RequestLog(made, log, config.client.secret_headers, patience, hold=sink.hold)
+        return middleware.RequestLog(made, log, config.client.secret_headers, patience, lines=sink)
 
     drain = config.roster.drain.seconds
     return Supervisor(config.server, listener, app, roster, drain=drain, processes=processes, log=log)

@@ -63,9 +63,10 @@ class Sink:
         """
         if not self._holder:
             self._holder = threading.get_ident()
-            call_soon(self._let_go)
+            call_soon(self.let_go)
 
-    def _let_go(self) -> None:
+    def let_go(self) -> None:
+        """Writes what is held, and holds no more."""
         lines, self._held, self._holder = self._held, [], 0
         with self._lock:
             while lines:

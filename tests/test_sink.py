@@ -154,6 +154,18 @@ def test_lines_that_are_held_are_written_in_order_at_the_end_of_the_turn(pipe: P
     assert pipe.drain() == LINE
 
 
+def test_held_lines_can_be_let_go_before_the_turn_ends(pipe: Pipe) -> None:
+    sink, turns = Sink(pipe.writer), Turns()
+    sink.hold(turns.call_soon)
+    sink.msg(numbered(1))
+    sink.let_go()
+    assert numbers(pipe.drain()) == [1]
+    sink.msg(numbered(2))
+    assert numbers(pipe.drain()) == [2]
+    turns.end()
+    assert pipe.drain() == b""
+
+
 def test_lines_of_other_threads_are_not_held(pipe: Pipe) -> None:
     sink, turns = Sink(pipe.writer), Turns()
     sink.hold(turns.call_soon)

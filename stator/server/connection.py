@@ -89,6 +89,8 @@ class Connection(ASGIProtocol):
     async def _serve_http_request(self, request: CallbackRequest, sockname: Any, peername: Any) -> bool:
         # Gunicorn's starts a task for each request, for applications that go on when they have answered; ours does not.
         keepalive: bool = await self._handle_http_request(request, sockname, peername)
+        if _has_more(self._callback_parser):
+            await asyncio.sleep(0)  # others get their turn between the requests of one who sent many at once
         return keepalive
 
     def _send_error_response(self, status: int, message: str, extra_headers: Sequence[tuple[str, str]] = ()) -> None:
@@ -99,5 +101,11 @@ class Connection(ASGIProtocol):
 
 
 def _is_fresh(parser: PythonProtocol) -> bool:
-    """Whether nothing of a request has come."""
-    return parser._state == "request_line" and not parser._buffer  # noqa: SLF001 # it tells this nowhere else
+    """Whether nothing of a request has come, not even the empty line that may stand before it."""
+    is_first = parser._state == "request_line" and not parser._empty_line_skipped  # noqa: SLF001 # it tells this nowhere else
+    return is_first and not _has_more(parser)
+
+
+def _has_more(parser: PythonProtocol) -> bool:
+    """Whether something was received that is not parsed yet."""
+    return bool(parser._buffer)  # noqa: SLF001 # what it tells is a copy

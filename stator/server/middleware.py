@@ -3,8 +3,8 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
-from functools import partial
-from typing import Any, TypeAlias
+from itertools import chain
+from typing import Any, Protocol, TypeAlias
 from urllib.parse import parse_qs
 
 import orjson
@@ -18,15 +18,24 @@ Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 App: TypeAlias = Callable[[Any, Any, Any], Awaitable[None]]
-Hold: TypeAlias = Callable[[Callable[[Callable[[], object]], object]], None]
 
 # No request that we answer has a body; what is sent all the same is logged, up to here.
 MAX_BODY = 64 * 1024
-# How many texts of headers are kept, and how long one may be: what clients make up can't fill the memory.
+# How many texts of headers are kept, and how long one and its headers may be: what clients make up can't fill memory.
 KEPT_TEXTS, KEPT_LENGTH = 256, 2000
 # As any other query would be written.
 NO_QUERY = "{}"
 REFUSALS = {408: b'{"error":"request body took too long"}', 413: b'{"error":"request body too long"}'}
+
+
+class Lines(Protocol):
+    """What can hold lines of the log."""
+
+    def hold(self, call_soon: Callable[[Callable[[], object]], object]) -> None:
+        """Holds this thread's lines until ``call_soon`` calls, and writes them together then."""
+
+    def let_go(self) -> None:
+        """Writes what is held."""
 
 
 class RequestLog:
@@ -40,8 +49,7 @@ class RequestLog:
         secret_headers: Names of headers to hide, in lower case.
         patience: Seconds that a request's body may take.
         clock: Nanoseconds that only go up.
-        hold: Holds the lines of the log until it's called back, where one write is to do for all lines of a turn of the
-            event loop.
+        lines: What holds lines of the log, where one write is to do for all of a turn of the event loop.
     """
 
     def __init__(
@@ -51,10 +59,10 @@ class RequestLog:
         secret_headers: frozenset[str] = frozenset(),
         patience: float = 10.0,
         clock: Callable[[], int] = time.perf_counter_ns,
-        hold: Hold = lambda _call_soon: None,
+        lines: Lines | None = None,
     ) -> None:
         self._app, self._log, self._shown = app, log, _Shown(secret_headers)
-        self._patience, self._clock, self._hold = patience, clock, hold
+        self._patience, self._clock, self._lines = patience, clock, lines
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Passes a request on; one whose body is too long or does not come is answered with status 413 or 408."""
@@ -68,14 +76,13 @@ class RequestLog:
             reset_contextvars(**tokens)
 
     async def _tell(self, scope: Scope, receive: Receive, send: Send) -> None:
-        hold = partial(self._hold, asyncio.get_running_loop().call_soon)
-        response = _Response(send, self._log, self._shown, self._clock, hold)
+        response = _Response(send, self._log, self._shown, self._clock, self._hold)
         try:
             body, refused = b"", 0
             if framing := _framing(scope["headers"]):
                 body, refused = await _read(framing, receive, self._patience)
                 receive = _replay(body, receive)
-            hold()
+            self._hold()
             self._received(scope, body)
             if refused:
                 await _refuse(response.send, refused)
@@ -84,6 +91,15 @@ class RequestLog:
         finally:
             if not response.ended:
                 self._log.warning("response was not sent", elapsed=response.elapsed())
+
+    def close(self) -> None:
+        """To be called when the event loop has ended."""
+        if self._lines is not None:
+            self._lines.let_go()
+
+    def _hold(self) -> None:
+        if self._lines is not None:
+            self._lines.hold(asyncio.get_running_loop().call_soon)
 
     def _received(self, scope: Scope, body: bytes) -> None:
         peer = scope.get("client") or ("", 0)
@@ -154,7 +170,7 @@ class _Shown:
         if text is None:
             pairs = ((name.decode("latin-1"), value.decode("latin-1")) for name, value in key)
             text = orjson.dumps(shown_headers(pairs, self._secret)).decode()
-            if len(text) <= KEPT_LENGTH:
+            if len(text) <= KEPT_LENGTH and sum(map(len, chain.from_iterable(key))) <= KEPT_LENGTH:
                 if len(self._kept) == KEPT_TEXTS:
                     self._kept.clear()
                 self._kept[key] = text

@@ -70,6 +70,13 @@ class Worker(ASGIWorker):
         super().handle_quit_signal()
         self._stopping.set()
 
+    def run(self) -> None:
+        """Called by gunicorn; returns when the worker has stopped."""
+        try:
+            super().run()
+        finally:
+            self.asgi.close()
+
     async def _serve(self) -> None:
         for listener in self.sockets:
             listener.sock = Listener(fileno=listener.sock.detach())

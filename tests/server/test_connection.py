@@ -2,6 +2,7 @@
 
 import re
 import socket
+import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -31,6 +32,7 @@ SEQUENCES: dict[str, tuple[Sequence[bytes], list[int]]] = {
     "with a body and without": ([MONITOR, BODY, MONITOR, BODY], [200, 404] * 2),
     "heads": ([request("/monitor", method="HEAD")] * 3, [200] * 3),
     "with an empty line before": ([MONITOR, b"\r\n" + MONITOR, b"\r\n" + MONITOR, MONITOR], [200] * 4),
+    "with more than one empty line before": ([b"\r\n" + MONITOR, b"\r\n", b"\r\n" + MONITOR], [200, 400]),
     "the last": ([request("/monitor", "Connection: close")], [200]),
     "nonsense after the same": ([MONITOR, MONITOR, b"\x00nonsense\r\n\r\n"], [200, 200, 400]),
 }
@@ -78,6 +80,26 @@ def test_a_body_is_not_taken_for_that_of_a_request_before(starts: Starts) -> Non
         statuses(client, [BODY, BODY, OTHER_BODY, BODY], 4, 0.02)
     bodies = [line["body"] for line in program.lines("received request", path="/nothing")]
     assert bodies == ["jobs=1", "jobs=1", "jobs=2", "jobs=1"]
+
+
+def test_one_who_sends_thousands_at_once_leaves_others_their_turn(starts: Starts) -> None:
+    program = starts()
+    many = 5000
+    answers = 0
+
+    def read() -> None:
+        nonlocal answers
+        while answers < many and (part := client.recv(65536)):
+            answers += part.count(b"HTTP/1.1 404 ")
+
+    with program.dial() as client:
+        reader = threading.Thread(target=read)
+        reader.start()
+        client.sendall(request("/x") * many)
+        assert program.get("/monitor").status == 200
+        assert answers < many
+        reader.join(30)
+    assert answers >= many - 10  # a status may have come in two parts
 
 
 BLOCKING = """
