@@ -59,6 +59,7 @@ class Opened:
         self._fds = f"/proc/{pid}/fd"
         self._fd = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
         self._close = finalize(self, os.close, self._fd)
+        self._last: tuple[bytes, Stat] | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -76,7 +77,11 @@ class Opened:
         Raises:
             ProcessLookupError: It's gone.
         """
-        return Stat.of(os.pread(self._fd, 4096, 0))
+        line = os.pread(self._fd, 4096, 0)
+        # Of most processes it's the same as the last time: they sleep.
+        if self._last is None or self._last[0] != line:
+            self._last = line, Stat.of(line)
+        return self._last[1]
 
     def fds(self) -> int:
         """Number of its open file descriptors; 0 where the kernel tells only its owner.

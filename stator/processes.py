@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 from weakref import WeakMethod, finalize
 
 from stator.kernel import Opened, Stat
@@ -101,6 +101,8 @@ class Processes:
         # By process id and start, as rows have them.
         self._opened: dict[tuple[float, ...], Opened] = {}
         self._gone: set[tuple[float, ...]] = set()
+        # What was last made of each row, and of what: mostly nothing of it has changed.
+        self._made: dict[int | None, tuple[tuple[Any, ...], Process]] = {}
         self._unlock()
         os.register_at_fork(after_in_child=while_kept(self._unlock))
         heard = while_kept(self._heard)
@@ -186,7 +188,10 @@ class Processes:
             self._gone.add(key)
             return
         if stat.started == started or not started:
-            yield _process(row, numbers, stat, fds)
+            parts = numbers, stat, fds
+            if row not in self._made or self._made[row][0] != parts:
+                self._made[row] = parts, _process(row, *parts)
+            yield self._made[row][1]
 
 
 def while_kept(method: Callable[..., None]) -> Callable[..., None]:

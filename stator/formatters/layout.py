@@ -82,8 +82,9 @@ def _check_values(counters: Sequence[Any], infos: Sequence[Any]) -> None:
 
 
 def _picker(positions: tuple[int, ...]) -> Picker:
-    # Quicker than a loop, but for one position it would give what is there, and for none it can't be made.
-    return itemgetter(*positions) if len(positions) > 1 else lambda values: [values[each] for each in positions]
+    if len(positions) > 1:
+        return itemgetter(*positions)  # quicker than a loop, but it would give what is at one position, and not a list
+    return lambda values: [values[each] for each in positions] if positions else ()
 
 
 @frozen

@@ -9,6 +9,10 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
 
+# A letter of each thing that orjson writes for what is no plain number: null for NaN and the infinities; true and
+# false; texts, mappings, lists.
+_STRANGE = b'ntf"{['
+
 
 def joined(values: Sequence[Any]) -> bytes:
     """All values' texts, with commas between them.
@@ -38,12 +42,8 @@ def _dumps() -> Callable[[Sequence[Any]], bytes]:
 
 
 def _is_plain(json: bytes) -> bool:
-    """Whether there are nothing but numbers in it.
-
-    Looks for a letter of each other thing that orjson writes: null for NaN and the infinities, true and false, texts,
-    mappings, lists. One byte is found many times faster than several, and this is quicker than a loop.
-    """
-    return not (b"n" in json or b"t" in json or b"f" in json or b'"' in json or b"{" in json or b"[" in json)
+    # One byte is found many times faster than several, and as an integer quicker than as a text.
+    return not any(map(json.__contains__, _STRANGE))
 
 
 def _joined_apart(values: Sequence[Any]) -> bytes:

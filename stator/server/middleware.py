@@ -99,7 +99,7 @@ class RequestLog:
 
     def _hold(self) -> None:
         if self._lines is not None:
-            self._lines.hold(asyncio.get_running_loop().call_soon)
+            self._lines.hold(_call_soon)
 
     def _received(self, scope: Scope, body: bytes) -> None:
         peer = scope.get("client") or ("", 0)
@@ -113,6 +113,10 @@ class RequestLog:
             headers=self._shown.text(scope["headers"]),
             body=body or "",
         )
+
+
+def _call_soon(callback: Callable[[], object]) -> None:
+    asyncio.get_running_loop().call_soon(callback)
 
 
 class _Response:
