@@ -1,12 +1,14 @@
 """A load of scrapes that costs little itself: plain sockets, one thread, every connection kept alive."""
 
+import re
 import selectors
 import socket
 import time
 from typing import NamedTuple
 
-# Stands for a length that no header tells; such an answer ends with a chunk of no length.
-CHUNKED = -1
+# Stand for a length that is not known yet, and for one that no header tells: such an answer ends with an empty chunk.
+UNKNOWN, CHUNKED = -1, -2
+LENGTH = re.compile(rb"\ncontent-length: *(\d+)\r\n", re.IGNORECASE)
 LAST_CHUNK = b"\r\n0\r\n\r\n"
 # Bytes that are taken at a time.
 PART = 256 * 1024
@@ -30,41 +32,50 @@ class Load(NamedTuple):
 
 
 class Client:
-    """One connection that asks for the same path again and again."""
+    """One connection that asks for the same path again and again, and looks at no more of an answer than it must."""
 
     def __init__(self, port: int, path: str, headers: str) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=60)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._request = f"GET {path} HTTP/1.1\r\nHost: bench\r\n{headers}\r\n".encode()
-        self._answer = bytearray()
-        self._length = 0
-        self._asked = 0.0
         # Memory that is made anew for each part would cost more than to take it.
         self._part = bytearray(PART)
+        self._missing = UNKNOWN
+        self._end = b""
+        self._asked = 0.0
 
     def ask(self) -> None:
-        self._answer.clear()
-        self._length = 0
+        self._missing, self._end = UNKNOWN, b""
         self._asked = time.perf_counter()
         self.socket.sendall(self._request)
 
     def answered(self) -> float | None:
-        """Takes what has come; seconds since it was asked for once all is there."""
+        """Takes what has come; seconds since it was asked for once all is there.
+
+        Raises:
+            ConnectionError: The server hung up, or answered otherwise than with status 200.
+        """
         taken = self.socket.recv_into(self._part)
-        if not taken:
+        if self._missing == UNKNOWN:
+            self._missing = self._length(taken)
+        if self._missing == CHUNKED:
+            self._end = (self._end + self._part[max(0, taken - len(LAST_CHUNK)) : taken])[-len(LAST_CHUNK) :]
+            is_whole = self._end == LAST_CHUNK
+        else:
+            self._missing -= taken
+            is_whole = self._missing <= 0
+        if not taken and not is_whole:
             msg = "the server hung up"
             raise ConnectionError(msg)
-        self._answer += memoryview(self._part)[:taken]
-        if not self._length and (end := self._answer.find(b"\r\n\r\n")) >= 0:
-            head = bytes(self._answer[:end]).lower()
-            if b" 200 " not in head.split(b"\r\n")[0]:
-                raise ConnectionError(head.decode())
-            length = head.partition(b"content-length:")[2].split(b"\r\n")[0]
-            self._length = end + 4 + int(length) if length else CHUNKED
-        if not self._length:
-            return None
-        whole = self._answer.endswith(LAST_CHUNK) if self._length == CHUNKED else len(self._answer) >= self._length
-        return time.perf_counter() - self._asked if whole else None
+        return time.perf_counter() - self._asked if is_whole else None
+
+    def _length(self, taken: int) -> int:
+        """Bytes of an answer whose first part, with all of its head, has come."""
+        end = self._part.find(b"\r\n\r\n", 0, taken)
+        if not (self._part.startswith(b"HTTP/1.1 200 ") and end > 0):
+            raise ConnectionError(bytes(self._part[:taken]).decode())
+        length = LENGTH.search(self._part, 0, end + 2)
+        return end + 4 + int(length[1]) if length else CHUNKED
 
 
 def load(port: int, requests: int, connections: int, headers: str = PROMETHEUS, path: str = "/metrics") -> Load:
