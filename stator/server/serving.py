@@ -15,6 +15,7 @@ from structlog.contextvars import bind_contextvars
 
 from stator.log import new_id
 from stator.processes import Processes
+from stator.server.closing import let_in_no_more
 from stator.server.worker import STOP_SIGNALS, Worker
 
 SHARED_MEMORY = "/dev/shm"  # noqa: S108 # where heartbeats wait for no disk
@@ -62,6 +63,12 @@ class _Arbiter(Arbiter):
     """
 
     _refused: int | None = None
+
+    def stop(self, graceful: bool = True) -> None:  # gunicorn's own signature
+        """Called by gunicorn to end all workers; nobody may be connected whom none of them will accept."""
+        for listener in self.LISTENERS:
+            let_in_no_more(listener.sock)
+        super().stop(graceful)
 
     def spawn_worker(self) -> Any:
         """Called by gunicorn, which tries again after a second; does not return in the worker.
