@@ -68,6 +68,8 @@ class Sink:
     def let_go(self) -> None:
         """Writes what is held, and holds no more."""
         lines, self._held, self._holder = self._held, [], 0
+        if not lines:
+            return
         with self._lock:
             while lines:
                 count = _fitting(lines, self._most)

@@ -70,13 +70,7 @@ class RequestLog:
             await self._app(scope, receive, send)
             return
         tokens = bind_contextvars(request_id=new_id())
-        try:
-            await self._tell(scope, receive, send)
-        finally:
-            reset_contextvars(**tokens)
-
-    async def _tell(self, scope: Scope, receive: Receive, send: Send) -> None:
-        response = _Response(send, self._log, self._shown, self._clock, self._hold)
+        response = _Response(send, self._log, self._shown, self._clock, self._let_go)
         try:
             body, refused = b"", 0
             if framing := _framing(scope["headers"]):
@@ -91,9 +85,13 @@ class RequestLog:
         finally:
             if not response.ended:
                 self._log.warning("response was not sent", elapsed=response.elapsed())
+            reset_contextvars(**tokens)
 
     def close(self) -> None:
         """To be called when the event loop has ended."""
+        self._let_go()
+
+    def _let_go(self) -> None:
         if self._lines is not None:
             self._lines.let_go()
 
@@ -122,12 +120,12 @@ def _call_soon(callback: Callable[[], object]) -> None:
 class _Response:
     """Sends a response on, and logs it when its last part is sent."""
 
-    __slots__ = ("_body", "_clock", "_headers", "_hold", "_log", "_send", "_shown", "_start", "_status", "ended")
+    __slots__ = ("_body", "_clock", "_headers", "_let_go", "_log", "_send", "_shown", "_start", "_status", "ended")
 
     def __init__(
-        self, send: Send, log: Log, shown: "_Shown", clock: Callable[[], int], hold: Callable[[], object]
+        self, send: Send, log: Log, shown: "_Shown", clock: Callable[[], int], let_go: Callable[[], object]
     ) -> None:
-        self._send, self._log, self._shown, self._clock, self._hold = send, log, shown, clock, hold
+        self._send, self._log, self._shown, self._clock, self._let_go = send, log, shown, clock, let_go
         self._start = clock()
         self._status = 0
         self._headers: Iterable[tuple[bytes, bytes]] = ()
@@ -150,7 +148,6 @@ class _Response:
 
     def _tell(self) -> None:
         self.ended = True
-        self._hold()
         self._log.info(
             "sending response",
             status=self._status,
@@ -158,6 +155,8 @@ class _Response:
             body=self._body,
             elapsed=self.elapsed(),
         )
+        # Whoever gets the answer finds it in the log.
+        self._let_go()
 
 
 class _Shown:
