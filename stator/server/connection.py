@@ -10,6 +10,8 @@ from gunicorn.asgi.protocol import ASGIProtocol, BodyReceiver
 
 # Bytes of a request that is remembered; Prometheus' own has about 400.
 KEPT_LENGTH = 4096
+# Seconds in which a client whose request was refused may go on sending, and read why.
+LINGER = 2.0
 
 
 class Connection(ASGIProtocol):
@@ -19,6 +21,7 @@ class Connection(ASGIProtocol):
     next one comes: to parse it anew would take longer than all else that is done with it here.
     """
 
+    _closed: bool
     _keepalive_handle: asyncio.TimerHandle | None
 
     def __init__(self, worker: Any) -> None:
@@ -26,6 +29,8 @@ class Connection(ASGIProtocol):
         self._idle_until = inf
         self._kept_data = b""
         self._kept_request: CallbackRequest | None = None
+        self._refused = False
+        self._lingering: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Called by asyncio."""
@@ -39,9 +44,13 @@ class Connection(ASGIProtocol):
         super().connection_lost(exc)
         if self._keepalive_handle is not None:
             self._keepalive_handle.cancel()
+        if self._lingering is not None:
+            self._lingering.cancel()
 
     def data_received(self, data: bytes) -> None:
         """Called by asyncio."""
+        if self._lingering is not None:
+            return
         parser = self._callback_parser
         begins = parser is not None and _is_fresh(parser)
         if begins and data == self._kept_data:
@@ -97,13 +106,29 @@ class Connection(ASGIProtocol):
         if self._closed:
             return  # the client left before it was answered
         self.log.warning("request refused with status %d: %s", status, message)
+        self._refused = True
         super()._send_error_response(status, message, extra_headers)
+
+    def _close_transport(self) -> None:
+        if self._closed or not (self._refused or _is_unread(self._body_receiver)):
+            super()._close_transport()
+            return
+        # Who still sends would have its connection reset, and might never read the answer: RFC 9112, section 9.6.
+        self._closed = True
+        self._lingering = self.worker.loop.call_later(LINGER, self.transport.close)
+        self.transport.write_eof()
+        self._resume_reading()
 
 
 def _is_fresh(parser: PythonProtocol) -> bool:
     """Whether nothing of a request has come, not even the empty line that may stand before it."""
     is_first = parser._state == "request_line" and not parser._empty_line_skipped  # noqa: SLF001 # it tells this nowhere else
     return is_first and not _has_more(parser)
+
+
+def _is_unread(receiver: BodyReceiver | None) -> bool:
+    """Whether a request's body has not come to its end."""
+    return receiver is not None and not receiver._complete  # noqa: SLF001 # it tells this nowhere else
 
 
 def _has_more(parser: PythonProtocol) -> bool:

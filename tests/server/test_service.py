@@ -31,8 +31,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
 def exchange(program: Program, data: bytes) -> bytes:
     """Sends bytes, and gives all that comes until the program closes the connection."""
     answer = b""
-    # Who sends what nobody wants to read is cut off.
-    with program.dial() as connection, suppress(ConnectionResetError, BrokenPipeError):
+    with program.dial() as connection:
         connection.sendall(data)
         while part := connection.recv(1 << 16):
             answer += part
@@ -123,6 +122,28 @@ def test_bad_requests_are_refused_with_a_line_in_the_log(program: Program, what:
     told = eventually(lambda: [line for line in program.lines()[before:] if str(status) in json.dumps(line)])
     assert "error" not in told[0]
     assert program.get("/monitor").status == 200
+
+
+@pytest.mark.parametrize("what", ["a header that is too long", "a body that is too long"])
+def test_who_is_refused_may_send_the_rest_before_reading_why(program: Program, what: str) -> None:
+    data, status = REFUSED[what]
+    with program.dial() as connection:
+        connection.sendall(data[:30_000])
+        eventually(lambda: [line for line in program.lines() if str(status) in json.dumps(line)])
+        for _ in range(20):
+            connection.sendall(b"a" * 50_000)
+        answer = b"".join(iter(lambda: connection.recv(1 << 16), b""))
+    assert answer.startswith(f"HTTP/1.1 {status} ".encode())
+
+
+def test_who_is_refused_and_stays_is_let_go(program: Program) -> None:
+    start = time.monotonic()
+    with program.dial() as connection, suppress(ConnectionResetError, BrokenPipeError):
+        connection.sendall(REFUSED["a body that is too long"][0][:1000])
+        while time.monotonic() - start < 10:
+            connection.sendall(b"a")
+            time.sleep(0.05)
+    assert 1 < time.monotonic() - start < 5
 
 
 def test_a_web_socket_is_refused(program: Program) -> None:
