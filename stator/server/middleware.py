@@ -70,13 +70,14 @@ class RequestLog:
             await self._app(scope, receive, send)
             return
         tokens = bind_contextvars(request_id=new_id())
-        response = _Response(send, self._log, self._shown, self._clock, self._let_go)
+        response = _Response(send, self._log, self._shown, self._clock, self._lines)
         try:
             body, refused = b"", 0
             if framing := _framing(scope["headers"]):
                 body, refused = await _read(framing, receive, self._patience)
                 receive = _replay(body, receive)
-            self._hold()
+            if self._lines is not None:
+                self._lines.hold(_call_soon)
             self._received(scope, body)
             if refused:
                 await _refuse(response.send, refused)
@@ -89,15 +90,8 @@ class RequestLog:
 
     def close(self) -> None:
         """To be called when the event loop has ended."""
-        self._let_go()
-
-    def _let_go(self) -> None:
         if self._lines is not None:
             self._lines.let_go()
-
-    def _hold(self) -> None:
-        if self._lines is not None:
-            self._lines.hold(_call_soon)
 
     def _received(self, scope: Scope, body: bytes) -> None:
         peer = scope.get("client") or ("", 0)
@@ -120,12 +114,10 @@ def _call_soon(callback: Callable[[], object]) -> None:
 class _Response:
     """Sends a response on, and logs it when its last part is sent."""
 
-    __slots__ = ("_body", "_clock", "_headers", "_let_go", "_log", "_send", "_shown", "_start", "_status", "ended")
+    __slots__ = ("_body", "_clock", "_headers", "_lines", "_log", "_send", "_shown", "_start", "_status", "ended")
 
-    def __init__(
-        self, send: Send, log: Log, shown: "_Shown", clock: Callable[[], int], let_go: Callable[[], object]
-    ) -> None:
-        self._send, self._log, self._shown, self._clock, self._let_go = send, log, shown, clock, let_go
+    def __init__(self, send: Send, log: Log, shown: "_Shown", clock: Callable[[], int], lines: Lines | None) -> None:
+        self._send, self._log, self._shown, self._clock, self._lines = send, log, shown, clock, lines
         self._start = clock()
         self._status = 0
         self._headers: Iterable[tuple[bytes, bytes]] = ()
@@ -143,11 +135,13 @@ class _Response:
         elif message["type"] == "http.response.body":
             self._body = self._body or message.get("body", b"")
             if not message.get("more_body", False):
-                self._tell()
+                await self._tell()
         await self._send(message)
 
-    def _tell(self) -> None:
+    async def _tell(self) -> None:
         self.ended = True
+        if self._lines is not None:
+            self._lines.hold(_call_soon)
         self._log.info(
             "sending response",
             status=self._status,
@@ -155,8 +149,8 @@ class _Response:
             body=self._body,
             elapsed=self.elapsed(),
         )
-        # Whoever gets the answer finds it in the log.
-        self._let_go()
+        if self._lines is not None:
+            await asyncio.sleep(0)  # until the lines are written: whoever gets the answer finds it in the log
 
 
 class _Shown:
