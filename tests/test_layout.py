@@ -21,10 +21,11 @@ FLOORS = (
     ("stator.log", "stator.headers", "stator.collectors", "stator.formatters"),
     ("stator.launch", "stator.entity", "stator.shared", "stator.build"),
 )
-# Where lines go, be it to another application's, is a part of the log; how connections are made is of the client, how
-# collectors are asked of the exporter; what processes share are numbers of theirs.
+# Where lines go, be it to another application's, and what they show is a part of the log; how connections are made is
+# of the client, how collectors are asked of the exporter; what processes share are numbers of theirs.
 PART_OF = {
     "stator._version": "stator.build",
+    "stator.fields": "stator.log",
     "stator.sink": "stator.log",
     "stator.application_log": "stator.log",
     "stator.connections": "stator.client",

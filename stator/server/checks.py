@@ -14,8 +14,9 @@ from attrs import frozen
 
 from stator.collection import Crew, Round
 from stator.entity import PointsAt
+from stator.fields import TRUNCATED
 from stator.launch.settings import REDACTED
-from stator.log import TRUNCATED, Log
+from stator.log import Log
 from stator.stations import NotCollected, Outcome, Station
 
 Check: TypeAlias = Callable[[], object]
