@@ -4,7 +4,7 @@ import logging
 from collections.abc import MutableMapping
 from typing import Any
 
-from stator.log import Log
+from stator.log import Log, bound
 
 LOGGER = "stator"
 
@@ -17,9 +17,13 @@ def new(logger: logging.Logger) -> Log:
     """
     import structlog  # slow to import
 
-    bound: Any = structlog.make_filtering_bound_logger("debug")
-    made: Log = bound(logger, [structlog.contextvars.merge_contextvars, _as_record], {})
+    logger_type: Any = structlog.make_filtering_bound_logger("debug")
+    made: Log = logger_type(logger, [_with_bound, _as_record], {})
     return made
+
+
+def _with_bound(_logger: logging.Logger, _level: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    return {**bound(), **event}
 
 
 def _as_record(

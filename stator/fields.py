@@ -3,7 +3,7 @@
 import sys
 import time
 import traceback
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -32,41 +32,66 @@ class Fields:
         self._longest = max_len or sys.maxsize
         self._dumps, self._fragment = orjson.dumps, orjson.Fragment
         self._last_body: tuple[bytes, object] = b"", None
+        self._last_own: tuple[Mapping[str, Any], Mapping[str, Any]] = {}, {}
         self._any_keys, self._line_end = orjson.OPT_NON_STR_KEYS, orjson.OPT_APPEND_NEWLINE
         self._console: Processor | None = None
 
-    def json(self, _log: object, level: str, event: MutableMapping[str, Any]) -> bytes:
-        """A JSON object and the line's end."""
-        line = {"ts": _now(), "level": level, "msg": self._field(event.pop("event"))}
-        for name in _FIRST:
-            if name in event:
-                line[name] = event.pop(name)
-        line.update(event)
-        for name, value in event.items():
+    def json(
+        self, level: str, event: str, own: Mapping[str, Any], context: Mapping[str, str], fields: Mapping[str, Any]
+    ) -> bytes:
+        """A JSON object and the line's end.
+
+        Args:
+            level: How much it matters.
+            event: What happened.
+            own: What is bound to the logger.
+            context: What is bound to the context: names of a few letters, which are never cut.
+            fields: What was logged.
+        """
+        longest = self._longest
+        msg = event if type(event) is str and len(event) <= longest else self._field(event)
+        mine = self._of_logger(own)
+        # A field stands where its name comes first, and is what it is last.
+        line = {"ts": _now(), "level": level, "msg": msg, **mine, **context, **mine, **fields}
+        for name, value in fields.items():
             # Most are short words and small numbers: each line has several, each request two lines.
             if type(value) is str:
-                if len(value) <= self._longest and value.isascii():
+                if len(value) <= longest:
                     continue
             elif type(value) is int and -_LARGEST <= value <= _LARGEST:
                 continue
             line[name] = self._body(value) if type(value) is bytes else self._field(value)
-        return self._dumps(line, option=self._line_end)
+        try:
+            return self._dumps(line, option=self._line_end)
+        except TypeError:  # a lone surrogate in a short word
+            shown = {name: self._field(value) for name, value in fields.items()}
+            return self._dumps(line | {"msg": self._field(event)} | shown, option=self._line_end)
 
-    def text(self, log: object, level: str, event: MutableMapping[str, Any]) -> bytes:
-        """A coloured line for a terminal, with a traceback below it where there is one."""
+    def text(
+        self, level: str, event: str, own: Mapping[str, Any], context: Mapping[str, str], fields: Mapping[str, Any]
+    ) -> bytes:
+        """A coloured line for a terminal, with a traceback below it where there is one; takes what `json` takes."""
         if self._console is None:
             from structlog.dev import ConsoleRenderer
 
             self._console = ConsoleRenderer(colors=True, sort_keys=False)
-        line = {"timestamp": _now(), "level": level, "event": self._visible(self._field(event.pop("event")))}
+        line = {"timestamp": _now(), "level": level, "event": self._visible(self._field(event))}
         frames = ""
-        for name, value in event.items():
+        for name, value in {**_in_order(own), **context, **own, **fields}.items():
             shown = self._field(value)
             if isinstance(value, BaseException):
                 frames += f"\n{shown.pop('traceback')}"
                 shown = f"{shown.pop('type')}: {', '.join(shown.values())}"
             line[name] = self._visible(shown)
-        return f"{self._console(log, level, line)!s}{frames}\n".encode()
+        return f"{self._console(None, level, line)!s}{frames}\n".encode()
+
+    def _of_logger(self, own: Mapping[str, Any]) -> Mapping[str, Any]:
+        """What is shown of what is bound to a logger, which is the same for many lines."""
+        last, shown = self._last_own
+        if last is not own:
+            shown = {name: self._field(value) for name, value in _in_order(own).items()}
+            self._last_own = own, shown
+        return shown
 
     def _body(self, data: bytes) -> object:
         """What is shown of an answer, as JSON; those who share an answer share this, too."""
@@ -113,6 +138,10 @@ class Fields:
             start = data[: self._max_len + 1]
             data = start if start.isascii() else data[: 4 * self._max_len + 4]
         return self._cut(data.decode(errors="replace"))
+
+
+def _in_order(fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {**{name: fields[name] for name in _FIRST if name in fields}, **fields}
 
 
 def _now() -> str:

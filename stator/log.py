@@ -1,13 +1,15 @@
 """Structured, contextual logging: one JSON object a line, so that "what happened?" has an answer.
 
-What holds for all that follows in a request or a thread is bound with structlog's ``bound_contextvars`` and
-appears on every line, whichever module logs it.
+What holds for all that follows in a request or a thread is bound to its context with `bind` and appears on every line,
+whichever module logs it.
 """
 
 import logging
 import random
 import string
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar, Token
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from attrs import frozen
@@ -26,6 +28,7 @@ else:
 
 # A letter or digit for each byte.
 _ID_LETTERS = ((string.ascii_letters + string.digits) * 5)[:256].encode()
+_BOUND: ContextVar[Mapping[str, str]] = ContextVar("bound", default=MappingProxyType({}))
 
 
 @frozen
@@ -46,15 +49,39 @@ class Config:
 
         text = self.format == "text" or (self.format == "auto" and terminal)
         fields = Fields(self.max_len)
-        processors = [structlog.contextvars.merge_contextvars, fields.text if text else fields.json]
-        bound: Any = structlog.make_filtering_bound_logger(self.level)
-        made: Log = bound(sink, processors, {})
+        # One call in place of structlog's chain, which takes as long as to make the line.
+        bound: Any = type("Log", (structlog.make_filtering_bound_logger(self.level),), {"_proxy_to_logger": _write})
+        made: Log = bound(sink, [fields.text if text else fields.json], {})
         return made
+
+
+def bind(**fields: str) -> Token[Mapping[str, str]]:
+    """Adds fields to all that is logged in this context, that is this thread or task, until `unbind`.
+
+    As structlog's ``bind_contextvars``, in a tenth of the time: each request binds its own.
+    """
+    return _BOUND.set({**_BOUND.get(), **fields})
+
+
+def unbind(token: Token[Mapping[str, str]]) -> None:
+    """Takes back what `bind` added."""
+    _BOUND.reset(token)
+
+
+def bound() -> Mapping[str, str]:
+    """What is bound to this context."""
+    return _BOUND.get()
 
 
 def new_id(random_bytes: Callable[[int], bytes] = random.randbytes) -> str:
     """Seven letters or digits that tell one run, worker or request from another."""
     return random_bytes(7).translate(_ID_LETTERS).decode()
+
+
+def _write(self: Any, level: str, event: str, **fields: object) -> None:
+    """A logger's way from a call to the sink: https://www.structlog.org/en/stable/custom-wrappers.html."""
+    (line,) = self._processors
+    self._logger.msg(line(level, event, self._context, _BOUND.get(), fields))
 
 
 def adopt_stdlib(log: Log) -> None:

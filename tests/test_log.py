@@ -14,10 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from structlog.contextvars import bound_contextvars
 
 from stator.launch.settings import Secret
-from stator.log import Config, adopt_stdlib, new_id
+from stator.log import Config, adopt_stdlib, bind, new_id, unbind
 from stator.sink import Sink
 from tests.story import Story
 
@@ -207,13 +206,25 @@ def test_what_is_below_the_level_is_not_logged(writes: Writes) -> None:
 
 
 def test_what_is_bound_to_a_context_is_on_every_line_of_it_alone(written: Story) -> None:
-    with bound_contextvars(request_id="one"):
-        written.log.info("inside")
-        other = threading.Thread(target=written.log.info, args=("elsewhere",))
-        other.start()
-        other.join()
+    token = bind(request_id="one")
+    written.log.info("inside")
+    other = threading.Thread(target=written.log.info, args=("elsewhere",))
+    other.start()
+    other.join()
+    unbind(token)
     written.log.info("after")
     assert [line.get("request_id") for line in written.lines] == ["one", None, None]
+
+
+def test_what_is_bound_to_a_logger_goes_before_what_is_bound_to_the_context(written: Story) -> None:
+    bound = written.log.bind(app_id="stator", request_id="own")
+    token = bind(worker_id="w", request_id="other")
+    written.log.info("one")
+    bound.info("two")
+    written.log.info("three")
+    unbind(token)
+    assert [line.get("request_id") for line in written.lines] == ["other", "own", "other"]
+    assert [line.get("app_id") for line in written.lines] == [None, "stator", None]
 
 
 def test_what_libraries_log_comes_in_the_same_form(adopted: Story) -> None:

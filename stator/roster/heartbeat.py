@@ -15,7 +15,7 @@ from stator.client import ClientError
 from stator.client import Config as ClientConfig
 from stator.headers import header_pairs
 from stator.launch.duration import Duration
-from stator.log import Log, new_id
+from stator.log import Log, bind, new_id
 from stator.roster.service import Service
 from stator.roster.state import why
 
@@ -107,9 +107,7 @@ class Heartbeat:
             self._thread = None
 
     def _work(self, service: Service, report: Callable[[Service, Health], object]) -> None:
-        from structlog.contextvars import bind_contextvars  # slow to import
-
-        bind_contextvars(worker_id=new_id())
+        bind(worker_id=new_id())
         self._log.info("worker starting", name="heartbeat")
         while True:
             self._due.wait(self._interval)

@@ -14,7 +14,7 @@ from attrs import frozen
 
 from stator.launch.duration import Duration
 from stator.launch.settings import LONGER_THAN_ZERO, StartError, part, setting
-from stator.log import Log, new_id
+from stator.log import Log, bind, new_id
 from stator.roster.registrar import Registrar, RegistrarError, Sight
 from stator.roster.service import Config as ServiceConfig
 from stator.roster.service import Service
@@ -160,9 +160,7 @@ class Roster:
         return self._thread is None or not self._thread.is_alive()
 
     def _work(self, registrar: Registrar) -> None:
-        from structlog.contextvars import bind_contextvars  # slow to import
-
-        bind_contextvars(worker_id=new_id())
+        bind(worker_id=new_id())
         self._log.info("worker starting", name="roster")
         pause = 0.0
         while not self._leaving.wait(pause):

@@ -8,10 +8,9 @@ from typing import Any, Protocol, TypeAlias
 from urllib.parse import parse_qs
 
 import orjson
-from structlog.contextvars import bind_contextvars, reset_contextvars
 
 from stator.headers import shown_headers
-from stator.log import Log, new_id
+from stator.log import Log, bind, new_id, unbind
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]
@@ -69,7 +68,7 @@ class RequestLog:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        tokens = bind_contextvars(request_id=new_id())
+        token = bind(request_id=new_id())
         response = _Response(send, self._log, self._shown, self._clock, self._lines)
         try:
             body, refused = b"", 0
@@ -86,7 +85,7 @@ class RequestLog:
         finally:
             if not response.ended:
                 self._log.warning("response was not sent", elapsed=response.elapsed())
-            reset_contextvars(**tokens)
+            unbind(token)
 
     def close(self) -> None:
         """To be called when the event loop has ended."""

@@ -11,9 +11,8 @@ from typing import Any
 from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
 from gunicorn.glogging import Logger
-from structlog.contextvars import bind_contextvars
 
-from stator.log import new_id
+from stator.log import bind, new_id
 from stator.processes import Processes
 from stator.server.closing import let_in_no_more
 from stator.server.worker import STOP_SIGNALS, Worker
@@ -126,5 +125,5 @@ def _number_worker(arbiter: Arbiter, worker: Worker) -> None:
 
 
 def _enter_worker(processes: Processes, _arbiter: Arbiter, worker: Worker) -> None:
-    bind_contextvars(worker_id=new_id())
+    bind(worker_id=new_id())
     processes.enter("worker", worker.number)
