@@ -18,7 +18,8 @@ class Connection(ASGIProtocol):
     """Gunicorn's connection, known to its worker, and with a limit on how long the first request may take.
 
     A scraper asks for the same again and again, to the last byte. So what a request was parsed to is kept until the
-    next one comes: to parse it anew would take longer than all else that is done with it here.
+    next one comes: to parse it anew would take longer than all else that is done with it here. Its scope
+    is kept too, of which each request gets a copy; what stands in it is never altered by our application.
     """
 
     _closed: bool
@@ -29,6 +30,7 @@ class Connection(ASGIProtocol):
         self._idle_until = inf
         self._kept_data = b""
         self._kept_request: CallbackRequest | None = None
+        self._kept_scope: dict[str, Any] | None = None
         self._refused = False
         self._lingering: asyncio.TimerHandle | None = None
 
@@ -69,7 +71,7 @@ class Connection(ASGIProtocol):
         """Keeps the request that came in these bytes, unless it has a body: that would be taken once, and be gone."""
         request = self._current_request
         if request is not None and not request.content_length and not request.chunked:
-            self._kept_data, self._kept_request = data, request
+            self._kept_data, self._kept_request, self._kept_scope = data, request, None
 
     def _repeat(self, parser: PythonProtocol) -> None:
         """Takes the kept request for the one that came, and leaves all as the parser does."""
@@ -78,6 +80,13 @@ class Connection(ASGIProtocol):
         self._body_receiver = BodyReceiver(self._kept_request, self)
         self._body_receiver.set_complete()
         self._request_ready.set()
+
+    def _build_http_scope(self, request: CallbackRequest, sockname: Any, peername: Any) -> dict[str, Any]:
+        if request is not self._kept_request:
+            return dict(super()._build_http_scope(request, sockname, peername))
+        if self._kept_scope is None:
+            self._kept_scope = super()._build_http_scope(request, sockname, peername)
+        return self._kept_scope.copy()
 
     def _arm_keepalive_timer(self) -> None:
         # Gunicorn makes a timer for each request. One does for many: when it's due, it looks whether it still is.
