@@ -14,12 +14,14 @@ class Story:
 
     Attributes:
         log: What is logged to.
+        sink: What writes its lines.
     """
 
     def __init__(self, path: Path, config: Config | None = None, *, terminal: bool = False) -> None:
         self._path = path
         self._fd = os.open(path, os.O_WRONLY | os.O_CREAT)
-        self.log: Log = (config or Config(level="debug")).new(Sink(self._fd), terminal=terminal)
+        self.sink = Sink(self._fd)
+        self.log: Log = (config or Config(level="debug")).new(self.sink, terminal=terminal)
 
     def __enter__(self) -> Self:
         return self

@@ -37,6 +37,10 @@ async def echo(_scope: Scope, receive: Receive, send: Send) -> None:
     await send({"type": "http.response.body", "body": message["body"]})
 
 
+async def nothing() -> Message:
+    return {"type": "http.request", "body": b"", "more_body": False}
+
+
 def ask(app: App, method: str = "GET", target: str = "/", *args: Any, **more: Any) -> Reply:
     return asyncio.run(call(app, method, target, *args, **more))
 
@@ -126,6 +130,28 @@ def test_requests_at_the_same_time_have_ids_of_their_own(story: Story) -> None:
     ids = {line["path"]: line["request_id"] for line in story.told("received request")}
     assert len(set(ids.values())) == 5
     assert {line["path"]: line["request_id"] for line in story.told("inside")} == ids
+
+
+def test_no_answer_is_sent_before_its_line_is_written(story: Story) -> None:
+    app = RequestLog(answering(), story.log, lines=story.sink)
+    unsaid = []
+
+    async def ask_for(path: str) -> None:
+        async def send(message: Message) -> None:
+            ids = {line["request_id"] for line in story.told("received request") if line["path"] == path}
+            if message["type"] == "http.response.body" and not any(
+                line["request_id"] in ids for line in story.told("sending response")
+            ):
+                unsaid.append(path)
+
+        await app(scope("GET", path), nothing, send)
+
+    async def many() -> None:
+        await asyncio.gather(*(ask_for(f"/{number}") for number in range(5)))
+
+    asyncio.run(many())
+    assert len(story.told("sending response")) == 5
+    assert unsaid == []
 
 
 def test_nothing_of_a_request_stays_bound_after_it(story: Story) -> None:

@@ -51,16 +51,6 @@ def test_a_scrape_holds_every_collector(program: Program) -> None:
     assert {sample.value for sample in families["stator_collector_success"].samples} == {1}
 
 
-def test_whoever_has_an_answer_finds_it_in_the_log(program: Program) -> None:
-    def is_told(path: str) -> bool:
-        program.get(path)
-        (request,) = program.lines("received request", path=path)
-        return bool(program.lines("sending response", request_id=request["request_id"], status=404))
-
-    with ThreadPoolExecutor(8) as clients:
-        assert all(clients.map(is_told, (f"/no/{number}" for number in range(100))))
-
-
 def test_monitor_and_config_answer(program: Program) -> None:
     assert program.get("/monitor").body == b'{"status":"ok"}'
     config = json.loads(program.get("/config").body)["config"]
