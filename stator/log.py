@@ -78,7 +78,7 @@ def new_id(random_bytes: Callable[[int], bytes] = random.randbytes) -> str:
     return random_bytes(7).translate(_ID_LETTERS).decode()
 
 
-def _write(self: Any, level: str, event: str, **fields: object) -> None:
+def _write(self: Any, level: str, event: str, /, **fields: object) -> None:
     """A logger's way from a call to the sink: https://www.structlog.org/en/stable/custom-wrappers.html."""
     (line,) = self._processors
     self._logger.msg(line(level, event, self._context, _BOUND.get(), fields))

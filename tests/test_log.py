@@ -216,6 +216,16 @@ def test_what_is_bound_to_a_context_is_on_every_line_of_it_alone(written: Story)
     assert [line.get("request_id") for line in written.lines] == ["one", None, None]
 
 
+@pytest.mark.parametrize("terminal", [False, True])
+@pytest.mark.parametrize(
+    "value", ["\ud800", {"\ud800": 1}, 10**40, object, b"\xff", KeyError("k"), float("nan")], ids=repr
+)
+def test_whatever_is_bound_or_logged_makes_a_line(writes: Writes, value: object, terminal: bool) -> None:
+    written = writes(terminal=terminal)
+    written.log.bind(bound=value).info("odd", level=value, given=value)
+    assert written.text.count("odd") == 1
+
+
 def test_what_is_bound_to_a_logger_goes_before_what_is_bound_to_the_context(written: Story) -> None:
     bound = written.log.bind(app_id="stator", request_id="own")
     token = bind(worker_id="w", request_id="other")
