@@ -66,6 +66,9 @@ class _Own:
         self._clock = clock
         self._seconds = [0.0] * GENERATIONS
         self._start = 0.0
+        self._collections = 0
+        # What the numbers of all generations were after how many collections.
+        self._kept: tuple[int, list[float]] = -1, []
 
     def heard(self, phase: str, info: dict[str, int]) -> None:
         """Takes the time of a garbage collection: https://docs.python.org/3/library/gc.html#gc.callbacks."""
@@ -73,10 +76,18 @@ class _Own:
             self._start = self._clock()
         else:
             self._seconds[info["generation"]] += self._clock() - self._start
+            self._collections += 1
 
     def numbers(self) -> list[float]:
         """Memory blocks, and the numbers of each generation."""
-        numbers: list[float] = [sys.getallocatedblocks()]
+        collections, generations = self._kept
+        if collections != self._collections:
+            collections, generations = self._collections, self._of_generations()
+            self._kept = collections, generations
+        return [sys.getallocatedblocks(), *generations]
+
+    def _of_generations(self) -> list[float]:
+        numbers: list[float] = []
         for now, before, seconds in zip(gc.get_stats(), self._before, self._seconds, strict=False):
             differences = (now[name] - before[name] for name in ("collections", "collected", "uncollectable"))
             numbers += (*differences, seconds)

@@ -81,7 +81,10 @@ class Sink:
         taken = 0
         if not (self._dropped or self._rest):
             with suppress(OSError):  # the first line that is left meets it again
-                taken = self._write(memoryview(b"".join(lines)))
+                data = b"".join(lines)
+                taken = self._write(memoryview(data))
+                if taken == len(data):
+                    return
         for line in lines:
             if 0 < taken < len(line):
                 self._rest = line[taken:]
@@ -132,6 +135,8 @@ def _told(dropped: int) -> bytes:
 
 def _fitting(lines: Sequence[bytes], most: int) -> int:
     """How many of these lines have so many bytes at most together; one in any case."""
+    if sum(map(len, lines)) <= most:
+        return len(lines)
     sizes = accumulate(map(len, lines))
     return max(1, sum(1 for _ in takewhile(most.__ge__, sizes)))
 
