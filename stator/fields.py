@@ -89,7 +89,10 @@ class Fields:
         """What is shown of what is bound to a logger, which is the same for many lines."""
         last, shown = self._last_own
         if last is not own:
-            shown = {name: self._field(value) for name, value in _in_order(own).items()}
+            shown = {
+                name: value if name in _FIRST and type(value) is str and value.isascii() else self._field(value)
+                for name, value in _in_order(own).items()
+            }
             self._last_own = own, shown
         return shown
 
@@ -110,8 +113,10 @@ class Fields:
     def _field(self, value: Any) -> Any:
         if isinstance(value, str):
             return self._cut(value)
-        if value is None or isinstance(value, float) or (isinstance(value, int) and abs(value) <= _LARGEST):
+        if value is None or (isinstance(value, int) and abs(value) <= _LARGEST):
             return value
+        if isinstance(value, float):
+            return float(value)  # NumPy's are of a type of their own
         if isinstance(value, (bytes, bytearray, memoryview)):
             return self._cut_bytes(bytes(value)) if value else ""
         if isinstance(value, BaseException):
@@ -122,7 +127,7 @@ class Fields:
         try:
             return self._dumps(value, default=str, option=self._any_keys).decode()
         except TypeError:  # an integer that is too large, a lone surrogate, a circle: no log call may fail
-            return repr(value)
+            return _repr(value)
 
     def _cut(self, text: str) -> str:
         # A lone surrogate, as in a path that is not UTF-8, can't be written as JSON.
@@ -154,6 +159,13 @@ def _now() -> str:
 @lru_cache(maxsize=1)
 def _second(seconds: int) -> str:
     return datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None).isoformat()
+
+
+def _repr(value: object) -> str:
+    try:
+        return repr(value)
+    except Exception as failed:  # noqa: BLE001 # whoever logs a value must not suffer for what it can't do
+        return f"a {type(value).__qualname__}, of which repr() fails with {type(failed).__qualname__}"
 
 
 def _message_of(error: BaseException) -> str:

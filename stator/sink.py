@@ -45,16 +45,20 @@ class Sink:
         self._lock = threading.Lock()
         self._rest = b""
         self._dropped = 0
-        self._holder = 0
+        self._holder = self._writer = 0
         self._held: list[bytes] = []
+        self._queue: list[bytes] = []
 
     def msg(self, line: bytes) -> None:
         """Writes one line, its end included, or holds it."""
-        if self._holder == threading.get_ident():
+        thread = threading.get_ident()
+        if thread == self._holder:
             self._held.append(line)
-            return
-        with self._lock:
-            self._line(line)
+        elif thread == self._writer:
+            # Writing was broken into, by a signal's handler or the end of an object, and what broke into it logs.
+            self._queue.append(line)
+        else:
+            self._put([line], thread)
 
     def hold(self, call_soon: Callable[[Callable[[], object]], object]) -> None:
         """Holds the lines of this thread, and writes them together when ``call_soon`` calls.
@@ -68,13 +72,19 @@ class Sink:
     def let_go(self) -> None:
         """Writes what is held, and holds no more."""
         lines, self._held, self._holder = self._held, [], 0
-        if not lines:
-            return
+        if lines:
+            self._put(lines, threading.get_ident())
+
+    def _put(self, lines: list[bytes], thread: int) -> None:
         with self._lock:
-            while lines:
-                count = _fitting(lines, self._most)
-                self._lines(lines[:count])
-                del lines[:count]
+            self._queue, self._writer = lines, thread
+            try:
+                while lines:
+                    count = _fitting(lines, self._most)
+                    self._lines(lines[:count])
+                    del lines[:count]
+            finally:
+                self._writer = 0
 
     def _lines(self, lines: list[bytes]) -> None:
         """Writes some lines by one call, and what is left of them one by one."""

@@ -216,14 +216,59 @@ def test_what_is_bound_to_a_context_is_on_every_line_of_it_alone(written: Story)
     assert [line.get("request_id") for line in written.lines] == ["one", None, None]
 
 
+class Mute:
+    """What can't tell of itself."""
+
+    def __repr__(self) -> str:
+        raise ZeroDivisionError
+
+
+class Reading(float):
+    """A float of a type of its own, as NumPy's are."""
+
+
+def nested(depth: int) -> object:
+    value: object = []
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+ODD: dict[str, object] = {
+    "a lone surrogate": "\ud800",
+    "one in a key": {"\ud800": 1},
+    "an integer beyond 64 bits": 10**40,
+    "a class": object,
+    "bytes that are not UTF-8": b"\xff",
+    "an error": KeyError("k"),
+    "not a number": float("nan"),
+    "a float of its own type": Reading(1.5),
+    "what can't tell of itself": Mute(),
+    "nested too deep": nested(5000),
+}
+
+
 @pytest.mark.parametrize("terminal", [False, True])
-@pytest.mark.parametrize(
-    "value", ["\ud800", {"\ud800": 1}, 10**40, object, b"\xff", KeyError("k"), float("nan")], ids=repr
-)
-def test_whatever_is_bound_or_logged_makes_a_line(writes: Writes, value: object, terminal: bool) -> None:
+@pytest.mark.parametrize("what", ODD)
+def test_whatever_is_bound_or_logged_makes_a_line(writes: Writes, what: str, *, terminal: bool) -> None:
     written = writes(terminal=terminal)
-    written.log.bind(bound=value).info("odd", level=value, given=value)
-    assert written.text.count("odd") == 1
+    written.log.bind(bound=ODD[what]).info("hello", level=ODD[what], given=ODD[what])
+    assert written.text.count("hello") == 1
+    assert written.text.count("given") == 1
+
+
+def test_a_float_of_its_own_type_is_a_number(written: Story) -> None:
+    written.log.info("read", value=Reading(1.5))
+    assert written.line["value"] == 1.5
+
+
+def test_who_logs_is_never_cut(writes: Writes) -> None:
+    written = writes(Config(max_len=2))
+    token = bind(request_id="request")
+    written.log.bind(app_id="stator", bound="stator").info("hello")
+    unbind(token)
+    line = written.line
+    assert (line["app_id"], line["request_id"], line["bound"]) == ("stator", "request", CUT)
 
 
 def test_what_is_bound_to_a_logger_goes_before_what_is_bound_to_the_context(written: Story) -> None:

@@ -4,6 +4,7 @@ import json
 import os
 import pty
 import select
+import signal
 import socket
 import subprocess
 import sys
@@ -164,6 +165,44 @@ def test_held_lines_can_be_let_go_before_the_turn_ends(pipe: Pipe) -> None:
     assert numbers(pipe.drain()) == [2]
     turns.end()
     assert pipe.drain() == b""
+
+
+@pytest.fixture
+def interrupted() -> Iterator[Callable[[Callable[[], object]], None]]:
+    """Has a call break into this thread shortly."""
+
+    def interrupt(call: Callable[[], object]) -> None:
+        signal.signal(signal.SIGALRM, lambda *_: call())
+        signal.setitimer(signal.ITIMER_REAL, PATIENCE_MS / 3000)
+
+    before = signal.getsignal(signal.SIGALRM)
+    yield interrupt
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, before)
+
+
+@pytest.mark.parametrize("held", [False, True])
+def test_who_breaks_into_the_writing_of_a_line_may_log_too(
+    pipe: Pipe, interrupted: Callable[[Callable[[], object]], None], *, held: bool
+) -> None:
+    sink, turns = Sink(pipe.writer), Turns()
+    os.set_blocking(pipe.writer, False)
+    os.write(pipe.writer, b"\n" * (1 << 20))  # as much as there is room for
+    written = b""
+
+    def interrupt() -> None:
+        nonlocal written
+        sink.msg(numbered(1))
+        written += pipe.drain()
+
+    if held:
+        sink.hold(turns.call_soon)
+        sink.msg(numbered(0))
+    interrupted(interrupt)
+    turns.end() if held else sink.msg(numbered(0))
+    sink.msg(numbered(2))
+    written += pipe.drain()
+    assert numbers(written.lstrip(b"\n")) == [0, 1, 2]
 
 
 def test_lines_of_other_threads_are_not_held(pipe: Pipe) -> None:

@@ -115,6 +115,7 @@ class Connection(ASGIProtocol):
         if self._closed:
             return  # the client left before it was answered
         self.log.warning("request refused with status %d: %s", status, message)
+        self.app.let_go()
         self._refused = True
         super()._send_error_response(status, message, extra_headers)
 
@@ -124,8 +125,14 @@ class Connection(ASGIProtocol):
             return
         # Who still sends would have its connection reset, and might never read the answer: RFC 9112, section 9.6.
         self._closed = True
-        self._lingering = self.worker.loop.call_later(LINGER, self.transport.close)
-        self.transport.write_eof()
+        if self._body_receiver is not None:
+            self._body_receiver.signal_disconnect()
+        try:
+            self.transport.write_eof()
+        except OSError:  # the client is gone
+            self.transport.abort()
+            return
+        self._lingering = self.worker.loop.call_later(LINGER, self.transport.abort)
         self._resume_reading()
 
 

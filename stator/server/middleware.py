@@ -24,6 +24,8 @@ MAX_BODY = 64 * 1024
 KEPT_TEXTS, KEPT_LENGTH = 256, 2000
 # As any other query would be written.
 NO_QUERY = "{}"
+# In place of a status, where the client left before its request was whole.
+LEFT = -1
 REFUSALS = {408: b'{"error":"request body took too long"}', 413: b'{"error":"request body too long"}'}
 
 
@@ -78,6 +80,8 @@ class RequestLog:
             if self._lines is not None:
                 self._lines.hold(_call_soon)
             self._received(scope, body)
+            if refused == LEFT:
+                return
             if refused:
                 await _refuse(response.send, refused)
             else:
@@ -87,8 +91,8 @@ class RequestLog:
                 self._log.warning("response was not sent", elapsed=response.elapsed())
             unbind(token)
 
-    def close(self) -> None:
-        """To be called when the event loop has ended."""
+    def let_go(self) -> None:
+        """Writes the lines that are held."""
         if self._lines is not None:
             self._lines.let_go()
 
@@ -183,13 +187,15 @@ def _framing(headers: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
 
 
 async def _read(framing: Mapping[bytes, bytes], receive: Receive, patience: float) -> tuple[bytes, int]:
-    """A request's body, or what came of it; and the status with which to refuse it, or 0."""
+    """A request's body, or what came of it; and the status with which to refuse it, `LEFT`, or 0."""
     body = b""
     too_long = int(framing.get(b"content-length", b"0")) > MAX_BODY
     try:
         async with asyncio.timeout(patience):
             while not too_long:
                 message = await receive()
+                if message["type"] == "http.disconnect":
+                    return body, LEFT
                 body += message.get("body", b"")
                 too_long = len(body) > MAX_BODY
                 if not message.get("more_body", False):

@@ -75,7 +75,7 @@ class Worker(ASGIWorker):
         try:
             super().run()
         finally:
-            self.asgi.close()
+            self.asgi.let_go()
 
     async def _serve(self) -> None:
         for listener in self.sockets:

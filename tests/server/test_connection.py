@@ -2,6 +2,7 @@
 
 import re
 import socket
+import struct
 import threading
 import time
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ def request(path: str, *headers: str, method: str = "GET", body: str = "") -> by
 
 
 MONITOR, NOTHING = request("/monitor"), request("/nothing")
+TOO_LONG = request("/", "Content-Length: 1000000", method="POST")
 BODY = request("/nothing", method="POST", body="jobs=1")
 OTHER_BODY = request("/nothing", method="POST", body="jobs=2")
 SEQUENCES: dict[str, tuple[Sequence[bytes], list[int]]] = {
@@ -123,3 +125,44 @@ def test_a_request_is_in_the_log_before_anything_that_may_hang_is_done_for_it(st
         received = program.wait_for("received request", within=0.8, path="/metrics")
         assert not program.lines("sending response", request_id=received["request_id"])
         assert b"blocking_b 1" in client.recv(65536)
+
+
+def test_who_is_refused_and_resets_the_connection_does_no_harm(starts: Starts) -> None:
+    program = starts()
+    for _ in range(600):
+        with program.dial() as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            client.sendall(TOO_LONG)
+            time.sleep(0.0005)
+    assert program.get("/monitor").status == 200
+    assert program.stop() == 0
+    assert program.lines(level="error") == []
+
+
+def test_who_is_refused_finds_it_in_the_log(starts: Starts) -> None:
+    """Also while others are answered, of whom several lines are written at once."""
+    program, stopped = starts(), threading.Event()
+    told = []
+
+    def ask() -> None:
+        with program.dial() as client:
+            while not stopped.is_set():
+                client.sendall(MONITOR)
+                client.recv(65536)
+
+    others = [threading.Thread(target=ask) for _ in range(4)]
+    for other in others:
+        other.start()
+    try:
+        for number in range(200):
+            with program.dial() as client:
+                client.sendall(f"GET / HTTP/1.1\r\nHost: shop\r\nA{number} : refused\r\n\r\n".encode())
+                assert client.recv(65536).startswith(b"HTTP/1.1 400 ")
+                with program.stdout.open("rb") as log:
+                    log.seek(max(0, program.stdout.stat().st_size - 50_000))
+                    told.append(f"A{number} ".encode() in log.read())
+    finally:
+        stopped.set()
+        for other in others:
+            other.join()
+    assert told.count(False) == 0

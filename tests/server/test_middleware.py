@@ -203,6 +203,22 @@ def test_a_body_that_does_not_come_is_refused_after_a_while(story: Story) -> Non
     assert story.lines[1]["status"] == 408
 
 
+def test_who_leaves_before_the_request_is_whole_is_answered_by_nobody(story: Story) -> None:
+    async def receive() -> Message:
+        return coming.pop(0)
+
+    async def send(message: Message) -> None:
+        raise AssertionError(message)
+
+    coming: list[Message] = [
+        {"type": "http.request", "body": b"he", "more_body": True},
+        {"type": "http.disconnect"},
+    ]
+    asyncio.run(RequestLog(echo, story.log)(scope("POST", "/", BODY), receive, send))
+    assert [line["msg"] for line in story.lines] == ["received request", "response was not sent"]
+    assert story.lines[0]["body"] == "he"
+
+
 def test_a_request_without_body_is_not_waited_for(story: Story) -> None:
     reply = ask(RequestLog(answering(), story.log), "GET", "/")
     assert reply.status == 201
