@@ -37,6 +37,7 @@ def test_reports_what_monitor_answers_at_once_and_again_and_again(
         stated("from ready to a first report", lambda: check(consul)["Output"], within=10)
         assert (check(consul)["Status"], check(consul)["Type"]) == ("passing", "ttl")
         assert '200: {"status":"ok"}' in check(consul)["Output"]
+        running.wait_for("reported health")
         assert {line["level"] for line in running.lines("reported health")} == {"info"}
         assert running.stop() == 0
         assert check(consul)["Status"] == "missing"
@@ -53,6 +54,8 @@ def test_a_service_that_hangs_is_critical_until_it_goes_on(consul: Consul, tmp_p
         for pid in server:
             os.kill(pid, signal.SIGCONT)
         stated("from going on to passing", lambda: is_(consul, "passing"), within=10)
+        # It tells of a report when the agent, which knows it by then, has answered.
+        eventually(lambda: len(running.lines("reported health")) > 2)
         told = running.lines("reported health")
         assert [(line["level"], line["passing"]) for line in told] == [
             ("info", True),
