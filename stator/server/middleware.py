@@ -138,10 +138,12 @@ class _Response:
         elif message["type"] == "http.response.body":
             self._body = self._body or message.get("body", b"")
             if not message.get("more_body", False):
-                await self._tell()
+                self._tell()
+                if self._lines is not None:
+                    await asyncio.sleep(0)  # until the lines are written: whoever gets the answer finds it in the log
         await self._send(message)
 
-    async def _tell(self) -> None:
+    def _tell(self) -> None:
         self.ended = True
         if self._lines is not None:
             self._lines.hold(_call_soon)
@@ -152,8 +154,6 @@ class _Response:
             body=self._body,
             elapsed=self.elapsed(),
         )
-        if self._lines is not None:
-            await asyncio.sleep(0)  # until the lines are written: whoever gets the answer finds it in the log
 
 
 class _Shown:
