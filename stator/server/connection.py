@@ -1,7 +1,7 @@
 """A connection to a scraper, or to whoever else asks."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import inf
 from typing import Any
 
@@ -16,6 +16,8 @@ LINGER = 2.0
 
 class Connection(ASGIProtocol):
     """Gunicorn's connection, known to its worker, and with a limit on how long the first request may take.
+
+    The application answers each request once, whole, and with a ``Content-Length``.
 
     A scraper asks for the same again and again, to the last byte. So what a request was parsed to is kept until the
     next one comes: to parse it anew would take longer than all else that is done with it here. Its scope
@@ -105,11 +107,29 @@ class Connection(ASGIProtocol):
             self._keepalive_handle = self.worker.loop.call_at(self._idle_until, self._idled)
 
     async def _serve_http_request(self, request: CallbackRequest, sockname: Any, peername: Any) -> bool:
-        # Gunicorn's starts a task for each request, for applications that go on when they have answered; ours does not.
-        keepalive: bool = await self._handle_http_request(request, sockname, peername)
+        # Gunicorn's serves any application, in a task of its own: one that goes on when it has answered, that answers
+        # in pieces, or with headers that are not fit to be sent. Ours answers once, whole, and says how long that is.
+        answer = _Answer()
+        try:
+            scope = self._build_http_scope(request, sockname, peername)
+            await self.app(scope, self._body_receiver.receive, answer.send)
+        except Exception:  # whatever the application raises, its client is answered
+            self.log.exception("Error in ASGI application")
+        if self._closed:
+            return False
+        if not answer.is_whole:
+            self._send_error_response(500, "Internal Server Error")
+            return False
+        closes: bool = self._will_close(request, response_requires_close=False)
+        self._send_response_start(answer.status, answer.headers, request, closes)
+        if answer.body and not self._response_omits_body(request.method, answer.status):
+            self._send_body(answer.body)
+            await self._flow_control.drain()  # who does not read what came is not asked for more
+        else:
+            self._safe_write(self._response_buffer)
         if _has_more(self._callback_parser):
             await asyncio.sleep(0)  # others get their turn between the requests of one who sent many at once
-        return keepalive
+        return not closes
 
     def _send_error_response(self, status: int, message: str, extra_headers: Sequence[tuple[str, str]] = ()) -> None:
         if self._closed:
@@ -134,6 +154,26 @@ class Connection(ASGIProtocol):
             return
         self._lingering = self.worker.loop.call_later(LINGER, self.transport.abort)
         self._resume_reading()
+
+
+class _Answer:
+    """What the application answers."""
+
+    __slots__ = ("body", "headers", "is_whole", "status")
+
+    def __init__(self) -> None:
+        self.status = 0
+        self.headers: Sequence[tuple[bytes, bytes]] = ()
+        self.body = b""
+        self.is_whole = False
+
+    async def send(self, message: Mapping[str, Any]) -> None:
+        """Called by the application."""
+        if message["type"] == "http.response.start":
+            self.status, self.headers = message["status"], message["headers"]
+        else:
+            self.body += message.get("body", b"")
+            self.is_whole = not message.get("more_body", False)
 
 
 def _is_fresh(parser: PythonProtocol) -> bool:

@@ -46,6 +46,8 @@ def serve(load: Callable[[], Any], listener_fd: int, workers: int, timeout: floa
         "asgi_lifespan": "off",
         "keepalive": seconds,
         "graceful_timeout": seconds,
+        # Gunicorn's, by which a worker that hangs is known, but also how long it lets a body take.
+        "timeout": max(30, seconds + 1),
         "worker_tmp_dir": SHARED_MEMORY if os.access(SHARED_MEMORY, os.W_OK) else None,
         "control_socket_disable": True,
         "pre_fork": _number_worker,

@@ -1,15 +1,22 @@
 """One connection on which a client asks again and again, for the same and for others, in one piece and in several."""
 
+import asyncio
+import logging
 import re
 import socket
 import struct
+import sys
 import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from types import SimpleNamespace
 
 import pytest
+from gunicorn.config import Config as GunicornConfig
 
+from stator.server.connection import Connection
+from stator.server.middleware import App, Receive, Scope, Send
 from tests.server.conftest import Starts
 
 
@@ -32,6 +39,7 @@ SEQUENCES: dict[str, tuple[Sequence[bytes], list[int]]] = {
     "one and a half at once": ([MONITOR, MONITOR + NOTHING[:9], NOTHING[9:], MONITOR], [200, 200, 404, 200]),
     "with a body": ([BODY, BODY, OTHER_BODY, BODY], [404] * 4),
     "with a body and without": ([MONITOR, BODY, MONITOR, BODY], [200, 404] * 2),
+    "other methods": ([request("/monitor", method=verb) for verb in ("OPTIONS", "GET", "PUT")], [200, 200, 405]),
     "heads": ([request("/monitor", method="HEAD")] * 3, [200] * 3),
     "with an empty line before": ([MONITOR, b"\r\n" + MONITOR, b"\r\n" + MONITOR, MONITOR], [200] * 4),
     "with more than one empty line before": ([b"\r\n" + MONITOR, b"\r\n", b"\r\n" + MONITOR], [200, 400]),
@@ -125,6 +133,56 @@ def test_a_request_is_in_the_log_before_anything_that_may_hang_is_done_for_it(st
         received = program.wait_for("received request", within=0.8, path="/metrics")
         assert not program.lines("sending response", request_id=received["request_id"])
         assert b"blocking_b 1" in client.recv(65536)
+
+
+async def nothing(_scope: Scope, _receive: Receive, _send: Send) -> None:
+    pass
+
+
+async def failing(_scope: Scope, _receive: Receive, _send: Send) -> None:
+    raise OSError
+
+
+async def half(_scope: Scope, _receive: Receive, send: Send) -> None:
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"4")]})
+    await send({"type": "http.response.body", "body": b"ha", "more_body": True})
+
+
+async def whole(_scope: Scope, _receive: Receive, send: Send) -> None:
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"4")]})
+    await send({"type": "http.response.body", "body": b"wh", "more_body": True})
+    await send({"type": "http.response.body", "body": b"ol"})
+
+
+async def answers(app: App, count: int) -> bytes:
+    """What comes for so many requests on a connection, of which the last asks for its end."""
+    loop, app.let_go = asyncio.get_running_loop(), lambda: None  # type: ignore[attr-defined]
+    worker = SimpleNamespace(
+        loop=loop, cfg=GunicornConfig(), log=logging.getLogger("server"), asgi=app, alive=True, max_requests=sys.maxsize
+    )
+    worker.nr = worker.nr_conns = 0
+    worker.connections, worker.log.access_log_enabled = set(), False
+    server = await loop.create_server(lambda: Connection(worker), "127.0.0.1", 0)
+    async with server:
+        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        writer.write(MONITOR * (count - 1) + request("/monitor", "Connection: close"))
+        came = await reader.read()
+        writer.close()
+    return came
+
+
+@pytest.mark.parametrize("app", [nothing, failing, half], ids=lambda app: app.__name__)
+def test_where_the_application_does_not_answer_the_client_is_told_and_let_go(app: App) -> None:
+    came = asyncio.run(answers(app, 2))
+    assert came.startswith(b"HTTP/1.1 500 Internal Server Error\r\n")
+    assert came.count(b"HTTP/1.1 ") == 1
+    assert b"Connection: close\r\n" in came
+
+
+def test_an_answer_in_pieces_comes_whole() -> None:
+    came = asyncio.run(answers(whole, 2))
+    assert came.count(b"HTTP/1.1 200 OK\r\n") == came.count(b"\r\n\r\nwhol") == 2
+    assert came.count(b"Connection: close\r\n") == 1
 
 
 def test_who_is_refused_and_resets_the_connection_does_no_harm(starts: Starts) -> None:
