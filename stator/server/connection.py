@@ -20,8 +20,8 @@ class Connection(ASGIProtocol):
     The application answers each request once, whole, and with a ``Content-Length``.
 
     A scraper asks for the same again and again, to the last byte. So what a request was parsed to is kept until the
-    next one comes: to parse it anew would take longer than all else that is done with it here. Its scope
-    is kept too, of which each request gets a copy; what stands in it is never altered by our application.
+    next one comes: to parse it anew would take longer than all else that is done with it here. Its scope is kept,
+    too: each request gets a copy, and our application alters nothing that stands in it.
     """
 
     _closed: bool
