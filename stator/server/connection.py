@@ -93,6 +93,7 @@ class Connection(ASGIProtocol):
     def _arm_keepalive_timer(self) -> None:
         # Gunicorn makes a timer for each request. One does for many: when it's due, it looks whether it still is.
         self._idle_until = self.worker.loop.time() + self._keepalive
+        super()._resume_reading()  # what came so far is no whole request
         if self._keepalive_handle is None:
             self._keepalive_handle = self.worker.loop.call_at(self._idle_until, self._idled)
 
@@ -115,21 +116,27 @@ class Connection(ASGIProtocol):
             await self.app(scope, self._body_receiver.receive, answer.send)
         except Exception:  # whatever the application raises, its client is answered
             self.log.exception("Error in ASGI application")
+        if _has_more(self._callback_parser):
+            await asyncio.sleep(0)  # others get their turn between the requests of one who sent many at once
         if self._closed:
             return False
         if not answer.is_whole:
             self._send_error_response(500, "Internal Server Error")
             return False
-        closes: bool = self._will_close(request, response_requires_close=False)
+        self._refused = (b"connection", b"close") in answer.headers
+        closes: bool = self._will_close(request, response_requires_close=self._refused)
         self._send_response_start(answer.status, answer.headers, request, closes)
         if answer.body and not self._response_omits_body(request.method, answer.status):
             self._send_body(answer.body)
-            await self._flow_control.drain()  # who does not read what came is not asked for more
         else:
             self._safe_write(self._response_buffer)
-        if _has_more(self._callback_parser):
-            await asyncio.sleep(0)  # others get their turn between the requests of one who sent many at once
+        await self._flow_control.drain()  # who does not read what came is not asked for more
         return not closes
+
+    def _resume_reading(self) -> None:
+        # Gunicorn's lets more in after each request, however many wait already.
+        if self._lingering is not None or self._http1_buffered() <= self._max_buffer_size // 2:
+            super()._resume_reading()
 
     def _send_error_response(self, status: int, message: str, extra_headers: Sequence[tuple[str, str]] = ()) -> None:
         if self._closed:

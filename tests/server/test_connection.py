@@ -197,6 +197,58 @@ def test_who_is_refused_and_resets_the_connection_does_no_harm(starts: Starts) -
     assert program.lines(level="error") == []
 
 
+def test_after_an_answer_that_says_so_the_connection_is_closed(starts: Starts) -> None:
+    too_long = request("/nothing", method="POST", body="x" * 70_000)
+    with starts().dial() as client:
+        assert statuses(client, [too_long + MONITOR], 2, 0.0) == [413]
+        assert client.recv(100) == b""
+
+
+def test_every_answer_says_how_long_it_is(starts: Starts) -> None:
+    program = starts()
+    for path in ("/", "/monitor", "/metrics", "/metrics?collect[]=no", "/config", "/nothing", "/monitor/"):
+        for method in ("GET", "HEAD", "OPTIONS", "POST", "DELETE"):
+            answer = program.request(method, path)
+            length = int(answer.headers["content-length"])
+            assert method == "HEAD" or length == len(answer.body)
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_who_asks_and_asks_and_never_reads_is_asked_to_wait(starts: Starts, method: str) -> None:
+    program = starts()
+    program.wait_for("ready")
+    (worker,) = program.workers
+    asked = request("/monitor", method=method) * 1000
+    with program.dial() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.settimeout(0.5)
+        before, sent = worker.memory_info().rss, 0
+        with suppress(TimeoutError):
+            while sent < 40_000_000:
+                sent += client.send(asked)
+        assert program.get("/monitor").status == 200
+        assert worker.memory_info().rss - before < 10_000_000
+    assert sent < 40_000_000
+
+
+def test_who_sends_many_requests_at_once_is_answered_while_they_come(starts: Starts) -> None:
+    program = starts()
+    program.wait_for("ready")
+    (worker,) = program.workers
+    before, count = worker.memory_info().rss, 30_000
+    with program.dial() as client:
+        sender = threading.Thread(target=client.sendall, args=(MONITOR * count,))
+        sender.start()
+        came = 0
+        tail = b""
+        while came < count and (part := client.recv(1 << 16)):
+            came += (tail + part).count(b"HTTP/1.1 200 OK") - tail.count(b"HTTP/1.1 200 OK")
+            tail = part[-14:]
+        sender.join()
+    assert came == count
+    assert worker.memory_info().rss - before < 10_000_000
+
+
 def test_who_is_refused_finds_it_in_the_log(starts: Starts) -> None:
     """Also while others are answered, of whom several lines are written at once."""
     program, stopped = starts(), threading.Event()
