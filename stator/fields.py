@@ -3,7 +3,7 @@
 import sys
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -127,7 +127,7 @@ class Fields:
         try:
             return self._dumps(value, default=str, option=self._any_keys).decode()
         except TypeError:  # an integer that is too large, a lone surrogate, a circle: no log call may fail
-            return _repr(value)
+            return _text(repr, value)
 
     def _cut(self, text: str) -> str:
         # A lone surrogate, as in a path that is not UTF-8, can't be written as JSON.
@@ -161,18 +161,11 @@ def _second(seconds: int) -> str:
     return datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None).isoformat()
 
 
-def _repr(value: object) -> str:
+def _text(make: Callable[[Any], str], value: object) -> str:
     try:
-        return repr(value)
-    except Exception as failed:  # noqa: BLE001 # whoever logs a value must not suffer for what it can't do
-        return f"a {type(value).__qualname__}, of which repr() fails with {type(failed).__qualname__}"
-
-
-def _message_of(error: BaseException) -> str:
-    try:
-        return str(error)
-    except Exception as failed:  # noqa: BLE001 # whoever logs an error must not get another
-        return f"its message can't be made: {failed!r}"
+        return make(value)
+    except Exception as failed:  # noqa: BLE001 # whoever logs a value must not suffer for what it can't tell
+        return f"the {make.__name__} of a {type(value).__qualname__} can't be made: {failed!r}"
 
 
 def _told(error: BaseException) -> Mapping[str, str]:
@@ -180,7 +173,7 @@ def _told(error: BaseException) -> Mapping[str, str]:
     frames = reversed(traceback.extract_tb(error.__traceback__))
     told = {
         "type": type(error).__qualname__,
-        "message": _message_of(error),
+        "message": _text(str, error),
         "traceback": "\n".join(f"{frame.filename}:{frame.lineno} in {frame.name}: {frame.line}" for frame in frames),
     }
     cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)

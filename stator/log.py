@@ -50,15 +50,16 @@ class Config:
         text = self.format == "text" or (self.format == "auto" and terminal)
         fields = Fields(self.max_len)
         # One call in place of structlog's chain, which takes as long as to make the line.
-        bound: Any = type("Log", (structlog.make_filtering_bound_logger(self.level),), {"_proxy_to_logger": _write})
-        made: Log = bound(sink, [fields.text if text else fields.json], {})
+        filtering = structlog.make_filtering_bound_logger(self.level)
+        logger_type: Any = type("Log", (filtering,), {"_proxy_to_logger": _write})
+        made: Log = logger_type(sink, [fields.text if text else fields.json], {})
         return made
 
 
 def bind(**fields: str) -> Token[Mapping[str, str]]:
     """Adds fields to all that is logged in this context, that is this thread or task, until `unbind`.
 
-    As structlog's ``bind_contextvars``, in a tenth of the time: each request binds its own.
+    As structlog's ``bind_contextvars``, in less than half the time: each request binds its own.
     """
     return _BOUND.set({**_BOUND.get(), **fields})
 

@@ -24,7 +24,7 @@ def serve(load: Callable[[], Any], listener_fd: int, workers: int, timeout: floa
     """Runs gunicorn's arbiter in this process until it is told to stop.
 
     Args:
-        load: Makes the ASGI application, whose ``close()`` is called when a worker's event loop has ended.
+        load: Makes the ASGI application, whose ``let_go()`` writes the lines of the log that it holds.
         listener_fd: A listening socket; it is closed in the end.
         workers: Number of worker processes.
         timeout: Characteristic time in seconds: for a request to come, and for requests to end on the way out.

@@ -142,7 +142,7 @@ class Supervisor:
     Args:
         config: How the service listens.
         listener: The listening socket.
-        load: Makes the ASGI application, with a method ``close``; called in the server's process.
+        load: Makes the ASGI application, with a method ``let_go``; called in the server's process.
         roster: What keeps the service registered.
         drain: Seconds between unregistering and stopping.
         processes: Where this process, the server's and its workers are entered.
