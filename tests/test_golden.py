@@ -1,0 +1,109 @@
+"""What users read, byte for byte: help, configuration, one scrape, and the log of one run.
+
+The files in golden/ are written again by `python -m tests.test_golden`, where a change means to change them.
+"""
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pytest
+
+from tests.program import MODULE, ROOT, Program
+
+GOLDEN = Path(__file__).with_name("golden")
+# One setting of each kind, and a collector whose points depend on nothing but time.
+ENV = {
+    "STTR_COLLECTORS": "wave",
+    "STTR_WAVE_SEED": "7",
+    "STTR_LOGGER_FORMAT": "json",
+    "STTR_ROSTER_SERVICE_TAGS": "metrics,blue",
+    "STTR_CLIENT_PASS": "hidden",
+    "STTR_CLIENT_USER": "someone",
+    "STTR_SERVER_TIMEOUT": "1m30s",
+}
+# What differs from run to run, or from machine to machine.
+VOLATILE = {
+    "ts": "TS",
+    "run_id": "RUN",
+    "worker_id": "WORKER",
+    "request_id": "REQUEST",
+    "elapsed": 0,
+    "address": "127.0.0.1:PORT",
+    "remote_port": 0,
+    "version": "VERSION",
+}
+
+
+def answers(*args: str) -> str:
+    """What the program writes to stdout for flags."""
+    done = subprocess.run(
+        [*MODULE, *args], env={"PYTHONPATH": str(ROOT), **ENV}, cwd="/", capture_output=True, text=True, check=True
+    )
+    return done.stdout
+
+
+def steady(value: Any) -> Any:
+    """A log line or a configuration, without what differs from run to run."""
+    if isinstance(value, list):
+        return [steady(each) for each in value]
+    if isinstance(value, str):
+        value = re.sub(r"127\.0\.0\.1:\d+", "127.0.0.1:PORT", value)
+        return samples(re.sub(r"(?<=\()\d+(?=\))|(?<=pid: )\d+|(?<=gunicorn )[0-9.]+", "N", value))
+    if not isinstance(value, Mapping):
+        return value
+    return {name: VOLATILE.get(name, steady(inner)) for name, inner in value.items()}
+
+
+def samples(text: str) -> str:
+    """An exposition or an answer, without the values, stamps and ids that differ."""
+    text = re.sub(r'("version"|version)(=|:)"[^"]*"', r'\1\2"VERSION"', text)
+    text = re.sub(r'(commit|python)="[^"]*"', r'\1="…"', text)
+    return re.sub(r"^([a-z]\S*(?:\{.*\})?) -?[0-9]\S*( [0-9.]+)?$", r"\1 VALUE", text, flags=re.MULTILINE)
+
+
+def outputs(folder: Path) -> Iterator[tuple[str, str]]:
+    """Each golden file's name, and what it should hold by the sources as they are."""
+    yield "help.txt", answers("-h")
+    yield "config.json", json.dumps(steady(json.loads(answers("-c"))), indent=2) + "\n"
+    with Program(ENV, folder) as stator:
+        text = stator.get("/metrics")
+        openmetrics = {"Accept": "application/openmetrics-text; version=1.0.0"}
+        modern = stator.get("/metrics?collect[]=wave", openmetrics)
+        stator.get("/monitor")
+        stator.get("/none")
+        stator.request("POST", "/metrics", b"some body")
+        assert stator.stop() == 0
+        lines = [json.dumps(steady(line)) for line in _without_own_probes(stator.lines())]
+    yield "scrape.txt", samples(text.body.decode())
+    yield "scrape-openmetrics.txt", samples(modern.body.decode())
+    yield "run.log", "\n".join(lines) + "\n"
+
+
+def _without_own_probes(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The lines but for those of requests that the program made to itself: how many depends on its start."""
+    requests = [line for line in lines if line["msg"] == "received request"]
+    probes = {line["request_id"] for line in requests if '"User-Agent":["stator"]' in line["headers"]}
+    return [line for line in lines if line.get("request_id") not in probes]
+
+
+@pytest.fixture(scope="module")
+def actual(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    return dict(outputs(tmp_path_factory.mktemp("golden")))
+
+
+@pytest.mark.parametrize("name", ["help.txt", "config.json", "scrape.txt", "scrape-openmetrics.txt", "run.log"])
+def test_what_users_read_is_the_golden_file(actual: dict[str, str], name: str) -> None:
+    assert actual[name] == (GOLDEN / name).read_text("utf-8")
+
+
+if __name__ == "__main__":
+    with TemporaryDirectory() as temporary:
+        for name, text in outputs(Path(temporary)):
+            (GOLDEN / name).write_text(text, "utf-8")
+            sys.stdout.write(f"wrote {GOLDEN / name}\n")
