@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 
 from msgspec.structs import replace
 
-from stator.entity import PointsAt
+from stator.points import PointsAt
 
 # A collector that takes longer than this, in seconds, and than so many times its last, is taken to be stuck.
 STUCK_AFTER, STUCK_TIMES = 1.0, 3

@@ -9,10 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from stator.collection import Crew, Round
-from stator.entity import Point, PointsAt
 from stator.exporter import BRIEF, Ask, Config, Exporter, Scrape
 from stator.formatters.exposition import Formatter
 from stator.formatters.text import TEXT_0_0_4
+from stator.points import Point, PointsAt
 from stator.stations import STUCK_AFTER, Collector, Outcome, Station
 from tests.program import eventually
 from tests.story import Story

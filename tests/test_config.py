@@ -8,10 +8,10 @@ import pytest
 
 from stator.collectors.disk_usage import DiskUsage
 from stator.config import Config, Run, extended
-from stator.entity import Point, PointsAt
 from stator.launch.decode import ConfigError, decode
 from stator.log import Config as LoggerConfig
 from stator.log import Log
+from stator.points import Point, PointsAt
 from stator.processes import Processes
 from stator.roster.registrars.consul import Consul
 from stator.roster.registrars.file import File

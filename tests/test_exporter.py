@@ -12,12 +12,12 @@ from attrs import evolve
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
-from stator.entity import Point, PointsAt
 from stator.exporter import Ask, Config, Exporter
 from stator.formatters.exposition import Formatter
 from stator.formatters.text import TEXT_0_0_4
 from stator.log import Config as LoggerConfig
 from stator.log import Log
+from stator.points import Point, PointsAt
 from stator.sink import Sink
 from stator.stations import Collector
 

@@ -8,7 +8,7 @@ from math import inf, nan
 from operator import le, lt
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from stator.entity import Histogram, Labels, Point, Summary, Type
+from stator.points import Histogram, Labels, Point, Summary, Type
 
 if TYPE_CHECKING:
     from prometheus_client import Metric

@@ -9,7 +9,7 @@ from resource import RLIM_INFINITY, RLIMIT_NOFILE, prlimit
 
 from attrs import frozen
 
-from stator.entity import Point, PointsAt, Type
+from stator.points import Point, PointsAt, Type
 from stator.processes import Process, Processes
 
 TICKS = os.sysconf("SC_CLK_TCK")

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Protocol
 from attrs import frozen
 
 from stator.collectors import families
-from stator.entity import PointsAt
 from stator.launch.settings import StartError
+from stator.points import PointsAt
 
 if TYPE_CHECKING:
     from prometheus_client import Metric

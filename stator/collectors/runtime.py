@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 from attrs import frozen
 
-from stator.entity import Labels, Point, PointsAt, Type
+from stator.points import Labels, Point, PointsAt, Type
 from stator.processes import Process, Processes
 
 TICKS = os.sysconf("SC_CLK_TCK")

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from stator.entity import PointError
 from stator.formatters.layout import Block
+from stator.points import PointError
 
 
 class Blocks:

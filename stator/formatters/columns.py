@@ -6,7 +6,7 @@ from typing import Any
 
 from attrs import frozen
 
-from stator.entity import Labels, Point, PointError, Type, family_name
+from stator.points import Labels, Point, PointError, Type, family_name
 
 # Points that are gone through at a time, and lines that are written by one operation: enough to spread its cost, few
 # enough that other threads get their turn, and that a million points need no second million of anything.

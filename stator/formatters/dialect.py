@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from attrs import frozen
 
-from stator.entity import Type
+from stator.points import Type
 
 
 @frozen(eq=False)

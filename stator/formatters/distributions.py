@@ -5,7 +5,7 @@ from math import inf
 from operator import le, lt
 from typing import Any
 
-from stator.entity import Histogram, Summary, Type
+from stator.points import Histogram, Summary, Type
 
 CLASSES: dict[str, type[Any]] = {"histogram": Histogram, "summary": Summary}
 SUFFIXES: dict[str, tuple[str, ...]] = {"histogram": ("_bucket", "_sum", "_count"), "summary": ("_sum", "_count")}

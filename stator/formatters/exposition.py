@@ -13,12 +13,12 @@ from typing import Any, NamedTuple
 
 from attrs import define, field
 
-from stator.entity import PointError, PointsAt, Type
 from stator.formatters.clashes import Blocks
 from stator.formatters.columns import Columns
 from stator.formatters.dialect import Dialect
 from stator.formatters.layout import Block, Layout
 from stator.formatters.refusals import shown
+from stator.points import PointError, PointsAt, Type
 
 _CREATED = "_created"
 _CREATED_OF = ("counter", "histogram", "summary")

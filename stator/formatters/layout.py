@@ -11,13 +11,13 @@ from typing import Any, TypeAlias
 
 from attrs import frozen
 
-from stator.entity import Labels, Type
 from stator.formatters import names, numbers
 from stator.formatters.columns import CHUNK, Columns, Heads, at, uniform
 from stator.formatters.dialect import Dialect
 from stator.formatters.distributions import CLASSES, SUFFIXES, UNFIT, numbers_of, shapes_of
 from stator.formatters.lines import GAP, Lines, Pieces, complex_pieces
 from stator.formatters.refusals import check, refuse_twice, worst
+from stator.points import Labels, Type
 
 # A name or label of a line: quoted texts, and anything else but what stands between names and labels.
 _PART = re.compile(rb'(?:[^{},"]|"(?:[^"\\]|\\.)*")+', re.DOTALL)

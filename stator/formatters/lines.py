@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from itertools import chain, repeat
 from typing import TypeAlias
 
-from stator.entity import Labels, Type
 from stator.formatters import names, numbers
 from stator.formatters.columns import CHUNK, keys_alike
 from stator.formatters.dialect import Dialect
 from stator.formatters.distributions import RESERVED, bad_bounds
+from stator.points import Labels, Type
 
 Pieces: TypeAlias = list[tuple[bytes, int]]
 """Texts, and how many gaps each has."""

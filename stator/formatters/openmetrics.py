@@ -5,9 +5,9 @@ https://prometheus.io/docs/specs/om/open_metrics_spec/
 
 import re
 
-from stator.entity import Type
 from stator.formatters.dialect import Dialect
 from stator.formatters.numbers import text
+from stator.points import Type
 
 _SUFFIXED = ("counter", "info")
 _UNIT = re.compile("[a-zA-Z0-9_:]+")

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from itertools import chain
 from typing import Any, get_args
 
-from stator.entity import Labels, PointError, Type
 from stator.formatters import names, numbers
 from stator.formatters.columns import CHUNK, Columns, at, keys_alike, uniform
 from stator.formatters.dialect import Dialect
 from stator.formatters.distributions import CLASSES, RESERVED, UNFIT, bad_bounds, every, numbers_of, shapes_of
+from stator.points import Labels, PointError, Type
 
 
 def bad_key(key: str, type_: Type, *, utf8: bool) -> bool:

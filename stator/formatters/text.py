@@ -3,8 +3,8 @@
 https://prometheus.io/docs/instrumenting/exposition_formats/
 """
 
-from stator.entity import Type
 from stator.formatters.dialect import Dialect
+from stator.points import Type
 
 _TYPES = {"info": "gauge", "unknown": "untyped"}
 

@@ -6,8 +6,8 @@ The roster lives in the main process, scrapes are answered in others: the number
 import time
 from collections.abc import Callable, Iterator
 
-from stator.entity import Point, PointsAt, Type
 from stator.log import Log
+from stator.points import Point, PointsAt, Type
 from stator.roster.registrar import REASONS, Reason, RegistrarError
 from stator.shared import Table
 

@@ -13,10 +13,10 @@ import orjson
 from attrs import frozen
 
 from stator.collection import Crew, Round
-from stator.entity import PointsAt
 from stator.fields import TRUNCATED
 from stator.launch.settings import REDACTED
 from stator.log import Log
+from stator.points import PointsAt
 from stator.stations import NotCollected, Outcome, Station
 
 Check: TypeAlias = Callable[[], object]

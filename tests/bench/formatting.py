@@ -9,10 +9,10 @@ from collections.abc import Callable
 
 from prometheus_client import generate_latest
 
-from stator.entity import PointsAt
 from stator.exporter import joined
 from stator.formatters.exposition import Formatter
 from stator.formatters.text import TEXT_0_0_4
+from stator.points import PointsAt
 from tests.bench.points import COUNT, Peer, Points, Ready, labels_of, registry
 
 ROUNDS = 7

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector, CollectorRegistry
 
-from stator.entity import Labels, Point, PointsAt
+from stator.points import Labels, Point, PointsAt
 
 COUNT = int(os.environ.get("BENCH_POINTS", "100000"))
 KEYS = ("host", "path", "code")

@@ -5,10 +5,10 @@ import os
 
 import psutil
 
-from stator.entity import Point, PointsAt
 from stator.exporter import Ask, Config, Exporter
 from stator.formatters.negotiation import Formats
 from stator.log import Config as LoggerConfig
+from stator.points import Point, PointsAt
 from stator.sink import Sink
 from stator.stations import Collector
 

@@ -13,7 +13,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from stator.collectors.host import collector, cpu, disk, filesystem, kernel, network
 from stator.collectors.host.family import Family
 from stator.config import BUILT_IN
-from stator.entity import family_name
+from stator.points import family_name
 from tests.program import ROOT, Program
 
 PAGES = ROOT / "docs" / "collectors"

@@ -13,7 +13,7 @@ from stator.collectors.plugins import find
 from stator.launch.settings import StartError
 
 MODULE = """\
-from stator.entity import Point, PointsAt
+from stator.points import Point, PointsAt
 
 class Load:
     def collect(self, now):

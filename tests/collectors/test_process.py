@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from stator.collectors.process import Config
-from stator.entity import family_name
+from stator.points import family_name
 from stator.processes import Processes
 
 FAMILIES = {

@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from stator.collectors.runtime import Config, Runtime
-from stator.entity import Point, family_name
+from stator.points import Point, family_name
 from stator.processes import Processes
 
 FAMILIES = {

@@ -10,11 +10,11 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from stator.collectors.text_files import Config, TextFiles
-from stator.entity import Histogram, Point, PointsAt, Summary
 from stator.formatters.dialect import Dialect
 from stator.formatters.exposition import Formatter
 from stator.formatters.openmetrics import OPENMETRICS
 from stator.formatters.text import TEXT_0_0_4
+from stator.points import Histogram, Point, PointsAt, Summary
 from tests.formatters.exposing import exposed
 from tests.story import Story
 

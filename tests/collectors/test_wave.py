@@ -3,7 +3,7 @@
 import pytest
 
 from stator.collectors.wave import PERIOD, Config, square
-from stator.entity import PointsAt
+from stator.points import PointsAt
 
 NOW = 1_795_449_820.436
 

@@ -1,9 +1,9 @@
 """Points as text, for tests: what a formatter makes of them that has written nothing before."""
 
-from stator.entity import PointsAt
 from stator.formatters.dialect import Dialect
 from stator.formatters.exposition import Formatter
 from stator.formatters.text import TEXT_0_0_4
+from stator.points import PointsAt
 
 
 def exposed(*sources: PointsAt, dialect: Dialect = TEXT_0_0_4, timestamps: bool = False) -> str:

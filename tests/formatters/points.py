@@ -2,7 +2,7 @@
 
 import math
 
-from stator.entity import Histogram, Point, PointsAt, Summary
+from stator.points import Histogram, Point, PointsAt, Summary
 
 STAMP = 1795449820.4364
 SHOP = PointsAt(

@@ -4,10 +4,10 @@ import gc
 
 import pytest
 
-from stator.entity import Histogram, Labels, Point, PointError, PointsAt
 from stator.formatters.exposition import Formatter
 from stator.formatters.layout import Layout
 from stator.formatters.openmetrics import OPENMETRICS
+from stator.points import Histogram, Labels, Point, PointError, PointsAt
 from tests.formatters.exposing import exposed, written
 from tests.formatters.points import ABROAD, SHOP
 

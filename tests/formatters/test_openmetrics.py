@@ -2,10 +2,10 @@
 
 import pytest
 
-from stator.entity import Histogram, Point, PointsAt, Type, Value
 from stator.formatters.dialect import Dialect
 from stator.formatters.openmetrics import OPENMETRICS, OPENMETRICS_UTF8
 from stator.formatters.text import TEXT_0_0_4
+from stator.points import Histogram, Point, PointsAt, Type, Value
 from tests.formatters.exposing import exposed
 
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from stator.entity import Histogram, Labels, Point, PointError, PointsAt, Summary, Type, family_name
 from stator.formatters.text import TEXT_0_0_4
+from stator.points import Histogram, Labels, Point, PointError, PointsAt, Summary, Type, family_name
 from tests.formatters import exposing
 
 

@@ -3,7 +3,7 @@
 import math
 from pathlib import Path
 
-from stator.entity import Histogram, Point, PointsAt, Summary
+from stator.points import Histogram, Point, PointsAt, Summary
 
 # A series is there until a file of this name is in the working folder.
 GONE = "gone"

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from stator.entity import Histogram, Labels, Point, Summary, family_name
 from stator.formatters.text import TEXT_0_0_4
+from stator.points import Histogram, Labels, Point, Summary, family_name
 from tests.formatters.exposing import exposed
 from tests.peers.conftest import StartsPrometheus
 from tests.peers.exotic import ABROAD, GONE, HERE, POINTS, Exotic

@@ -15,11 +15,11 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as read_text
 from prometheus_client.samples import Sample
 
-from stator.entity import Histogram, Labels, Point, PointError, PointsAt, Summary, Type, Value
 from stator.formatters.dialect import Dialect
 from stator.formatters.exposition import Formatter
 from stator.formatters.openmetrics import OPENMETRICS, OPENMETRICS_UTF8
 from stator.formatters.text import TEXT_0_0_4, TEXT_1_0_0_UTF8
+from stator.points import Histogram, Labels, Point, PointError, PointsAt, Summary, Type, Value
 from tests.formatters.exposing import exposed, written
 
 Reader = Callable[[str], Iterable[Metric]]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from stator.entity import PointsAt
+from stator.points import PointsAt
 from stator.roster.registrar import REASONS, RegistrarError
 from stator.roster.state import State
 from tests.story import Story

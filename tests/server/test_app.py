@@ -9,9 +9,9 @@ from collections.abc import Callable
 import pytest
 
 from stator.collection import Round
-from stator.entity import Point, PointsAt
 from stator.exporter import Ask, Config, Exporter, Scrape
 from stator.formatters.negotiation import Formats
+from stator.points import Point, PointsAt
 from stator.server.app import create
 from stator.server.middleware import App, Message
 from stator.stations import Collector

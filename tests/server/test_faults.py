@@ -150,7 +150,7 @@ def test_a_file_that_can_no_longer_be_written_is_told_and_written_when_it_can(st
 
 PLAIN = {
     "plain": """
-from stator.entity import Point, PointsAt
+from stator.points import Point, PointsAt
 
 class Plain:
     def collect(self, now):

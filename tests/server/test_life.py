@@ -23,7 +23,7 @@ A_MOMENT = 0.2
 SLOW = {
     "slow": """
 import pathlib, time
-from stator.entity import PointsAt
+from stator.points import PointsAt
 class Slow:
     def collect(self, now):
         while not pathlib.Path("go").exists():
@@ -229,7 +229,7 @@ def test_signals_that_its_parent_had_ignored_are_ignored(starts: Starts) -> None
 def test_a_collector_with_a_thread_does_not_change_how_it_ends(starts: Starts, agent: Agent) -> None:
     threaded = """
 import threading, time
-from stator.entity import PointsAt
+from stator.points import PointsAt
 class Threaded:
     def __init__(self):
         threading.Thread(target=time.sleep, args=(60,), daemon=True).start()

@@ -18,7 +18,7 @@ TIMEOUT = "X-Prometheus-Scrape-Timeout-Seconds"
 MODULES = {
     "odd": """
 import pathlib, time
-from stator.entity import Point, PointsAt
+from stator.points import Point, PointsAt
 
 class Hangs:
     calls = 0

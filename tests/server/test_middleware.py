@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from stator.entity import PointsAt
 from stator.exporter import Config, Exporter
 from stator.formatters.negotiation import Formats
 from stator.log import bound
+from stator.points import PointsAt
 from stator.server.app import create
 from stator.server.middleware import KEPT_TEXTS, MAX_BODY, App, Message, Receive, RequestLog, Scope, Send
 from tests.server.asgi import Reply, call, scope

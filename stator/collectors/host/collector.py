@@ -7,7 +7,7 @@ from typing import Protocol
 from stator.collectors.host.family import Family
 from stator.collectors.host.files import Files
 from stator.collectors.host.troubles import Troubles
-from stator.entity import Labels, Point, PointError, PointsAt
+from stator.points import Labels, Point, PointError, PointsAt
 
 SUCCESS = Family("scrape_collector_success", "Whether a group of families could be collected", "", "gauge")
 DURATION = Family("scrape_collector_duration", "Time that a group of families took", "seconds", "gauge")

@@ -9,7 +9,7 @@ from contextlib import suppress
 
 from stator.collectors.host.family import Family
 from stator.collectors.host.files import Files
-from stator.entity import Labels, Point
+from stator.points import Labels, Point
 
 # Columns of /proc/stat; the two that follow are the time of guests, which is part of user and nice too.
 MODES = ("user", "nice", "system", "idle", "iowait", "irq", "softirq", "steal")

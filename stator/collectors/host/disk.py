@@ -12,7 +12,7 @@ from attrs import frozen
 
 from stator.collectors.host.family import Family, device_labels
 from stator.collectors.host.files import Files
-from stator.entity import Labels, Point, Type
+from stator.points import Labels, Point, Type
 
 # Of a sector in /proc/diskstats, whatever the device's own is.
 SECTOR = 512

@@ -4,7 +4,7 @@ import re
 
 from attrs import frozen
 
-from stator.entity import Labels, Point, Type
+from stator.points import Labels, Point, Type
 
 
 @frozen

@@ -13,7 +13,7 @@ from stator.collectors.host.family import Family
 from stator.collectors.host.files import Files
 from stator.collectors.host.survey import Figures, Survey
 from stator.collectors.host.troubles import Troubles
-from stator.entity import Labels, Point
+from stator.points import Labels, Point
 
 # What it calls a filesystem that hangs.
 HANGS = "mountpoint timeout"

@@ -7,7 +7,7 @@ from contextlib import suppress
 
 from stator.collectors.host.family import Family
 from stator.collectors.host.files import Files
-from stator.entity import Labels, Point, Type
+from stator.points import Labels, Point, Type
 
 LOADS = tuple(Family(f"load{span}", f"Load average over {span} min", "", "gauge") for span in (1, 5, 15))
 UNAME = Family("uname_info", "What the kernel calls itself and the host", "", "gauge")

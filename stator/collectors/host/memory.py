@@ -7,7 +7,7 @@ import re
 
 from stator.collectors.host.family import Family
 from stator.collectors.host.files import Files
-from stator.entity import Point
+from stator.points import Point
 
 # The fields that node_exporter knows; a kernel has more, and not all of these.
 SIZES = """

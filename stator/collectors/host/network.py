@@ -9,7 +9,7 @@ from contextlib import suppress
 
 from stator.collectors.host.family import Family, device_labels
 from stator.collectors.host.files import Files
-from stator.entity import Labels, Point
+from stator.points import Labels, Point
 
 RECEIVED = ("bytes", "packets", "errs", "drop", "fifo", "frame", "compressed", "multicast")
 SENT = ("bytes", "packets", "errs", "drop", "fifo", "colls", "carrier", "compressed")

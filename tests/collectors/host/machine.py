@@ -6,7 +6,7 @@ from typing import Any
 
 from stator.collectors.host.config import Config
 from stator.collectors.host.files import Files
-from stator.entity import Point, family_name
+from stator.points import Point, family_name
 
 Texts = Mapping[str, str | None]
 """Contents by path below the machine's folder; None for a file that is not there."""

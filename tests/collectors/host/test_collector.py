@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from stator.collectors.host.config import GROUPS, Config
-from stator.entity import Labels, PointsAt, family_name
 from stator.formatters.exposition import Formatter
 from stator.formatters.text import TEXT_0_0_4
 from stator.launch.decode import ConfigError, decode
+from stator.points import Labels, PointsAt, family_name
 from tests.collectors.host.machine import hosted, lay_out
 from tests.story import Story
 
