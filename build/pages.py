@@ -16,7 +16,6 @@ from prometheus_client import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from stator.__main__ import APP_ID
-from stator.build import build_labels
 from stator.collectors.host import memory
 from stator.collectors.host.config import GROUPS
 from stator.collectors.text_files import Config as TextFilesConfig
@@ -32,6 +31,7 @@ from stator.processes import Processes
 from stator.roster.state import State
 from stator.sink import Sink
 from stator.stations import Collector
+from stator.version import build_labels
 from tests.collectors.host.machine import hosted, lay_out
 
 FOLDER = Path(__file__).parents[1] / "docs" / "collectors"

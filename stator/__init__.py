@@ -6,10 +6,10 @@ embed Stator in an application of their own: `asgi_app`, `wsgi_app`, `add_routes
 
 from typing import TYPE_CHECKING, Any
 
-from stator.build import __version__
 from stator.launch.duration import Duration
 from stator.launch.settings import LONGER_THAN_ZERO, Check, Secret, at_least, between, part, setting
 from stator.points import Histogram, Labels, Point, PointsAt, Summary, Type
+from stator.version import __version__
 
 if TYPE_CHECKING:
     from stator.embedding.calls import add_routes, asgi_app, registered, wsgi_app

@@ -8,7 +8,6 @@ from functools import partial
 from typing import Any
 
 from stator import launch
-from stator.build import __version__, build_labels
 from stator.config import Config, Run, extended
 from stator.exporter import Exporter
 from stator.launch.settings import StartError
@@ -17,6 +16,7 @@ from stator.processes import Processes
 from stator.server.starting import Starting
 from stator.server.supervisor import FAILED, Supervisor, answers, bound_to, hold_signals
 from stator.sink import Sink
+from stator.version import __version__, build_labels
 
 APP_ID = "stator"
 ABOUT = "'stator' makes a service observable: it registers, answers /monitor and /metrics, and logs what happened"

@@ -27,7 +27,6 @@ TOP = {"__init__", "__main__", "main", "config", "points", "exporter", "version"
 SERVERS = {"gunicorn", "uvicorn", "uvicorn_worker"}
 # Modules that have not moved yet, and where they go.
 MOVES = {
-    "stator.build": "stator.version",
     "stator.siblings": "stator.processes.siblings",
     "stator.kernel": "stator.processes.procfs",
     "stator.shared": "stator.processes.shared_table",

@@ -8,7 +8,6 @@ from random import Random
 from attrs import frozen
 
 from stator import application_log
-from stator.build import build_labels
 from stator.config import Config, Run, extended
 from stator.exporter import Exporter
 from stator.launch.decode import decode
@@ -17,6 +16,7 @@ from stator.server.checks import Check, Checks
 from stator.server.metrics import Formats
 from stator.siblings import Siblings
 from stator.stations import Collector
+from stator.version import build_labels
 
 PREFIX = "STTR"
 # What runs where neither a call nor the environment says what.
