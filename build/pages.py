@@ -27,7 +27,7 @@ from stator.formatters.openmetrics import OPENMETRICS
 from stator.launch.usage import markdown, markdown_table, rows
 from stator.log import Config as LoggerConfig
 from stator.log import Log
-from stator.processes import Processes
+from stator.processes.service import Processes
 from stator.roster.state import State
 from stator.sink import Sink
 from stator.stations import Collector

@@ -12,7 +12,7 @@ from stator.config import Config, Run, extended
 from stator.exporter import Exporter
 from stator.launch.settings import StartError
 from stator.log import Log, adopt_stdlib, new_id
-from stator.processes import Processes
+from stator.processes.service import Processes
 from stator.server.starting import Starting
 from stator.server.supervisor import FAILED, Supervisor, answers, bound_to, hold_signals
 from stator.sink import Sink

@@ -23,7 +23,7 @@ from stator.launch.parts import with_others, with_parts
 from stator.launch.settings import part, setting, variables_of, walk
 from stator.log import Config as LoggerConfig
 from stator.log import Log
-from stator.processes import Processes
+from stator.processes.service import Processes
 from stator.roster.registrar import Registrar
 from stator.roster.registrars.consul import Config as ConsulConfig
 from stator.roster.registrars.file import Config as FileConfig

@@ -12,7 +12,7 @@ from stator.launch.decode import ConfigError, decode
 from stator.log import Config as LoggerConfig
 from stator.log import Log
 from stator.points import Point, PointsAt
-from stator.processes import Processes
+from stator.processes.service import Processes
 from stator.roster.registrars.consul import Consul
 from stator.roster.registrars.file import File
 from stator.sink import Sink

@@ -27,9 +27,9 @@ TOP = {"__init__", "__main__", "main", "config", "points", "exporter", "version"
 SERVERS = {"gunicorn", "uvicorn", "uvicorn_worker"}
 # Modules that have not moved yet, and where they go.
 MOVES = {
-    "stator.siblings": "stator.processes.siblings",
-    "stator.kernel": "stator.processes.procfs",
-    "stator.shared": "stator.processes.shared_table",
+    "stator.processes.siblings": "stator.processes.service.siblings",
+    "stator.processes.procfs": "stator.processes.service.procfs",
+    "stator.processes.shared_table": "stator.processes.service.shared_table",
     "stator.launch.settings": "stator.settings.declare",
     "stator.launch.kinds": "stator.settings.types",
     "stator.launch.duration": "stator.settings.duration",

@@ -1,1 +1,1 @@
-"""What gives points: one file a collector."""
+"""The built-in collectors, one file each, named as in STTR_COLLECTORS."""

@@ -10,7 +10,7 @@ from resource import RLIM_INFINITY, RLIMIT_NOFILE, prlimit
 from attrs import frozen
 
 from stator.points import Point, PointsAt, Type
-from stator.processes import Process, Processes
+from stator.processes.service import Process, Processes
 
 TICKS = os.sysconf("SC_CLK_TCK")
 PAGE = os.sysconf("SC_PAGE_SIZE")

@@ -7,7 +7,7 @@ from typing import TypeAlias
 from attrs import frozen
 
 from stator.points import Labels, Point, PointsAt, Type
-from stator.processes import Process, Processes
+from stator.processes.service import Process, Processes
 
 TICKS = os.sysconf("SC_CLK_TCK")
 PAGE = os.sysconf("SC_PAGE_SIZE")

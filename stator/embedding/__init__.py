@@ -1,1 +1,1 @@
-"""Stator within an application of your own."""
+"""Stator inside another application."""

@@ -12,9 +12,9 @@ from stator.config import Config, Run, extended
 from stator.exporter import Exporter
 from stator.launch.decode import decode
 from stator.log import Log, new_id
+from stator.processes.siblings import Siblings
 from stator.server.checks import Check, Checks
 from stator.server.metrics import Formats
-from stator.siblings import Siblings
 from stator.stations import Collector
 from stator.version import build_labels
 

@@ -1,1 +1,1 @@
-"""Staying registered with a discovery service."""
+"""Registered, and staying so."""

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 
 from stator.log import Log
 from stator.points import Point, PointsAt, Type
+from stator.processes.shared_table import Table
 from stator.roster.registrar import REASONS, Reason, RegistrarError
-from stator.shared import Table
 
 # Lines that the reasons of one outage may cost.
 MOST_TOLD = 5

@@ -1,1 +1,1 @@
-"""What answers over HTTP."""
+"""Gunicorn as the standalone program runs it."""

@@ -13,7 +13,7 @@ from gunicorn.arbiter import Arbiter
 from gunicorn.glogging import Logger
 
 from stator.log import bind, new_id
-from stator.processes import Processes
+from stator.processes.service import Processes
 from stator.server.closing import let_in_no_more
 from stator.server.worker import STOP_SIGNALS, Worker
 

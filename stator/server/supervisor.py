@@ -18,7 +18,7 @@ from attrs import frozen
 from stator.launch.duration import Duration
 from stator.launch.settings import LONGER_THAN_ZERO, StartError, at_least, between, setting
 from stator.log import Log
-from stator.processes import Processes
+from stator.processes.service import Processes
 from stator.server.readiness import is_ready
 
 FAILED = 1

@@ -13,7 +13,7 @@ from stator.launch.decode import ConfigError, decode
 from stator.launch.dump import dump
 from stator.launch.usage import rows
 from stator.log import Config as LoggerConfig
-from stator.processes import Processes
+from stator.processes.service import Processes
 from stator.sink import Sink
 from stator.stations import Collector
 

@@ -10,7 +10,7 @@ import pytest
 
 from stator.collectors.process import Config
 from stator.points import family_name
-from stator.processes import Processes
+from stator.processes.service import Processes
 
 FAMILIES = {
     "process_cpu_seconds": "counter",

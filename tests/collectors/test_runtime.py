@@ -15,7 +15,7 @@ import pytest
 
 from stator.collectors.runtime import Config, Runtime
 from stator.points import Point, family_name
-from stator.processes import Processes
+from stator.processes.service import Processes
 
 FAMILIES = {
     "pyrt_cpu_user_seconds": "counter",

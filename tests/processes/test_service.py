@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 import psutil
 import pytest
 
-from stator.kernel import Stat
-from stator.processes import Process, Processes
+from stator.processes.procfs import Stat
+from stator.processes.service import Process, Processes
 from tests.program import eventually
 
 

@@ -11,8 +11,8 @@ from typing import NamedTuple
 import psutil
 import pytest
 
-from stator import siblings
-from stator.siblings import Siblings
+from stator.processes import siblings
+from stator.processes.siblings import Siblings
 from tests.program import eventually
 
 Seen = list[tuple[str, int, int]]

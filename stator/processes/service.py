@@ -14,8 +14,8 @@ from contextlib import suppress
 from typing import Any, Literal, NamedTuple, TypeAlias
 from weakref import WeakMethod, finalize
 
-from stator.kernel import Opened, Stat
-from stator.shared import Table
+from stator.processes.procfs import Opened, Stat
+from stator.processes.shared_table import Table
 
 Role: TypeAlias = Literal["main", "arbiter", "worker", ""]
 GENERATIONS = 3

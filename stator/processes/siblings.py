@@ -17,9 +17,9 @@ from weakref import finalize
 
 import psutil
 
-from stator.kernel import Stat
-from stator.processes import COLUMNS, Process, Processes, while_kept
-from stator.shared import Table
+from stator.processes.procfs import Stat
+from stator.processes.service import COLUMNS, Process, Processes, while_kept
+from stator.processes.shared_table import Table
 
 WORKERS = 64
 ROWS = 2 + WORKERS

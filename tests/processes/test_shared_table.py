@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from stator.shared import Table
+from stator.processes.shared_table import Table
 from tests.program import eventually
 
 

@@ -1,0 +1,1 @@
+"""The service's processes, and what the kernel says of each."""
