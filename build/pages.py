@@ -24,11 +24,11 @@ from stator.exporter import Ask, Exporter
 from stator.exporter import Config as MetricsConfig
 from stator.formatters.exposition import Formatter
 from stator.formatters.openmetrics import OPENMETRICS
-from stator.launch.usage import markdown, markdown_table, rows
 from stator.log import Config as LoggerConfig
 from stator.log import Log
 from stator.processes.service import Processes
 from stator.roster.state import State
+from stator.settings.table import markdown, markdown_table, rows
 from stator.sink import Sink
 from stator.stations import Collector
 from stator.version import build_labels

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from stator.config import Config
-from stator.launch.usage import markdown, rows
+from stator.settings.table import markdown, rows
 
 README = Path(__file__).parents[1] / "README.md"
 _TABLE = re.compile(r"(?<=<!-- settings: written by `make readme` -->\n).*(?=<!-- /settings -->)", re.DOTALL)

@@ -6,9 +6,9 @@ embed Stator in an application of their own: `asgi_app`, `wsgi_app`, `add_routes
 
 from typing import TYPE_CHECKING, Any
 
-from stator.launch.duration import Duration
-from stator.launch.settings import LONGER_THAN_ZERO, Check, Secret, at_least, between, part, setting
 from stator.points import Histogram, Labels, Point, PointsAt, Summary, Type
+from stator.settings.declare import LONGER_THAN_ZERO, Check, Secret, at_least, between, part, setting
+from stator.settings.duration import Duration
 from stator.version import __version__
 
 if TYPE_CHECKING:

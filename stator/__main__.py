@@ -7,14 +7,14 @@ from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any
 
-from stator import launch
 from stator.config import Config, Run, extended
 from stator.exporter import Exporter
-from stator.launch.settings import StartError
 from stator.log import Log, adopt_stdlib, new_id
 from stator.processes.service import Processes
 from stator.server.starting import Starting
 from stator.server.supervisor import FAILED, Supervisor, answers, bound_to, hold_signals
+from stator.settings import command_line
+from stator.settings.declare import StartError
 from stator.sink import Sink
 from stator.version import __version__, build_labels
 
@@ -40,7 +40,7 @@ def main(argv: Sequence[str], environ: Mapping[str, str], starting: AbstractCont
         SystemExit: A flag was answered, or the environment is wrong.
     """
     with starting or nullcontext():
-        launched = launch.load(
+        launched = command_line.load(
             Config, prefix="STTR", about=ABOUT, version=__version__, argv=argv, environ=environ, extend=extended
         )
         run_id = new_id()

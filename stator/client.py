@@ -10,9 +10,9 @@ from urllib.parse import parse_qs, urlsplit
 from attrs import field, frozen
 
 from stator.headers import HEADER_PAIRS, SECRET_HEADERS, SENDABLE, header_pairs, is_header, shown_headers
-from stator.launch.duration import Duration
-from stator.launch.settings import LONGER_THAN_ZERO, REDACTED, Secret, setting
 from stator.log import Log, new_id
+from stator.settings.declare import LONGER_THAN_ZERO, REDACTED, Secret, setting
+from stator.settings.duration import Duration
 
 if TYPE_CHECKING:
     import urllib3

@@ -19,8 +19,6 @@ from stator.exporter import Config as MetricsConfig
 from stator.formatters.exposition import Exposition, Formatter
 from stator.formatters.negotiation import Formats
 from stator.formatters.text import TEXT_0_0_4
-from stator.launch.parts import with_others, with_parts
-from stator.launch.settings import part, setting, variables_of, walk
 from stator.log import Config as LoggerConfig
 from stator.log import Log
 from stator.processes.service import Processes
@@ -29,6 +27,8 @@ from stator.roster.registrars.consul import Config as ConsulConfig
 from stator.roster.registrars.file import Config as FileConfig
 from stator.roster.roster import Config as RosterConfig
 from stator.server.supervisor import Config as ServerConfig
+from stator.settings.declare import part, setting, variables_of, walk
+from stator.settings.extend import with_others, with_parts
 from stator.stations import Collector
 
 DEFAULT = ("runtime", "diskusage", "wave")
@@ -171,7 +171,7 @@ def extended(prefix: str, variables: Mapping[str, str]) -> type[Config]:
     """
     if not any(variables.get(each.name) for each in walk(Chosen, prefix)):
         return Config
-    from stator.launch.decode import ConfigError, decode  # slow to import
+    from stator.settings.environment import ConfigError, decode  # slow to import
 
     try:
         chosen = decode(Chosen, prefix, variables)

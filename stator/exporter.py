@@ -11,10 +11,10 @@ from typing import Literal, Protocol, TypeAlias
 from attrs import frozen
 
 from stator.collection import Crew, Round
-from stator.launch.duration import Duration
-from stator.launch.settings import LONGER_THAN_ZERO, setting
 from stator.log import Log
 from stator.points import Labels, Point, PointError, PointsAt
+from stator.settings.declare import LONGER_THAN_ZERO, setting
+from stator.settings.duration import Duration
 from stator.stations import Collector, NotCollected, Outcome, Station
 
 # Seconds after which collectors no longer wait for each other, nor one round for another.

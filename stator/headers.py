@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Iterator
 
-from stator.launch.settings import REDACTED, Check
+from stator.settings.declare import REDACTED, Check
 
 # Redacted wherever they are logged, beside those that STTR_CLIENT_REDACTHEADERS names.
 SECRET_HEADERS = frozenset({"authorization", "cookie", "proxy-authorization", "set-cookie", "x-consul-token"})

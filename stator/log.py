@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from attrs import frozen
 
 from stator.fields import Fields
-from stator.launch.settings import at_least, setting
+from stator.settings.declare import at_least, setting
 
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger

@@ -15,8 +15,8 @@ import pytest
 
 from stator.client import MAX_ANSWER, Client, ClientError, Config
 from stator.headers import shown_headers
-from stator.launch.duration import Duration
-from stator.launch.settings import Secret
+from stator.settings.declare import Secret
+from stator.settings.duration import Duration
 from tests.program import eventually
 from tests.stand_in import OK, Agent, Oddity, drips, hangs, says
 from tests.story import Story

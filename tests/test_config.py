@@ -8,13 +8,13 @@ import pytest
 
 from stator.collectors.disk_usage import DiskUsage
 from stator.config import Config, Run, extended
-from stator.launch.decode import ConfigError, decode
 from stator.log import Config as LoggerConfig
 from stator.log import Log
 from stator.points import Point, PointsAt
 from stator.processes.service import Processes
 from stator.roster.registrars.consul import Consul
 from stator.roster.registrars.file import File
+from stator.settings.environment import ConfigError, decode
 from stator.sink import Sink
 from tests.formatters.exposing import written
 

@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from stator.launch.settings import Secret
 from stator.log import Config, adopt_stdlib, bind, new_id, unbind
+from stator.settings.declare import Secret
 from stator.sink import Sink
 from tests.story import Story
 

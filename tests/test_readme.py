@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from stator.config import BUILT_IN, Config
-from stator.launch.usage import markdown, rows
+from stator.settings.table import markdown, rows
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")

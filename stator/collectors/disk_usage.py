@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from attrs import Factory, field, frozen
 
 from stator.collectors.mounts import Mounts
-from stator.launch.settings import setting
 from stator.points import Point, PointsAt
+from stator.settings.declare import setting
 
 
 @frozen

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from stator.launch.settings import StartError
+from stator.settings.declare import StartError
 
 
 def search(folder: Path) -> None:

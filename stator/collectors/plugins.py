@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 from attrs import field, frozen
 
 from stator.collectors.loading import load_class, load_file, search, why
-from stator.launch.parts import refuse_unfit
-from stator.launch.settings import StartError, variables_of
+from stator.settings.declare import StartError, variables_of
+from stator.settings.extend import refuse_unfit
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint

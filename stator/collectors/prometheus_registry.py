@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Protocol
 from attrs import frozen
 
 from stator.collectors import families
-from stator.launch.settings import StartError
 from stator.points import PointsAt
+from stator.settings.declare import StartError
 
 if TYPE_CHECKING:
     from prometheus_client import Metric

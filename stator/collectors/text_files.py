@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 from attrs import frozen
 
 from stator.collectors import families
-from stator.launch.settings import setting
 from stator.points import Point, PointError, PointsAt
+from stator.settings.declare import setting
 
 if TYPE_CHECKING:
     from prometheus_client import Metric

@@ -6,8 +6,8 @@ from functools import cache
 
 from attrs import frozen
 
-from stator.launch.settings import setting
 from stator.points import Point, PointsAt
+from stator.settings.declare import setting
 
 # Seconds of one turn of the simple and of the square wave.
 PERIOD = 60.0

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 from stator.config import Config
 from stator.embedding.parts import PREFIX, Parts, own_log
-from stator.launch.decode import decode
 from stator.log import Log
 from stator.roster.presence import Presence
 from stator.roster.registration import Registration
@@ -35,6 +34,7 @@ from stator.server.mounting import (
     WsgiMounted,
 )
 from stator.server.readiness import is_ready
+from stator.settings.environment import decode
 from stator.stations import Collector
 
 if TYPE_CHECKING:

@@ -14,10 +14,10 @@ from attrs import frozen
 from stator.client import ClientError
 from stator.client import Config as ClientConfig
 from stator.headers import header_pairs
-from stator.launch.duration import Duration
 from stator.log import Log, bind, new_id
 from stator.roster.service import Service
 from stator.roster.state import why
+from stator.settings.duration import Duration
 
 # Longest wait in seconds for a report that is under way when we leave.
 GRACE = 0.5

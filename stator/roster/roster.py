@@ -12,13 +12,13 @@ from typing import Literal
 
 from attrs import frozen
 
-from stator.launch.duration import Duration
-from stator.launch.settings import LONGER_THAN_ZERO, StartError, part, setting
 from stator.log import Log, bind, new_id
 from stator.roster.registrar import Registrar, RegistrarError, Sight
 from stator.roster.service import Config as ServiceConfig
 from stator.roster.service import Service
 from stator.roster.state import State, why
+from stator.settings.declare import LONGER_THAN_ZERO, StartError, part, setting
+from stator.settings.duration import Duration
 
 # First wait after a failure, in seconds; each further one may be twice as long.
 RETRY_FIRST = 0.05

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from attrs import frozen
 
-from stator.launch.settings import between, setting
+from stator.settings.declare import between, setting
 
 MONITOR_SPEC = "http://%s:%d/monitor"
 LOOKUP = "lookup"

@@ -14,9 +14,9 @@ from attrs import frozen
 
 from stator.collection import Crew, Round
 from stator.fields import TRUNCATED
-from stator.launch.settings import REDACTED
 from stator.log import Log
 from stator.points import PointsAt
+from stator.settings.declare import REDACTED
 from stator.stations import NotCollected, Outcome, Station
 
 Check: TypeAlias = Callable[[], object]

@@ -15,11 +15,11 @@ from typing import Any, NoReturn, Protocol
 
 from attrs import frozen
 
-from stator.launch.duration import Duration
-from stator.launch.settings import LONGER_THAN_ZERO, StartError, at_least, between, setting
 from stator.log import Log
 from stator.processes.service import Processes
 from stator.server.readiness import is_ready
+from stator.settings.declare import LONGER_THAN_ZERO, StartError, at_least, between, setting
+from stator.settings.duration import Duration
 
 FAILED = 1
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)

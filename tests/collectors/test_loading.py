@@ -10,7 +10,7 @@ import pytest
 
 from stator.collectors.loading import load_class
 from stator.collectors.plugins import find
-from stator.launch.settings import StartError
+from stator.settings.declare import StartError
 
 MODULE = """\
 from stator.points import Point, PointsAt

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from stator.config import Config, Run, extended
-from stator.launch.decode import ConfigError, decode
-from stator.launch.dump import dump
-from stator.launch.usage import rows
 from stator.log import Config as LoggerConfig
 from stator.processes.service import Processes
+from stator.settings.dump import dump
+from stator.settings.environment import ConfigError, decode
+from stator.settings.table import rows
 from stator.sink import Sink
 from stator.stations import Collector
 

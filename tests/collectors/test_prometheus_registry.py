@@ -27,7 +27,7 @@ from prometheus_client.registry import Collector
 
 from stator.collectors.prometheus_registry import Config, PrometheusRegistry
 from stator.formatters.openmetrics import OPENMETRICS
-from stator.launch.settings import StartError
+from stator.settings.declare import StartError
 from tests.formatters.exposing import exposed
 
 Series = tuple[str, frozenset[tuple[str, str]]]

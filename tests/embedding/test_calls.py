@@ -17,7 +17,7 @@ import prometheus_client
 import pytest
 
 import stator
-from stator.launch.decode import ConfigError
+from stator.settings.environment import ConfigError
 from tests.server.asgi import Reply, call
 from tests.story import Story
 

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 
 from stator.client import Config as ClientConfig
-from stator.launch.duration import Duration
 from stator.roster.registrar import RegistrarError
 from stator.roster.registrars.consul import Config
 from stator.roster.registrars.consul import Consul as Registrar
 from stator.roster.service import Config as ServiceConfig
 from stator.roster.service import Service
+from stator.settings.duration import Duration
 from tests.peers.programs import Consul, eventually
 from tests.stand_in import Agent
 from tests.story import Story

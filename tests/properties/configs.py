@@ -6,8 +6,8 @@ import attrs
 from hypothesis import strategies as st
 
 from stator.config import Config
-from stator.launch.duration import LONGEST, Duration
-from stator.launch.settings import Secret, Setting, declared, walk
+from stator.settings.declare import Secret, Setting, declared, walk
+from stator.settings.duration import LONGEST, Duration
 
 # What an environment can hold: no NUL, no lone surrogates.
 TEXTS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))

@@ -5,7 +5,7 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stator.launch.duration import LONGEST, UNITS, Duration
+from stator.settings.duration import LONGEST, UNITS, Duration
 
 DURATIONS = st.integers(min_value=0, max_value=LONGEST).map(Duration)
 # What a duration looks like, said another way than the parser says it.

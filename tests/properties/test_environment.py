@@ -3,7 +3,7 @@
 from hypothesis import given
 
 from stator.config import Config
-from stator.launch.decode import ConfigError, decode, encode, unread
+from stator.settings.environment import ConfigError, decode, encode, unread
 from tests.properties.configs import configs, environments
 
 

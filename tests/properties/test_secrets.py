@@ -9,11 +9,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from stator import launch
 from stator.config import Config
 from stator.headers import SECRET_HEADERS
-from stator.launch.decode import ConfigError, decode
-from stator.launch.dump import dump
+from stator.settings import command_line
+from stator.settings.dump import dump
+from stator.settings.environment import ConfigError, decode
 
 # Long and odd enough that none is in what is shown by chance.
 SECRETS = st.text(alphabet=string.ascii_letters + string.digits + "§$%&/()?'\"\\ ü", min_size=8, max_size=30).map(
@@ -47,7 +47,7 @@ def holds_none(shown: str, secrets: list[str]) -> None:
 
 
 def load(argv: list[str], environment: dict[str, str]) -> None:
-    launch.load(Config, prefix="STTR", about="about", version="1", argv=argv, environ=environment)
+    command_line.load(Config, prefix="STTR", about="about", version="1", argv=argv, environ=environment)
 
 
 @given(environments())

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from stator.launch.duration import Duration
 from stator.roster.heartbeat import Health, Heartbeat, Monitor
 from stator.roster.registrar import RegistrarError
 from stator.roster.service import Service
+from stator.settings.duration import Duration
 from tests.program import eventually
 from tests.stand_in import OK, Agent, Oddity, drips, hangs, says
 from tests.story import Story

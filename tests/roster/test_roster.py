@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from stator.launch.duration import Duration
 from stator.roster.registrar import Registrar, RegistrarError, Sight
 from stator.roster.roster import Config, Roster
 from stator.roster.service import Service
+from stator.settings.duration import Duration
 from tests.program import eventually
 from tests.story import Story
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from attrs import frozen
 
 from stator.collectors.host.troubles import Log, Troubles
-from stator.launch.duration import Duration
-from stator.launch.settings import LONGER_THAN_ZERO, Check, part, setting
+from stator.settings.declare import LONGER_THAN_ZERO, Check, part, setting
+from stator.settings.duration import Duration
 
 if TYPE_CHECKING:
     from stator.collectors.host.collector import Group, Host

@@ -12,8 +12,8 @@ from urllib.parse import urlencode
 from attrs import evolve, frozen
 
 from stator.client import Answer, ClientError
-from stator.launch.settings import Secret
 from stator.roster.registrar import Reason, RegistrarError
+from stator.settings.declare import Secret
 
 # For what is seldom asked: all that stays open is the connection on which we wait for a change.
 ONCE = {"Connection": "close"}

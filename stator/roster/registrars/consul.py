@@ -14,8 +14,6 @@ from attrs import define, field, frozen
 
 from stator.client import ClientError
 from stator.headers import HEADER_PAIRS, SENDABLE, header_pairs, is_header
-from stator.launch.duration import LONGEST, Duration
-from stator.launch.settings import LONGER_THAN_ZERO, REDACTED, Check, Secret, setting
 from stator.log import Log
 from stator.roster.heartbeat import Health, Heartbeat, Monitor
 from stator.roster.registrar import Sight
@@ -30,6 +28,8 @@ from stator.roster.registrars.registration import (
     ttl_check_id,
 )
 from stator.roster.service import Service
+from stator.settings.declare import LONGER_THAN_ZERO, REDACTED, Check, Secret, setting
+from stator.settings.duration import LONGEST, Duration
 
 # What Consul keeps of a check's output:
 # https://developer.hashicorp.com/consul/docs/services/configuration/checks-configuration-reference

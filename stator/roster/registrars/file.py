@@ -13,9 +13,9 @@ from typing import Any
 
 from attrs import field, frozen
 
-from stator.launch.settings import setting
 from stator.roster.registrar import RegistrarError, Sight
 from stator.roster.service import Service
+from stator.settings.declare import setting
 
 # Seconds between two looks at the file.
 LOOK_EVERY = 1.0

@@ -6,9 +6,9 @@ https://developer.hashicorp.com/consul/api-docs/agent/service#register-service
 from collections.abc import Iterable
 from typing import Any
 
-from stator.launch.duration import Duration
-from stator.launch.settings import REDACTED
 from stator.roster.service import Service
+from stator.settings.declare import REDACTED
+from stator.settings.duration import Duration
 
 
 def http_check_id(service: Service) -> str:

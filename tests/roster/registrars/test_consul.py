@@ -12,13 +12,13 @@ import pytest
 
 from stator.client import Client
 from stator.client import Config as ClientConfig
-from stator.launch.dump import dump
-from stator.launch.duration import LONGEST, Duration
-from stator.launch.settings import Secret
 from stator.roster.registrar import RegistrarError, Sight
 from stator.roster.registrars.consul import Config
 from stator.roster.service import Config as ServiceConfig
 from stator.roster.service import Service
+from stator.settings.declare import Secret
+from stator.settings.dump import dump
+from stator.settings.duration import LONGEST, Duration
 from tests.program import eventually
 from tests.stand_in import Agent
 from tests.story import Story

@@ -3,8 +3,8 @@
 import pytest
 
 from stator.config import Config
-from stator.launch.usage import HEADINGS, markdown, rows, table
-from tests.launch.conftest import Ask
+from stator.settings.table import HEADINGS, markdown, rows, table
+from tests.settings.conftest import Ask
 
 # The original's variables, with its defaults; the length of log fields had none, and Stator's is what its users set.
 ORIGINAL = {

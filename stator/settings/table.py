@@ -4,8 +4,8 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from stator.launch.kinds import kind_of
-from stator.launch.settings import Setting, walk
+from stator.settings.declare import Setting, walk
+from stator.settings.types import kind_of
 
 HEADINGS = ("KEY", "TYPE", "DEFAULT", "REQUIRED", "DESCRIPTION")
 # A cell that is longer does not widen its column, but its own line.

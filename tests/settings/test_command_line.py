@@ -10,15 +10,16 @@ from typing import Any
 import orjson
 import pytest
 
-from stator import __version__, launch
+from stator import __version__
 from stator.config import Config
-from tests.launch.conftest import Answer, Ask
+from stator.settings import command_line
+from tests.settings.conftest import Answer, Ask
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def loaded(*argv: str, **environ: str) -> launch.Launched[Config]:
-    return launch.load(Config, prefix="STTR", about="about", version="1", argv=argv, environ=environ)
+def loaded(*argv: str, **environ: str) -> command_line.Launched[Config]:
+    return command_line.load(Config, prefix="STTR", about="about", version="1", argv=argv, environ=environ)
 
 
 def port_of(file: Path, text: str, **environ: str) -> int:

@@ -13,9 +13,9 @@ import cattrs
 import environs
 from dotenv.parser import parse_stream
 
-from stator.launch.duration import Duration
-from stator.launch.kinds import kind_of
-from stator.launch.settings import FILE_SUFFIX, REDACTED, Secret, Setting, variables_of, walk
+from stator.settings.declare import FILE_SUFFIX, REDACTED, Secret, Setting, variables_of, walk
+from stator.settings.duration import Duration
+from stator.settings.types import kind_of
 
 C = TypeVar("C")
 _USER_OF_URI = re.compile(r"(?<=://).*@")

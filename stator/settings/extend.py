@@ -5,8 +5,8 @@ from typing import Any, TypeVar
 
 import attrs
 
-from stator.launch.kinds import KINDS, kind_of
-from stator.launch.settings import Setting, StartError, declared, is_declared, part, walk
+from stator.settings.declare import Setting, StartError, declared, is_declared, part, walk
+from stator.settings.types import KINDS, kind_of
 
 C = TypeVar("C")
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from stator.launch.duration import LONGEST, Duration
+from stator.settings.duration import LONGEST, Duration
 
 SECOND = 1_000_000_000
 MINUTE = 60 * SECOND

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
 from attrs import frozen
 
-from stator.launch.duration import Duration
-from stator.launch.settings import REDACTED, Secret
+from stator.settings.declare import REDACTED, Secret
+from stator.settings.duration import Duration
 
 if TYPE_CHECKING:
     from environs import Env

@@ -6,8 +6,9 @@ from typing import TypeAlias
 import pytest
 from attrs import frozen
 
-from stator import __version__, launch
+from stator import __version__
 from stator.config import Config
+from stator.settings import command_line
 
 
 @frozen
@@ -28,7 +29,7 @@ def ask(capfd: pytest.CaptureFixture[str]) -> Ask:
 
     def run(*argv: str, env: Mapping[str, str] | None = None) -> Answer:
         with pytest.raises(SystemExit) as ended:
-            launch.load(Config, prefix="STTR", about="about", version=__version__, argv=argv, environ=env or {})
+            command_line.load(Config, prefix="STTR", about="about", version=__version__, argv=argv, environ=env or {})
         out, err = capfd.readouterr()
         assert isinstance(ended.value.code, int)
         return Answer(ended.value.code, out, err)

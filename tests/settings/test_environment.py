@@ -7,9 +7,9 @@ import pytest
 from attrs import evolve, frozen
 
 from stator.config import Config
-from stator.launch.decode import ConfigError, decode, encode, unread
-from stator.launch.duration import Duration
-from stator.launch.settings import Check, Secret, at_least, part, setting
+from stator.settings.declare import Check, Secret, at_least, part, setting
+from stator.settings.duration import Duration
+from stator.settings.environment import ConfigError, decode, encode, unread
 
 
 @frozen

@@ -4,8 +4,8 @@ from typing import Any
 
 import attrs
 
-from stator.launch.duration import Duration
-from stator.launch.settings import REDACTED, Secret, declared
+from stator.settings.declare import REDACTED, Secret, declared
+from stator.settings.duration import Duration
 
 
 def dump(config: "attrs.AttrsInstance") -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any, Generic, NoReturn, TypeVar
 
 from attrs import frozen
 
-from stator.launch.usage import rows, table
+from stator.settings.table import rows, table
 
 C = TypeVar("C", bound=Any)
 BAD_CONFIG = 2
@@ -73,8 +73,8 @@ def load(
     if strangers:
         parser.error(f"unrecognized arguments: {' '.join(strangers)}")
 
-    from stator.launch.decode import ConfigError, decode, unread  # slow to import
-    from stator.launch.dump import dump
+    from stator.settings.dump import dump
+    from stator.settings.environment import ConfigError, decode, unread  # slow to import
 
     warnings: list[str] = []
     try:
@@ -101,7 +101,7 @@ def _variables(env_file: str | None, environ: Mapping[str, str]) -> dict[str, st
     """
     if env_file is None:
         return dict(environ)
-    from stator.launch.decode import read_env_file  # slow to import
+    from stator.settings.environment import read_env_file  # slow to import
 
     return read_env_file(env_file) | dict(environ)
 
@@ -110,7 +110,7 @@ def _readable(env_file: str | None, environ: Mapping[str, str]) -> dict[str, str
     """All variables that can be read: who asks for help gets it, whatever is wrong."""
     if env_file is None:
         return dict(environ)
-    from stator.launch.decode import ConfigError  # slow to import
+    from stator.settings.environment import ConfigError  # slow to import
 
     try:
         return _variables(env_file, environ)

@@ -6,8 +6,8 @@ from typing import Any
 import orjson
 
 from stator.config import Config
-from stator.launch.decode import decode
-from stator.launch.dump import dump
+from stator.settings.dump import dump
+from stator.settings.environment import decode
 
 
 def dumped(**variables: str) -> dict[str, Any]:
