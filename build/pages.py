@@ -22,8 +22,8 @@ from stator.collectors.text_files import Config as TextFilesConfig
 from stator.config import BUILT_IN, DEFAULT, Collectors, Config, Run
 from stator.exporter import Ask, Exporter
 from stator.exporter import Config as MetricsConfig
-from stator.formatters.exposition import Formatter
-from stator.formatters.openmetrics import OPENMETRICS
+from stator.exposition.encoder import Formatter
+from stator.exposition.openmetrics import OPENMETRICS
 from stator.log import Config as LoggerConfig
 from stator.log import Log
 from stator.processes.service import Processes

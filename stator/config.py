@@ -16,9 +16,9 @@ from stator.collectors.runtime import Config as RuntimeConfig
 from stator.collectors.text_files import Config as TextFilesConfig
 from stator.collectors.wave import Config as WaveConfig
 from stator.exporter import Config as MetricsConfig
-from stator.formatters.exposition import Exposition, Formatter
-from stator.formatters.negotiation import Formats
-from stator.formatters.text import TEXT_0_0_4
+from stator.exposition.encoder import Exposition, Formatter
+from stator.exposition.negotiation import Formats
+from stator.exposition.text import TEXT_0_0_4
 from stator.log import Config as LoggerConfig
 from stator.log import Log
 from stator.processes.service import Processes

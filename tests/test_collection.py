@@ -10,8 +10,8 @@ import pytest
 
 from stator.collection import Crew, Round
 from stator.exporter import BRIEF, Ask, Config, Exporter, Scrape
-from stator.formatters.exposition import Formatter
-from stator.formatters.text import TEXT_0_0_4
+from stator.exposition.encoder import Formatter
+from stator.exposition.text import TEXT_0_0_4
 from stator.points import Point, PointsAt
 from stator.stations import STUCK_AFTER, Collector, Outcome, Station
 from tests.program import eventually

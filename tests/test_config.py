@@ -16,7 +16,7 @@ from stator.roster.registrars.consul import Consul
 from stator.roster.registrars.file import File
 from stator.settings.environment import ConfigError, decode
 from stator.sink import Sink
-from tests.formatters.exposing import written
+from tests.exposition.exposing import written
 
 
 def configured(**variables: str) -> Config:

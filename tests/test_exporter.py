@@ -13,8 +13,8 @@ from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from stator.exporter import Ask, Config, Exporter
-from stator.formatters.exposition import Formatter
-from stator.formatters.text import TEXT_0_0_4
+from stator.exposition.encoder import Formatter
+from stator.exposition.text import TEXT_0_0_4
 from stator.log import Config as LoggerConfig
 from stator.log import Log
 from stator.points import Point, PointsAt

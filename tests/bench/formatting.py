@@ -10,8 +10,8 @@ from collections.abc import Callable
 from prometheus_client import generate_latest
 
 from stator.exporter import joined
-from stator.formatters.exposition import Formatter
-from stator.formatters.text import TEXT_0_0_4
+from stator.exposition.encoder import Formatter
+from stator.exposition.text import TEXT_0_0_4
 from stator.points import PointsAt
 from tests.bench.points import COUNT, Peer, Points, Ready, labels_of, registry
 

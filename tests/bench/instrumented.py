@@ -3,8 +3,8 @@
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from stator.collectors.prometheus_registry import PrometheusRegistry
-from stator.formatters.exposition import Formatter
-from stator.formatters.text import TEXT_0_0_4
+from stator.exposition.encoder import Formatter
+from stator.exposition.text import TEXT_0_0_4
 from tests.bench.formatting import fastest, text
 
 PATHS, CODES = 500, ("200", "404", "500")

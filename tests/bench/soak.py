@@ -6,7 +6,7 @@ import os
 import psutil
 
 from stator.exporter import Ask, Config, Exporter
-from stator.formatters.negotiation import Formats
+from stator.exposition.negotiation import Formats
 from stator.log import Config as LoggerConfig
 from stator.points import Point, PointsAt
 from stator.sink import Sink

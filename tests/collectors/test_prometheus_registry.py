@@ -26,9 +26,9 @@ from prometheus_client.parser import text_string_to_metric_families as read_text
 from prometheus_client.registry import Collector
 
 from stator.collectors.prometheus_registry import Config, PrometheusRegistry
-from stator.formatters.openmetrics import OPENMETRICS
+from stator.exposition.openmetrics import OPENMETRICS
 from stator.settings.declare import StartError
-from tests.formatters.exposing import exposed
+from tests.exposition.exposing import exposed
 
 Series = tuple[str, frozenset[tuple[str, str]]]
 # Those that are another at every look.

@@ -10,12 +10,12 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from stator.collectors.text_files import Config, TextFiles
-from stator.formatters.dialect import Dialect
-from stator.formatters.exposition import Formatter
-from stator.formatters.openmetrics import OPENMETRICS
-from stator.formatters.text import TEXT_0_0_4
+from stator.exposition.encoder import Formatter
+from stator.exposition.format import Dialect
+from stator.exposition.openmetrics import OPENMETRICS
+from stator.exposition.text import TEXT_0_0_4
 from stator.points import Histogram, Point, PointsAt, Summary
-from tests.formatters.exposing import exposed
+from tests.exposition.exposing import exposed
 from tests.story import Story
 
 Values = dict[str, Any]

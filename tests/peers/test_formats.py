@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from stator.formatters.text import TEXT_0_0_4
+from stator.exposition.text import TEXT_0_0_4
 from stator.points import Histogram, Labels, Point, Summary, family_name
-from tests.formatters.exposing import exposed
+from tests.exposition.exposing import exposed
 from tests.peers.conftest import StartsPrometheus
 from tests.peers.exotic import ABROAD, GONE, HERE, POINTS, Exotic
 from tests.peers.programs import Promtool, Sample, Scraper, eventually

@@ -15,12 +15,12 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as read_text
 from prometheus_client.samples import Sample
 
-from stator.formatters.dialect import Dialect
-from stator.formatters.exposition import Formatter
-from stator.formatters.openmetrics import OPENMETRICS, OPENMETRICS_UTF8
-from stator.formatters.text import TEXT_0_0_4, TEXT_1_0_0_UTF8
+from stator.exposition.encoder import Formatter
+from stator.exposition.format import Dialect
+from stator.exposition.openmetrics import OPENMETRICS, OPENMETRICS_UTF8
+from stator.exposition.text import TEXT_0_0_4, TEXT_1_0_0_UTF8
 from stator.points import Histogram, Labels, Point, PointError, PointsAt, Summary, Type, Value
-from tests.formatters.exposing import exposed, written
+from tests.exposition.exposing import exposed, written
 
 Reader = Callable[[str], Iterable[Metric]]
 # Each format with its reader, which is prometheus_client's.

@@ -10,7 +10,7 @@ import pytest
 
 from stator.collection import Round
 from stator.exporter import Ask, Config, Exporter, Scrape
-from stator.formatters.negotiation import Formats
+from stator.exposition.negotiation import Formats
 from stator.points import Point, PointsAt
 from stator.server.app import create
 from stator.server.middleware import App, Message

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from stator.exporter import Config, Exporter
-from stator.formatters.negotiation import Formats
+from stator.exposition.negotiation import Formats
 from stator.log import bound
 from stator.points import PointsAt
 from stator.server.app import create

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from stator.collectors.host.config import GROUPS, Config
-from stator.formatters.exposition import Formatter
-from stator.formatters.text import TEXT_0_0_4
+from stator.exposition.encoder import Formatter
+from stator.exposition.text import TEXT_0_0_4
 from stator.points import Labels, PointsAt, family_name
 from stator.settings.environment import ConfigError, decode
 from tests.collectors.host.machine import hosted, lay_out

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
-from stator.formatters.dialect import Dialect
-from stator.formatters.exposition import Formatter
-from stator.formatters.openmetrics import OPENMETRICS, OPENMETRICS_UTF8
-from stator.formatters.text import TEXT_0_0_4
+from stator.exposition.encoder import Formatter
+from stator.exposition.format import Dialect
+from stator.exposition.openmetrics import OPENMETRICS, OPENMETRICS_UTF8
+from stator.exposition.text import TEXT_0_0_4
 from stator.points import Histogram, Point, PointError, PointsAt, Summary, Type
-from tests.formatters.exposing import exposed, written
+from tests.exposition.exposing import exposed, written
 
 FINE = PointsAt("fine", 0.0, points=[Point("g", "d", "", "gauge", 1, (("a", "x"),))])
 DIALECTS = pytest.mark.parametrize("dialect", [TEXT_0_0_4, OPENMETRICS_UTF8], ids=["text", "openmetrics"])

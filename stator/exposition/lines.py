@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from itertools import chain, repeat
 from typing import TypeAlias
 
-from stator.formatters import names, numbers
-from stator.formatters.columns import CHUNK, keys_alike
-from stator.formatters.dialect import Dialect
-from stator.formatters.distributions import RESERVED, bad_bounds
+from stator.exposition import escaping, numbers
+from stator.exposition.columns import CHUNK, keys_alike
+from stator.exposition.distributions import RESERVED, bad_bounds
+from stator.exposition.format import Dialect
 from stator.points import Labels, Type
 
 Pieces: TypeAlias = list[tuple[bytes, int]]
@@ -26,7 +26,7 @@ class Lines:
 
     def __init__(self, sample: str, common: Labels, utf8: bool) -> None:
         self._name, self._utf8 = sample, utf8
-        values = names.escaped([value for _, value in common])
+        values = escaping.escaped([value for _, value in common])
         self._fixed_labels = [self._label(key) for key, _ in common]
         pairs = zip(self._fixed_labels, values, strict=True)
         self._fixed = [f'{label}="{_surviving(value)}"' for label, value in pairs]
@@ -53,11 +53,13 @@ class Lines:
         written = [*self._fixed_labels, *map(self._label, keys)]
         if len(set(written)) < len(written):
             raise ValueError  # told by `worst`
-        name = _surviving(names.metric(self._name + suffix, utf8=self._utf8))
-        return names.head(name, [*self._fixed, *(f'{self._label(key)}="%s"' for key in keys)]) + GAP.replace("%", "%%")
+        name = _surviving(escaping.metric(self._name + suffix, utf8=self._utf8))
+        return escaping.head(name, [*self._fixed, *(f'{self._label(key)}="%s"' for key in keys)]) + GAP.replace(
+            "%", "%%"
+        )
 
     def _label(self, key: str) -> str:
-        return _surviving(names.label(key, utf8=self._utf8))
+        return _surviving(escaping.label(key, utf8=self._utf8))
 
 
 def _surviving(text: str) -> str:
@@ -65,7 +67,7 @@ def _surviving(text: str) -> str:
 
 
 def _values(values: Sequence[str]) -> tuple[str, ...]:
-    escaped = names.escaped(values)
+    escaped = escaping.escaped(values)
     return tuple([each.replace("%", "%%") for each in escaped] if "%" in "".join(escaped) else escaped)
 
 

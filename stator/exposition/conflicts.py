@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from stator.formatters.layout import Block
+from stator.exposition.template import Block
 from stator.points import PointError
 
 

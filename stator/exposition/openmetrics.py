@@ -5,8 +5,8 @@ https://prometheus.io/docs/specs/om/open_metrics_spec/
 
 import re
 
-from stator.formatters.dialect import Dialect
-from stator.formatters.numbers import text
+from stator.exposition.format import Dialect
+from stator.exposition.numbers import text
 from stator.points import Type
 
 _SUFFIXED = ("counter", "info")

@@ -2,11 +2,11 @@
 
 import pytest
 
-from stator.formatters.dialect import Dialect
-from stator.formatters.openmetrics import OPENMETRICS, OPENMETRICS_UTF8
-from stator.formatters.text import TEXT_0_0_4
+from stator.exposition.format import Dialect
+from stator.exposition.openmetrics import OPENMETRICS, OPENMETRICS_UTF8
+from stator.exposition.text import TEXT_0_0_4
 from stator.points import Histogram, Point, PointsAt, Type, Value
-from tests.formatters.exposing import exposed
+from tests.exposition.exposing import exposed
 
 
 def whole(*points: Point) -> PointsAt:

@@ -3,7 +3,7 @@
 https://prometheus.io/docs/instrumenting/exposition_formats/
 """
 
-from stator.formatters.dialect import Dialect
+from stator.exposition.format import Dialect
 from stator.points import Type
 
 _TYPES = {"info": "gauge", "unknown": "untyped"}

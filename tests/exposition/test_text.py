@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from stator.formatters.text import TEXT_0_0_4
+from stator.exposition.text import TEXT_0_0_4
 from stator.points import Histogram, Labels, Point, PointError, PointsAt, Summary, Type, family_name
-from tests.formatters import exposing
+from tests.exposition import exposing
 
 
 def exposed(*points: Point, labels: Labels = ()) -> str:

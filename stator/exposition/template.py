@@ -11,12 +11,12 @@ from typing import Any, TypeAlias
 
 from attrs import frozen
 
-from stator.formatters import names, numbers
-from stator.formatters.columns import CHUNK, Columns, Heads, at, uniform
-from stator.formatters.dialect import Dialect
-from stator.formatters.distributions import CLASSES, SUFFIXES, UNFIT, numbers_of, shapes_of
-from stator.formatters.lines import GAP, Lines, Pieces, complex_pieces
-from stator.formatters.refusals import check, refuse_twice, worst
+from stator.exposition import escaping, numbers
+from stator.exposition.columns import CHUNK, Columns, Heads, at, uniform
+from stator.exposition.distributions import CLASSES, SUFFIXES, UNFIT, numbers_of, shapes_of
+from stator.exposition.format import Dialect
+from stator.exposition.lines import GAP, Lines, Pieces, complex_pieces
+from stator.exposition.validation import check, refuse_twice, worst
 from stator.points import Labels, Type
 
 # A name or label of a line: quoted texts, and anything else but what stands between names and labels.
@@ -214,7 +214,7 @@ def _block(columns: Columns, points: Sequence[int], dialect: Dialect) -> Block:
         lines = Lines(sample, columns.common, dialect.utf8)
         pieces = complex_pieces(lines, type_, labels, shapes, dialect) if shapes else lines.pieces(labels)
         family, *samples = (
-            names.metric(each, utf8=dialect.utf8)
+            escaping.metric(each, utf8=dialect.utf8)
             for each in (family, sample, *(sample + suffix for suffix in SUFFIXES.get(type_, ())))
         )
         header = dialect.header(family, samples[0], type_, columns.descs[first], unit).encode()

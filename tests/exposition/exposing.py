@@ -1,8 +1,8 @@
 """Points as text, for tests: what a formatter makes of them that has written nothing before."""
 
-from stator.formatters.dialect import Dialect
-from stator.formatters.exposition import Formatter
-from stator.formatters.text import TEXT_0_0_4
+from stator.exposition.encoder import Formatter
+from stator.exposition.format import Dialect
+from stator.exposition.text import TEXT_0_0_4
 from stator.points import PointsAt
 
 

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Literal, TypeAlias
 
-from stator.formatters.dialect import Dialect
-from stator.formatters.exposition import Formatter
-from stator.formatters.openmetrics import OPENMETRICS, OPENMETRICS_UTF8
-from stator.formatters.text import TEXT_0_0_4, TEXT_1_0_0, TEXT_1_0_0_UTF8
+from stator.exposition.encoder import Formatter
+from stator.exposition.format import Dialect
+from stator.exposition.openmetrics import OPENMETRICS, OPENMETRICS_UTF8
+from stator.exposition.text import TEXT_0_0_4, TEXT_1_0_0, TEXT_1_0_0_UTF8
 
 Encoding: TypeAlias = Literal["identity", "gzip"]
 

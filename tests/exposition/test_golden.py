@@ -7,11 +7,11 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as read_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as read_text
 
-from stator.formatters.dialect import Dialect
-from stator.formatters.openmetrics import OPENMETRICS, OPENMETRICS_UTF8
-from stator.formatters.text import TEXT_0_0_4, TEXT_1_0_0, TEXT_1_0_0_UTF8
-from tests.formatters.exposing import exposed
-from tests.formatters.points import ABROAD, SHOP
+from stator.exposition.format import Dialect
+from stator.exposition.openmetrics import OPENMETRICS, OPENMETRICS_UTF8
+from stator.exposition.text import TEXT_0_0_4, TEXT_1_0_0, TEXT_1_0_0_UTF8
+from tests.exposition.exposing import exposed
+from tests.exposition.points import ABROAD, SHOP
 
 GOLDEN = Path(__file__).with_name("golden")
 DIALECTS = {

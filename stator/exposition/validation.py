@@ -4,17 +4,19 @@ from collections.abc import Sequence
 from itertools import chain
 from typing import Any, get_args
 
-from stator.formatters import names, numbers
-from stator.formatters.columns import CHUNK, Columns, at, keys_alike, uniform
-from stator.formatters.dialect import Dialect
-from stator.formatters.distributions import CLASSES, RESERVED, UNFIT, bad_bounds, every, numbers_of, shapes_of
+from stator.exposition import escaping, numbers
+from stator.exposition.columns import CHUNK, Columns, at, keys_alike, uniform
+from stator.exposition.distributions import CLASSES, RESERVED, UNFIT, bad_bounds, every, numbers_of, shapes_of
+from stator.exposition.format import Dialect
 from stator.points import Labels, PointError, Type
 
 
 def bad_key(key: str, type_: Type, *, utf8: bool) -> bool:
     """Whether this can't be a label's name."""
     # `..name..` would be written as `__name__`.
-    return not key or key == RESERVED.get(type_) or key.startswith("__") or names.label(key, utf8=utf8).startswith("__")
+    return (
+        not key or key == RESERVED.get(type_) or key.startswith("__") or escaping.label(key, utf8=utf8).startswith("__")
+    )
 
 
 def check(columns: Columns, points: Sequence[int], labels: list[Labels], *, utf8: bool) -> bool:
@@ -58,7 +60,7 @@ def refuse_twice(columns: Columns, points: Sequence[int], dialect: Dialect) -> N
     for position in points:
         own = columns.labels[position]
         # An empty label is none.
-        series = frozenset((names.label(key, utf8=dialect.utf8), value) for key, value in own if value)
+        series = frozenset((escaping.label(key, utf8=dialect.utf8), value) for key, value in own if value)
         if series in seen:
             msg = f"{columns.told(position)} comes twice"
             raise PointError(msg)
@@ -92,7 +94,7 @@ def _reason(columns: Columns, position: int, type_: Type, *, utf8: bool) -> str 
     for key in keys:
         if bad_key(key, type_, utf8=utf8):
             return f"{key!r} can't be a label's name here"
-    if len({names.label(key, utf8=utf8) for key in keys}) < len(keys):
+    if len({escaping.label(key, utf8=utf8) for key in keys}) < len(keys):
         return "a label comes twice"
     return _bad_value(value, type_)
 

@@ -4,12 +4,12 @@ import gc
 
 import pytest
 
-from stator.formatters.exposition import Formatter
-from stator.formatters.layout import Layout
-from stator.formatters.openmetrics import OPENMETRICS
+from stator.exposition.encoder import Formatter
+from stator.exposition.openmetrics import OPENMETRICS
+from stator.exposition.template import Layout
 from stator.points import Histogram, Labels, Point, PointError, PointsAt
-from tests.formatters.exposing import exposed, written
-from tests.formatters.points import ABROAD, SHOP
+from tests.exposition.exposing import exposed, written
+from tests.exposition.points import ABROAD, SHOP
 
 
 def gauges(*labels: Labels, value: float = 1.5) -> PointsAt:

@@ -13,11 +13,11 @@ from typing import Any, NamedTuple
 
 from attrs import define, field
 
-from stator.formatters.clashes import Blocks
-from stator.formatters.columns import Columns
-from stator.formatters.dialect import Dialect
-from stator.formatters.layout import Block, Layout
-from stator.formatters.refusals import shown
+from stator.exposition.columns import Columns
+from stator.exposition.conflicts import Blocks
+from stator.exposition.format import Dialect
+from stator.exposition.template import Block, Layout
+from stator.exposition.validation import shown
 from stator.points import PointError, PointsAt, Type
 
 _CREATED = "_created"

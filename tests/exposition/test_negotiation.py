@@ -2,10 +2,10 @@
 
 import pytest
 
-from stator.formatters.dialect import Dialect
-from stator.formatters.negotiation import dialect, encoding
-from stator.formatters.openmetrics import OPENMETRICS, OPENMETRICS_UTF8
-from stator.formatters.text import TEXT_0_0_4, TEXT_1_0_0, TEXT_1_0_0_UTF8
+from stator.exposition.format import Dialect
+from stator.exposition.negotiation import dialect, encoding
+from stator.exposition.openmetrics import OPENMETRICS, OPENMETRICS_UTF8
+from stator.exposition.text import TEXT_0_0_4, TEXT_1_0_0, TEXT_1_0_0_UTF8
 
 OPEN, TEXT = "application/openmetrics-text", "text/plain"
 

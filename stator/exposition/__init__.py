@@ -1,0 +1,1 @@
+"""Points to text, in each of Prometheus' formats."""

@@ -1,1 +1,0 @@
-"""Ways to write points: one file an exposition format."""
