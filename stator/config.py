@@ -21,6 +21,7 @@ from stator.exposition.negotiation import Formats
 from stator.exposition.text import TEXT_0_0_4
 from stator.log import Config as LoggerConfig
 from stator.log import Log
+from stator.points import Collector
 from stator.processes.service import Processes
 from stator.roster.registrar import Registrar
 from stator.roster.registrars.consul import Config as ConsulConfig
@@ -29,7 +30,6 @@ from stator.roster.roster import Config as RosterConfig
 from stator.server.supervisor import Config as ServerConfig
 from stator.settings.declare import part, setting, variables_of, walk
 from stator.settings.extend import with_others, with_parts
-from stator.stations import Collector
 
 DEFAULT = ("runtime", "diskusage", "wave")
 BUILT_IN = (*DEFAULT, "process", "host", "textfile", "prometheus_client")

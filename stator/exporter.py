@@ -10,12 +10,13 @@ from typing import Literal, Protocol, TypeAlias
 
 from attrs import frozen
 
-from stator.collection import Crew, Round
+from stator.concurrency.gather import Round
+from stator.concurrency.single_flight import NotCollected, Outcome, Station
+from stator.concurrency.threads import Crew
 from stator.log import Log
-from stator.points import Labels, Point, PointError, PointsAt
+from stator.points import Collector, Labels, Point, PointError, PointsAt
 from stator.settings.declare import LONGER_THAN_ZERO, setting
 from stator.settings.duration import Duration
-from stator.stations import Collector, NotCollected, Outcome, Station
 
 # Seconds after which collectors no longer wait for each other, nor one round for another.
 PATIENCE = 0.05

@@ -1,7 +1,7 @@
 """What collectors say and formatters write: the one language that both share."""
 
 from collections.abc import Iterable
-from typing import Literal, TypeAlias
+from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
 from attrs import frozen
 from msgspec import Struct
@@ -87,6 +87,21 @@ class PointsAt(Struct, frozen=True):
     stamp: float
     labels: Labels = ()
     points: Iterable[Point] = ()
+
+
+class Collector(Protocol):
+    """What gives points."""
+
+    def collect(self, now: float) -> PointsAt:
+        """Points as they are now, in Unix seconds; raises on failure."""
+
+
+@runtime_checkable
+class Prompt(Collector, Protocol):
+    """A collector that knows whether it may have to wait."""
+
+    def never_waits(self) -> bool:
+        """Whether it would answer within microseconds now, whatever happens elsewhere; raises nothing."""
 
 
 def family_name(common: str, name: str, unit: str) -> str:

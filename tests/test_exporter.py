@@ -17,9 +17,8 @@ from stator.exposition.encoder import Formatter
 from stator.exposition.text import TEXT_0_0_4
 from stator.log import Config as LoggerConfig
 from stator.log import Log
-from stator.points import Point, PointsAt
+from stator.points import Collector, Point, PointsAt
 from stator.sink import Sink
-from stator.stations import Collector
 
 
 class Good:

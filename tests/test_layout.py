@@ -30,8 +30,6 @@ MOVES = {
     "stator.processes.siblings": "stator.processes.service.siblings",
     "stator.processes.procfs": "stator.processes.service.procfs",
     "stator.processes.shared_table": "stator.processes.service.shared_table",
-    "stator.collection": "stator.concurrency.gather",
-    "stator.stations": "stator.concurrency.single_flight",
     "stator.fields": "stator.log.render",
     "stator.sink": "stator.log.writer",
     "stator.application_log": "stator.log.stdlib",

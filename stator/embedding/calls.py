@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from stator.config import Config
 from stator.embedding.parts import PREFIX, Parts, own_log
 from stator.log import Log
+from stator.points import Collector
 from stator.roster.presence import Presence
 from stator.roster.registration import Registration
 from stator.server.app import create, create_blocking
@@ -35,7 +36,6 @@ from stator.server.mounting import (
 )
 from stator.server.readiness import is_ready
 from stator.settings.environment import decode
-from stator.stations import Collector
 
 if TYPE_CHECKING:
     import falcon

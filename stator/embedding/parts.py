@@ -11,11 +11,11 @@ from stator import application_log
 from stator.config import Config, Run, extended
 from stator.exporter import Exporter
 from stator.log import Log, new_id
+from stator.points import Collector
 from stator.processes.siblings import Siblings
 from stator.server.checks import Check, Checks
 from stator.server.metrics import Formats
 from stator.settings.environment import decode
-from stator.stations import Collector
 from stator.version import build_labels
 
 PREFIX = "STTR"

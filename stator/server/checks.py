@@ -12,12 +12,13 @@ from typing import TypeAlias
 import orjson
 from attrs import frozen
 
-from stator.collection import Crew, Round
+from stator.concurrency.gather import Round
+from stator.concurrency.single_flight import NotCollected, Outcome, Station
+from stator.concurrency.threads import Crew
 from stator.fields import TRUNCATED
 from stator.log import Log
 from stator.points import PointsAt
 from stator.settings.declare import REDACTED
-from stator.stations import NotCollected, Outcome, Station
 
 Check: TypeAlias = Callable[[], object]
 """Passes unless it raises or gives False; what it gives is awaited where that can be."""

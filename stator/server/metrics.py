@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import falcon
 
-from stator.collection import Round
+from stator.concurrency.gather import Round
 from stator.exporter import PATIENCE, Ask, Encoding, Exporter, Formatter, Scrape
 
 if TYPE_CHECKING:

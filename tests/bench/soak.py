@@ -8,9 +8,8 @@ import psutil
 from stator.exporter import Ask, Config, Exporter
 from stator.exposition.negotiation import Formats
 from stator.log import Config as LoggerConfig
-from stator.points import Point, PointsAt
+from stator.points import Collector, Point, PointsAt
 from stator.sink import Sink
-from stator.stations import Collector
 
 SCRAPES = 200_000
 SETTLED = 20_000

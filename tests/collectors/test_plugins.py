@@ -10,12 +10,12 @@ import pytest
 
 from stator.config import Config, Run, extended
 from stator.log import Config as LoggerConfig
+from stator.points import Collector
 from stator.processes.service import Processes
 from stator.settings.dump import dump
 from stator.settings.environment import ConfigError, decode
 from stator.settings.table import rows
 from stator.sink import Sink
-from stator.stations import Collector
 
 JOBS = """\
 from __future__ import annotations

@@ -8,13 +8,12 @@ from collections.abc import Callable
 
 import pytest
 
-from stator.collection import Round
+from stator.concurrency.gather import Round
 from stator.exporter import Ask, Config, Exporter, Scrape
 from stator.exposition.negotiation import Formats
-from stator.points import Point, PointsAt
+from stator.points import Collector, Point, PointsAt
 from stator.server.app import create
 from stator.server.middleware import App, Message
-from stator.stations import Collector
 from tests.server.asgi import Reply, call, scope
 from tests.story import Story
 

@@ -3,29 +3,14 @@
 import threading
 from collections.abc import Callable
 from math import inf
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from stator.points import PointsAt
+from stator.points import Collector, PointsAt, Prompt
 
 # A collector that takes longer than this, in seconds, and than so many times its last, is taken to be stuck.
 STUCK_AFTER, STUCK_TIMES = 1.0, 3
-
-
-class Collector(Protocol):
-    """What gives points."""
-
-    def collect(self, now: float) -> PointsAt:
-        """Points as they are now, in Unix seconds; raises on failure."""
-
-
-@runtime_checkable
-class Prompt(Collector, Protocol):
-    """A collector that knows whether it may have to wait."""
-
-    def never_waits(self) -> bool:
-        """Whether it would answer within microseconds now, whatever happens elsewhere; raises nothing."""
 
 
 class NotCollected(Exception):  # noqa: N818 # not the collector's own error

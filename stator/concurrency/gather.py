@@ -7,7 +7,6 @@ in the thread that asks: handing over to another takes longer than they do.
 """
 
 import contextvars
-import queue
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
@@ -16,37 +15,10 @@ from contextlib import suppress
 from functools import partial
 from typing import Generic, TypeVar
 
-from stator.stations import NotCollected, Outcome, Station
+from stator.concurrency.single_flight import NotCollected, Outcome, Station
+from stator.concurrency.threads import Crew
 
 A = TypeVar("A")
-# Threads that are kept for the next round.
-IDLE_THREADS = 2
-
-
-class Crew:
-    """Runs functions in threads that do not keep the process alive, and that are used again."""
-
-    def __init__(self) -> None:
-        self._work: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
-        self._lock = threading.Lock()
-        self._idle = 0
-
-    def run(self, function: Callable[[], object]) -> None:
-        """Has an idle thread, or a new one, run a function that raises nothing."""
-        with self._lock:
-            is_idle = self._idle > 0
-            self._idle -= is_idle
-        if not is_idle:
-            threading.Thread(target=self._serve, name="collecting", daemon=True).start()
-        self._work.put(function)
-
-    def _serve(self) -> None:
-        while True:
-            self._work.get()()  # not kept while it waits for the next: a round holds all that was collected
-            with self._lock:
-                if self._idle == IDLE_THREADS:
-                    return
-                self._idle += 1
 
 
 class Round(Generic[A]):

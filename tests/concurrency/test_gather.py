@@ -8,12 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from stator.collection import Crew, Round
+from stator.concurrency.gather import Round
+from stator.concurrency.single_flight import STUCK_AFTER, Outcome, Station
+from stator.concurrency.threads import Crew
 from stator.exporter import BRIEF, Ask, Config, Exporter, Scrape
 from stator.exposition.encoder import Formatter
 from stator.exposition.text import TEXT_0_0_4
-from stator.points import Point, PointsAt
-from stator.stations import STUCK_AFTER, Collector, Outcome, Station
+from stator.points import Collector, Point, PointsAt
 from tests.program import eventually
 from tests.story import Story
 

@@ -1,0 +1,1 @@
+"""Calls that may hang, with deadlines."""
