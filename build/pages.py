@@ -24,13 +24,13 @@ from stator.exporter import Ask, Exporter
 from stator.exporter import Config as MetricsConfig
 from stator.exposition.encoder import Formatter
 from stator.exposition.openmetrics import OPENMETRICS
-from stator.log import Config as LoggerConfig
-from stator.log import Log
+from stator.log.logger import Config as LoggerConfig
+from stator.log.logger import Log
+from stator.log.writer import Sink
 from stator.points import Collector
 from stator.processes.service import Processes
 from stator.roster.state import State
 from stator.settings.table import markdown, markdown_table, rows
-from stator.sink import Sink
 from stator.version import build_labels
 from tests.collectors.host.machine import hosted, lay_out
 

@@ -9,13 +9,14 @@ from typing import Any
 
 from stator.config import Config, Run, extended
 from stator.exporter import Exporter
-from stator.log import Log, adopt_stdlib, new_id
+from stator.log.logger import Log, new_id
+from stator.log.stdlib import adopt_stdlib
+from stator.log.writer import Sink
 from stator.processes.service import Processes
 from stator.server.starting import Starting
 from stator.server.supervisor import FAILED, Supervisor, answers, bound_to, hold_signals
 from stator.settings import command_line
 from stator.settings.declare import StartError
-from stator.sink import Sink
 from stator.version import __version__, build_labels
 
 APP_ID = "stator"

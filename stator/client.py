@@ -9,8 +9,8 @@ from urllib.parse import parse_qs, urlsplit
 
 from attrs import field, frozen
 
-from stator.headers import HEADER_PAIRS, SECRET_HEADERS, SENDABLE, header_pairs, is_header, shown_headers
-from stator.log import Log, new_id
+from stator.log.logger import Log, new_id
+from stator.log.redact import HEADER_PAIRS, SECRET_HEADERS, SENDABLE, header_pairs, is_header, shown_headers
 from stator.settings.declare import LONGER_THAN_ZERO, REDACTED, Secret, setting
 from stator.settings.duration import Duration
 

@@ -19,8 +19,8 @@ from stator.exporter import Config as MetricsConfig
 from stator.exposition.encoder import Exposition, Formatter
 from stator.exposition.negotiation import Formats
 from stator.exposition.text import TEXT_0_0_4
-from stator.log import Config as LoggerConfig
-from stator.log import Log
+from stator.log.logger import Config as LoggerConfig
+from stator.log.logger import Log
 from stator.points import Collector
 from stator.processes.service import Processes
 from stator.roster.registrar import Registrar

@@ -13,7 +13,7 @@ from attrs import frozen
 from stator.concurrency.gather import Round
 from stator.concurrency.single_flight import NotCollected, Outcome, Station
 from stator.concurrency.threads import Crew
-from stator.log import Log
+from stator.log.logger import Log
 from stator.points import Collector, Labels, Point, PointError, PointsAt
 from stator.settings.declare import LONGER_THAN_ZERO, setting
 from stator.settings.duration import Duration

@@ -5,8 +5,8 @@ import os
 from pathlib import Path
 from typing import Any, Self
 
-from stator.log import Config, Log
-from stator.sink import Sink
+from stator.log.logger import Config, Log
+from stator.log.writer import Sink
 
 
 class Story:

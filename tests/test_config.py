@@ -8,14 +8,14 @@ import pytest
 
 from stator.collectors.disk_usage import DiskUsage
 from stator.config import Config, Run, extended
-from stator.log import Config as LoggerConfig
-from stator.log import Log
+from stator.log.logger import Config as LoggerConfig
+from stator.log.logger import Log
+from stator.log.writer import Sink
 from stator.points import Point, PointsAt
 from stator.processes.service import Processes
 from stator.roster.registrars.consul import Consul
 from stator.roster.registrars.file import File
 from stator.settings.environment import ConfigError, decode
-from stator.sink import Sink
 from tests.exposition.exposing import written
 
 

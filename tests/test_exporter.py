@@ -15,10 +15,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from stator.exporter import Ask, Config, Exporter
 from stator.exposition.encoder import Formatter
 from stator.exposition.text import TEXT_0_0_4
-from stator.log import Config as LoggerConfig
-from stator.log import Log
+from stator.log.logger import Config as LoggerConfig
+from stator.log.logger import Log
+from stator.log.writer import Sink
 from stator.points import Collector, Point, PointsAt
-from stator.sink import Sink
 
 
 class Good:

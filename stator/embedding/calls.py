@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from stator.config import Config
 from stator.embedding.parts import PREFIX, Parts, own_log
-from stator.log import Log
+from stator.log.logger import Log
 from stator.points import Collector
 from stator.roster.presence import Presence
 from stator.roster.registration import Registration

@@ -7,10 +7,10 @@ from random import Random
 
 from attrs import frozen
 
-from stator import application_log
 from stator.config import Config, Run, extended
 from stator.exporter import Exporter
-from stator.log import Log, new_id
+from stator.log import stdlib
+from stator.log.logger import Log, new_id
 from stator.points import Collector
 from stator.processes.siblings import Siblings
 from stator.server.checks import Check, Checks
@@ -125,5 +125,5 @@ def _is_text(name: object) -> bool:
 def own_log(log: Log | logging.Logger | None) -> Log:
     """The log that is given, as a log of ours."""
     if log is None or isinstance(log, logging.Logger):
-        return application_log.new(log or logging.getLogger(application_log.LOGGER))
+        return stdlib.new(log or logging.getLogger(stdlib.LOGGER))
     return log

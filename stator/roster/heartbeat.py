@@ -13,8 +13,8 @@ from attrs import frozen
 
 from stator.client import ClientError
 from stator.client import Config as ClientConfig
-from stator.headers import header_pairs
-from stator.log import Log, bind, new_id
+from stator.log.logger import Log, bind, new_id
+from stator.log.redact import header_pairs
 from stator.roster.service import Service
 from stator.roster.state import why
 from stator.settings.duration import Duration

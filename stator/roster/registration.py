@@ -7,7 +7,7 @@ from math import inf
 from types import TracebackType
 from typing import Self
 
-from stator.log import Log
+from stator.log.logger import Log
 from stator.roster.presence import Presence
 from stator.roster.roster import Roster
 

@@ -12,7 +12,7 @@ from typing import Literal
 
 from attrs import frozen
 
-from stator.log import Log, bind, new_id
+from stator.log.logger import Log, bind, new_id
 from stator.roster.registrar import Registrar, RegistrarError, Sight
 from stator.roster.service import Config as ServiceConfig
 from stator.roster.service import Service

@@ -6,7 +6,7 @@ The roster lives in the main process, scrapes are answered in others: the number
 import time
 from collections.abc import Callable, Iterator
 
-from stator.log import Log
+from stator.log.logger import Log
 from stator.points import Point, PointsAt, Type
 from stator.processes.shared_table import Table
 from stator.roster.registrar import REASONS, Reason, RegistrarError

@@ -8,7 +8,7 @@ import falcon.asgi
 import orjson
 
 from stator.exporter import Exporter
-from stator.log import Log
+from stator.log.logger import Log
 from stator.server.checks import Checks
 from stator.server.metrics import BlockingMetrics, Formats, Metrics
 from stator.server.monitor import BlockingMonitor, Monitor

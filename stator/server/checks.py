@@ -15,8 +15,8 @@ from attrs import frozen
 from stator.concurrency.gather import Round
 from stator.concurrency.single_flight import NotCollected, Outcome, Station
 from stator.concurrency.threads import Crew
-from stator.fields import TRUNCATED
-from stator.log import Log
+from stator.log.logger import Log
+from stator.log.render import TRUNCATED
 from stator.points import PointsAt
 from stator.settings.declare import REDACTED
 

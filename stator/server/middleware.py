@@ -9,8 +9,8 @@ from urllib.parse import parse_qs
 
 import orjson
 
-from stator.headers import shown_headers
-from stator.log import Log, bind, new_id, unbind
+from stator.log.logger import Log, bind, new_id, unbind
+from stator.log.redact import shown_headers
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]

@@ -12,7 +12,7 @@ from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
 from gunicorn.glogging import Logger
 
-from stator.log import bind, new_id
+from stator.log.logger import bind, new_id
 from stator.processes.service import Processes
 from stator.server.closing import let_in_no_more
 from stator.server.worker import STOP_SIGNALS, Worker

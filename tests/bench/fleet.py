@@ -14,12 +14,12 @@ from attrs import evolve, field, frozen
 
 from stator.client import Answer, Client, ClientError
 from stator.client import Config as ClientConfig
-from stator.log import Config as LoggerConfig
-from stator.log import Log
+from stator.log.logger import Config as LoggerConfig
+from stator.log.logger import Log
+from stator.log.writer import Sink
 from stator.roster.registrars.consul import Config as ConsulConfig
 from stator.roster.roster import Config, Roster
 from stator.roster.service import Config as ServiceConfig
-from stator.sink import Sink
 from tests.peers.programs import Consul, eventually
 
 ROSTERS = 1000

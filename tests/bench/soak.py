@@ -7,9 +7,9 @@ import psutil
 
 from stator.exporter import Ask, Config, Exporter
 from stator.exposition.negotiation import Formats
-from stator.log import Config as LoggerConfig
+from stator.log.logger import Config as LoggerConfig
+from stator.log.writer import Sink
 from stator.points import Collector, Point, PointsAt
-from stator.sink import Sink
 
 SCRAPES = 200_000
 SETTLED = 20_000

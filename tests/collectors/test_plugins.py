@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from stator.config import Config, Run, extended
-from stator.log import Config as LoggerConfig
+from stator.log.logger import Config as LoggerConfig
+from stator.log.writer import Sink
 from stator.points import Collector
 from stator.processes.service import Processes
 from stator.settings.dump import dump
 from stator.settings.environment import ConfigError, decode
 from stator.settings.table import rows
-from stator.sink import Sink
 
 JOBS = """\
 from __future__ import annotations

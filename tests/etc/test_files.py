@@ -16,8 +16,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from stator.config import Config, Run
 from stator.exporter import Ask, Exporter
+from stator.log.writer import Sink
 from stator.processes.service import Processes
-from stator.sink import Sink
 
 ROOT = Path(__file__).resolve().parents[2]
 ETC = ROOT / "etc"

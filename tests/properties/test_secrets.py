@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from stator.config import Config
-from stator.headers import SECRET_HEADERS
+from stator.log.redact import SECRET_HEADERS
 from stator.settings import command_line
 from stator.settings.dump import dump
 from stator.settings.environment import ConfigError, decode

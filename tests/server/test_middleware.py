@@ -9,7 +9,7 @@ import pytest
 
 from stator.exporter import Config, Exporter
 from stator.exposition.negotiation import Formats
-from stator.log import bound
+from stator.log.logger import bound
 from stator.points import PointsAt
 from stator.server.app import create
 from stator.server.middleware import KEPT_TEXTS, MAX_BODY, App, Message, Receive, RequestLog, Scope, Send

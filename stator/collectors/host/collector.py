@@ -6,7 +6,7 @@ from typing import Protocol
 
 from stator.collectors.host.family import Family
 from stator.collectors.host.files import Files
-from stator.collectors.host.troubles import Troubles
+from stator.log.changes import Troubles
 from stator.points import Labels, Point, PointError, PointsAt
 
 SUCCESS = Family("scrape_collector_success", "Whether a group of families could be collected", "", "gauge")

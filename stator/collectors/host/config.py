@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from attrs import frozen
 
-from stator.collectors.host.troubles import Log, Troubles
+from stator.log.changes import Log, Troubles
 from stator.settings.declare import LONGER_THAN_ZERO, Check, part, setting
 from stator.settings.duration import Duration
 

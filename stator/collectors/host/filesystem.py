@@ -12,7 +12,7 @@ from attrs import frozen
 from stator.collectors.host.family import Family
 from stator.collectors.host.files import Files
 from stator.collectors.host.survey import Figures, Survey
-from stator.collectors.host.troubles import Troubles
+from stator.log.changes import Troubles
 from stator.points import Labels, Point
 
 # What it calls a filesystem that hangs.

@@ -15,9 +15,10 @@ from typing import Any
 
 import pytest
 
-from stator.log import Config, adopt_stdlib, bind, new_id, unbind
+from stator.log.logger import Config, bind, new_id, unbind
+from stator.log.stdlib import adopt_stdlib
+from stator.log.writer import Sink
 from stator.settings.declare import Secret
-from stator.sink import Sink
 from tests.story import Story
 
 CUT = "--truncated--"

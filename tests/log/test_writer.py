@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from stator.sink import PATIENCE_MS, Sink
+from stator.log.writer import PATIENCE_MS, Sink
 from tests.program import ROOT, eventually
 
 LINE = b'{"msg":"hello"}\n'
@@ -339,7 +339,7 @@ def test_a_full_disk_harms_nobody() -> None:
 def test_a_closed_descriptor_swallows_all_and_its_number_is_not_taken_by_another_file(tmp_path: Path) -> None:
     program = """
 import os
-from stator.sink import Sink
+from stator.log.writer import Sink
 os.close(1)
 sink = Sink(1)
 others = [os.open("other", os.O_WRONLY | os.O_CREAT) for _ in range(3)]

@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from stator.application_log import new
+from stator.log.stdlib import new
 
 LOGGER = logging.getLogger("test.stator")
 

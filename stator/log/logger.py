@@ -4,7 +4,6 @@ What holds for all that follows in a request or a thread is bound to its context
 whichever module logs it.
 """
 
-import logging
 import random
 import string
 from collections.abc import Callable, Mapping
@@ -14,13 +13,13 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from attrs import frozen
 
-from stator.fields import Fields
+from stator.log.render import Fields
 from stator.settings.declare import at_least, setting
 
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
-    from stator.sink import Sink
+    from stator.log.writer import Sink
 
     Log: TypeAlias = FilteringBoundLogger
 else:
@@ -83,34 +82,3 @@ def _write(self: Any, level: str, event: str, /, **fields: object) -> None:
     """A logger's way from a call to the sink: https://www.structlog.org/en/stable/custom-wrappers.html."""
     (line,) = self._processors
     self._logger.msg(line(level, event, self._context, _BOUND.get(), fields))
-
-
-def adopt_stdlib(log: Log) -> None:
-    """Sends what libraries log through the standard library, and Python's warnings, to our log."""
-    root = logging.getLogger()
-    root.handlers = [_Bridge(log)]
-    root.setLevel(logging.WARNING)
-    logging.captureWarnings(capture=True)
-
-
-class _Bridge(logging.Handler):
-    """Hands each record of the standard library's logging to our log."""
-
-    def __init__(self, log: Log) -> None:
-        super().__init__()
-        self._log = log
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Logs one record with its level, message, logger's name and exception."""
-        fields: dict[str, Any] = {"logger": record.name}
-        if record.exc_info and record.exc_info[1]:
-            fields["error"] = record.exc_info[1]
-        level = min(max(record.levelno // 10 * 10, logging.DEBUG), logging.CRITICAL)
-        self._log.log(level, _message(record), **fields)
-
-
-def _message(record: logging.LogRecord) -> str:
-    try:
-        return record.getMessage()
-    except Exception:  # noqa: BLE001 # its arguments do not fit: whoever logs must not suffer for it
-        return f"{record.msg} {record.args}"

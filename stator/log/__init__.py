@@ -1,0 +1,1 @@
+"""The log: records to lines, and lines to a descriptor."""
