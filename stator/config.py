@@ -8,7 +8,6 @@ from attrs import frozen
 from stator.client import Config as ClientConfig
 from stator.collectors.disk_usage import Config as DiskUsageConfig
 from stator.collectors.host.config import Config as HostConfig
-from stator.collectors.plugins import UNKNOWN, Found, available, find
 from stator.collectors.process import FAMILIES as PROCESS_FAMILIES
 from stator.collectors.process import Config as ProcessConfig
 from stator.collectors.prometheus_registry import Config as PrometheusRegistryConfig
@@ -21,6 +20,7 @@ from stator.exposition.negotiation import Formats
 from stator.exposition.text import TEXT_0_0_4
 from stator.log.logger import Config as LoggerConfig
 from stator.log.logger import Log
+from stator.plugins.discovery import UNKNOWN, Found, available, find
 from stator.points import Collector
 from stator.processes.service import Processes
 from stator.roster.registrar import Registrar

@@ -35,8 +35,6 @@ MOVES = {
     "stator.log.stdlib": "stator.log.logger.stdlib",
     "stator.log.redact": "stator.log.logger.redact",
     "stator.log.changes": "stator.log.logger.changes",
-    "stator.collectors.plugins": "stator.plugins.discovery",
-    "stator.collectors.loading": "stator.plugins.loading",
     "stator.connections": "stator.client.transport",
     "stator.failures": "stator.client.errors",
     "stator.server.readiness": "stator.client.probe",

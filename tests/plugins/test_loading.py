@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from stator.collectors.loading import load_class
-from stator.collectors.plugins import find
+from stator.plugins.discovery import find
+from stator.plugins.loading import load_class
 from stator.settings.declare import StartError
 
 MODULE = """\

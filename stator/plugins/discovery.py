@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import field, frozen
 
-from stator.collectors.loading import load_class, load_file, search, why
+from stator.plugins.loading import load_class, load_file, search, why
 from stator.settings.declare import StartError, variables_of
 from stator.settings.extend import refuse_unfit
 

@@ -1,0 +1,1 @@
+"""Collectors of the user's own."""
