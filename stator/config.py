@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from attrs import frozen
 
-from stator.client import Config as ClientConfig
+from stator.client.client import Config as ClientConfig
 from stator.collectors.disk_usage import Config as DiskUsageConfig
 from stator.collectors.host.config import Config as HostConfig
 from stator.collectors.process import FAMILIES as PROCESS_FAMILIES

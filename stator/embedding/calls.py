@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from stator.client.probe import is_ready
 from stator.config import Config
 from stator.embedding.parts import PREFIX, Parts, own_log
 from stator.log.logger import Log
@@ -34,7 +35,6 @@ from stator.server.mounting import (
     WsgiApp,
     WsgiMounted,
 )
-from stator.server.readiness import is_ready
 from stator.settings.environment import decode
 
 if TYPE_CHECKING:

@@ -11,10 +11,10 @@ from urllib.parse import urlsplit
 
 from attrs import frozen
 
-from stator.client import ClientError
-from stator.client import Config as ClientConfig
+from stator.client.client import ClientError
+from stator.client.client import Config as ClientConfig
+from stator.client.headers import header_pairs
 from stator.log.logger import Log, bind, new_id
-from stator.log.redact import header_pairs
 from stator.roster.service import Service
 from stator.roster.state import why
 from stator.settings.duration import Duration

@@ -15,9 +15,9 @@ from typing import Any, NoReturn, Protocol
 
 from attrs import frozen
 
+from stator.client.probe import is_ready
 from stator.log.logger import Log
 from stator.processes.service import Processes
-from stator.server.readiness import is_ready
 from stator.settings.declare import LONGER_THAN_ZERO, StartError, at_least, between, setting
 from stator.settings.duration import Duration
 

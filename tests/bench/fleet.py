@@ -12,8 +12,8 @@ from typing import Any
 
 from attrs import evolve, field, frozen
 
-from stator.client import Answer, Client, ClientError
-from stator.client import Config as ClientConfig
+from stator.client.client import Answer, Client, ClientError
+from stator.client.client import Config as ClientConfig
 from stator.log.logger import Config as LoggerConfig
 from stator.log.logger import Log
 from stator.log.writer import Sink

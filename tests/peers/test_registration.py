@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from stator.client import Config as ClientConfig
+from stator.client.client import Config as ClientConfig
 from stator.roster.registrar import RegistrarError
 from stator.roster.registrars.consul import Config
 from stator.roster.registrars.consul import Consul as Registrar

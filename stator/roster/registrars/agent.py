@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 
 from attrs import evolve, frozen
 
-from stator.client import Answer, ClientError
+from stator.client.client import Answer, ClientError
 from stator.roster.registrar import Reason, RegistrarError
 from stator.settings.declare import Secret
 

@@ -12,9 +12,9 @@ from urllib.parse import quote
 
 from attrs import define, field, frozen
 
-from stator.client import ClientError
+from stator.client.client import ClientError
+from stator.client.headers import HEADER_PAIRS, SENDABLE, header_pairs, is_header
 from stator.log.logger import Log
-from stator.log.redact import HEADER_PAIRS, SENDABLE, header_pairs, is_header
 from stator.roster.heartbeat import Health, Heartbeat, Monitor
 from stator.roster.registrar import Sight
 from stator.roster.registrars.agent import Agent, Client

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from stator.client import Client
-from stator.client import Config as ClientConfig
+from stator.client.client import Client
+from stator.client.client import Config as ClientConfig
 from stator.roster.registrar import RegistrarError, Sight
 from stator.roster.registrars.consul import Config
 from stator.roster.service import Config as ServiceConfig

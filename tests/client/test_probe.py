@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from stator.server.readiness import is_ready
+from stator.client.probe import is_ready
 from tests.peers.programs import free_ports
 from tests.stand_in import Agent
 

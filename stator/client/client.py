@@ -9,16 +9,17 @@ from urllib.parse import parse_qs, urlsplit
 
 from attrs import field, frozen
 
+from stator.client.headers import HEADER_PAIRS, SENDABLE, header_pairs, is_header
 from stator.log.logger import Log, new_id
-from stator.log.redact import HEADER_PAIRS, SECRET_HEADERS, SENDABLE, header_pairs, is_header, shown_headers
+from stator.log.redact import SECRET_HEADERS, shown_headers
 from stator.settings.declare import LONGER_THAN_ZERO, REDACTED, Secret, setting
 from stator.settings.duration import Duration
 
 if TYPE_CHECKING:
     import urllib3
 
-    from stator.connections import Connections
-    from stator.failures import Failing
+    from stator.client.errors import Failing
+    from stator.client.transport import Connections
 
 # No answer that we ask for is near this size; more is a sign of somebody else at the other end.
 MAX_ANSWER = 1 << 20
@@ -233,7 +234,7 @@ class Client:
     ) -> Answer:
         import urllib3  # slow to import
 
-        from stator.failures import failing, reason
+        from stator.client.errors import failing, reason
 
         total = min(timeout or self._config.timeout.seconds, self._config.timeout.seconds)
         short = min(total, self._config.timeout_short.seconds)
@@ -270,7 +271,7 @@ class Client:
         """Reads a body within bounds: a peer may send for ever, or a byte at a time."""
         import urllib3
 
-        from stator.failures import failing, reason
+        from stator.client.errors import failing, reason
 
         body = bytearray()
         try:
@@ -291,7 +292,7 @@ class Client:
         """The pool, made at the first request: what TLS files hold may not be usable."""
         import urllib3
 
-        from stator.connections import SOCKET_OPTIONS, Connections
+        from stator.client.transport import SOCKET_OPTIONS, Connections
 
         with self._lock:
             if self._pool is not None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from stator.client import MAX_ANSWER, Client, ClientError, Config
+from stator.client.client import MAX_ANSWER, Client, ClientError, Config
 from stator.log.redact import shown_headers
 from stator.settings.declare import Secret
 from stator.settings.duration import Duration

@@ -1,0 +1,21 @@
+"""HTTP headers that can be sent."""
+
+import re
+from collections.abc import Iterator
+
+from stator.settings.declare import Check
+
+_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+HEADER_PAIRS = Check("pairs of header name and value: name,value,name,value", lambda words: len(words) % 2 == 0)
+SENDABLE = "names of letters, digits and dashes, and values without control characters"
+
+
+def is_header(name: str, value: str) -> bool:
+    """Whether a header can be sent: https://www.rfc-editor.org/rfc/rfc9110#section-5."""
+    return bool(_NAME.fullmatch(name)) and not _CONTROL.search(value)
+
+
+def header_pairs(words: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    """Headers, each a name and a value, from a setting that holds `HEADER_PAIRS`."""
+    return zip(words[::2], words[1::2], strict=True)
