@@ -16,10 +16,11 @@ from prometheus_client import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from stator.__main__ import APP_ID
+from stator.collectors.catalog import BUILT_IN, DEFAULT, Collectors, Run
 from stator.collectors.host import memory
 from stator.collectors.host.config import GROUPS
-from stator.collectors.text_files import Config as TextFilesConfig
-from stator.config import BUILT_IN, DEFAULT, Collectors, Config, Run
+from stator.collectors.textfile import Config as TextFilesConfig
+from stator.config import Config
 from stator.exporter import Ask, Exporter
 from stator.exporter import Config as MetricsConfig
 from stator.exposition.encoder import Formatter

@@ -7,7 +7,8 @@ from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any
 
-from stator.config import Config, Run, extended
+from stator.collectors.catalog import Run
+from stator.config import Config, extended
 from stator.exporter import Exporter
 from stator.log.logger import Log, new_id
 from stator.log.stdlib import adopt_stdlib

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from stator.collectors.disk_usage import DiskUsage
-from stator.config import Config, Run, extended
+from stator.collectors.catalog import Run
+from stator.collectors.diskusage import DiskUsage
+from stator.config import Config, extended
 from stator.log.logger import Config as LoggerConfig
 from stator.log.logger import Log
 from stator.log.writer import Sink

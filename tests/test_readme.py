@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from stator.config import BUILT_IN, Config
+from stator.collectors.catalog import BUILT_IN
+from stator.config import Config
 from stator.settings.table import markdown, rows
 
 ROOT = Path(__file__).parents[1]

@@ -7,7 +7,8 @@ from random import Random
 
 from attrs import frozen
 
-from stator.config import Config, Run, extended
+from stator.collectors.catalog import Run
+from stator.config import Config, extended
 from stator.exporter import Exporter
 from stator.log import stdlib
 from stator.log.logger import Log, new_id

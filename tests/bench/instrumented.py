@@ -2,7 +2,7 @@
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from stator.collectors.prometheus_registry import PrometheusRegistry
+from stator.collectors.prometheus_client import PrometheusRegistry
 from stator.exposition.encoder import Formatter
 from stator.exposition.text import TEXT_0_0_4
 from tests.bench.formatting import fastest, text

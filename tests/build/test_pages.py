@@ -10,15 +10,15 @@ from types import ModuleType
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
-from stator.collectors.host import collector, cpu, disk, filesystem, kernel, network
+from stator.collectors.catalog import BUILT_IN
+from stator.collectors.host import collector, cpu, disk, filesystem, network, system
 from stator.collectors.host.family import Family
-from stator.config import BUILT_IN
 from stator.points import family_name
 from tests.program import ROOT, Program
 
 PAGES = ROOT / "docs" / "collectors"
 OPENMETRICS = {"Accept": "application/openmetrics-text"}
-HOST = (collector, cpu, disk, filesystem, kernel, network)
+HOST = (collector, cpu, disk, filesystem, network, system)
 
 
 def contents(folder: Path) -> dict[str, str]:

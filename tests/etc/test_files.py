@@ -14,7 +14,8 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from stator.config import Config, Run
+from stator.collectors.catalog import Run
+from stator.config import Config
 from stator.exporter import Ask, Exporter
 from stator.log.writer import Sink
 from stator.processes.service import Processes

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from stator.config import Config, Run, extended
+from stator.collectors.catalog import Run
+from stator.config import Config, extended
 from stator.log.logger import Config as LoggerConfig
 from stator.log.writer import Sink
 from stator.points import Collector

@@ -108,7 +108,7 @@ class Config:
         return Host(groups, lambda: Files(self.procfs, self.sysfs), Troubles(log, "group"))
 
     def _group(self, name: str, log: Log) -> "Group":
-        from stator.collectors.host import cpu, disk, kernel, memory, network  # slow to import
+        from stator.collectors.host import cpu, disk, memory, network, system  # slow to import
 
         match name:
             case "diskstats":
@@ -122,18 +122,18 @@ class Config:
         # Those that have nothing to be told.
         plain: dict[str, type[Group]] = {
             "cpu": cpu.Cpu,
-            "loadavg": kernel.Loadavg,
+            "loadavg": system.Loadavg,
             "meminfo": memory.Meminfo,
-            "pressure": kernel.Pressure,
-            "stat": kernel.Stat,
-            "time": kernel.Time,
-            "uname": kernel.Uname,
+            "pressure": system.Pressure,
+            "stat": system.Stat,
+            "time": system.Time,
+            "uname": system.Uname,
         }
         return plain[name]()
 
     def _filesystem(self, log: Log) -> "Group":
         from stator.collectors.host.filesystem import Filesystem, Filter  # slow to import
-        from stator.collectors.host.survey import Survey
+        from stator.collectors.host.statvfs import Survey
 
         own = self.filesystem
         excluded = Filter(_excluding(own.mount_points_exclude), _excluding(own.fs_types_exclude))

@@ -11,7 +11,7 @@ from attrs import frozen
 
 from stator.collectors.host.family import Family
 from stator.collectors.host.files import Files
-from stator.collectors.host.survey import Figures, Survey
+from stator.collectors.host.statvfs import Figures, Survey
 from stator.log.changes import Troubles
 from stator.points import Labels, Point
 

@@ -10,7 +10,7 @@ import pytest
 
 from stator.collectors.host.config import FilesystemConfig
 from stator.collectors.host.filesystem import Filesystem, Filter
-from stator.collectors.host.survey import Figures, Survey
+from stator.collectors.host.statvfs import Figures, Survey
 from stator.log.changes import Troubles
 from stator.points import Point
 from tests.collectors.host.machine import lay_out, read

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from stator.collectors.host.files import Files
-from stator.collectors.host.kernel import Loadavg, Pressure, Stat, Time, Uname
+from stator.collectors.host.system import Loadavg, Pressure, Stat, Time, Uname
 from tests.collectors.host.machine import lay_out, read, values
 
 

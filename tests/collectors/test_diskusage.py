@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from stator.collectors.disk_usage import Config, DiskUsage
+from stator.collectors.diskusage import Config, DiskUsage
 
 # Free space changes under a test's hands: this many times at most df is asked before and after, until both agree.
 TRIES = 200

@@ -5,7 +5,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from stator.collectors.mounts import Mounts
+from stator.collectors.diskusage import Mounts
 
 LINES = {
     "/": "1 0 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw",

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from stator.collectors.text_files import Config, TextFiles
+from stator.collectors.textfile import Config, TextFiles
 from stator.exposition.encoder import Formatter
 from stator.exposition.format import Dialect
 from stator.exposition.openmetrics import OPENMETRICS

@@ -25,7 +25,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as read_text
 from prometheus_client.registry import Collector
 
-from stator.collectors.prometheus_registry import Config, PrometheusRegistry
+from stator.collectors.prometheus_client import Config, PrometheusRegistry
 from stator.exposition.openmetrics import OPENMETRICS
 from stator.settings.declare import StartError
 from tests.exposition.exposing import exposed
@@ -135,7 +135,7 @@ def test_created_series_are_away_where_the_application_does_not_want_them() -> N
     code = (
         "from prometheus_client import Counter\n"
         "Counter('requests', 'r')\n"
-        "from stator.collectors.prometheus_registry import Config\n"
+        "from stator.collectors.prometheus_client import Config\n"
         "print(*(point.name for point in Config().new({}).collect(0.0).points))"
     )
     env = os.environ | {"PROMETHEUS_DISABLE_CREATED_SERIES": "True"}

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from attrs import frozen
 
-from stator.collectors import families
+from stator.collectors import _families
 from stator.points import Point, PointError, PointsAt
 from stator.settings.declare import setting
 
@@ -200,10 +200,10 @@ def parse(data: bytes, path: str) -> list[Point]:
     if text and not text.endswith("\n"):
         msg = "its last line has no end: is it still being written?"
         raise BadFileError(msg)
-    return families.points(_families(text, path))
+    return _families.points(_parsed(text, path))
 
 
-def _families(text: str, path: str) -> Iterable["Metric"]:
+def _parsed(text: str, path: str) -> Iterable["Metric"]:
     from prometheus_client.parser import text_fd_to_metric_families  # slow to import
 
     counters = {name.strip('"') for _, name in _COUNTER.findall(text)}

@@ -5,7 +5,7 @@ from contextlib import suppress
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from stator.collectors.text_files import BadFileError, parse
+from stator.collectors.textfile import BadFileError, parse
 
 LIKELY = st.sampled_from(
     [

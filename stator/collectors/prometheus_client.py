@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from attrs import frozen
 
-from stator.collectors import families
+from stator.collectors import _families
 from stator.points import PointsAt
 from stator.settings.declare import StartError
 
@@ -79,4 +79,4 @@ class PrometheusRegistry:
             Exception: One of the application's own collectors failed.
         """
         told = (family for family in self.registry.collect() if family.name not in self.without)
-        return PointsAt("", now, points=families.points(told))
+        return PointsAt("", now, points=_families.points(told))

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from stator.collectors.host.survey import MOST_THREADS, Figures, Survey
+from stator.collectors.host.statvfs import MOST_THREADS, Figures, Survey
 from tests.program import eventually
 
 # Far beyond what a good answer takes, far below what a test may take.
