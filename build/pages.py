@@ -30,7 +30,7 @@ from stator.log.logger import Log
 from stator.log.writer import Sink
 from stator.points import Collector
 from stator.processes.service import Processes
-from stator.roster.state import State
+from stator.roster.metrics import State
 from stator.settings.table import markdown, markdown_table, rows
 from stator.version import build_labels
 from tests.collectors.host.machine import hosted, lay_out

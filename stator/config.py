@@ -11,9 +11,9 @@ from stator.exposition.negotiation import Formats
 from stator.log.logger import Config as LoggerConfig
 from stator.log.logger import Log
 from stator.plugins.discovery import find
+from stator.roster.consul.registrar import Config as ConsulConfig
+from stator.roster.file_sd import Config as FileConfig
 from stator.roster.registrar import Registrar
-from stator.roster.registrars.consul import Config as ConsulConfig
-from stator.roster.registrars.file import Config as FileConfig
 from stator.roster.roster import Config as RosterConfig
 from stator.server.supervisor import Config as ServerConfig
 from stator.settings.declare import part, variables_of, walk

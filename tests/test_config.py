@@ -14,8 +14,8 @@ from stator.log.logger import Log
 from stator.log.writer import Sink
 from stator.points import Point, PointsAt
 from stator.processes.service import Processes
-from stator.roster.registrars.consul import Consul
-from stator.roster.registrars.file import File
+from stator.roster.consul.registrar import Consul
+from stator.roster.file_sd import File
 from stator.settings.environment import ConfigError, decode
 from tests.exposition.exposing import written
 

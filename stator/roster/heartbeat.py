@@ -15,8 +15,8 @@ from stator.client.client import ClientError
 from stator.client.client import Config as ClientConfig
 from stator.client.headers import header_pairs
 from stator.log.logger import Log, bind, new_id
+from stator.roster.metrics import why
 from stator.roster.service import Service
-from stator.roster.state import why
 from stator.settings.duration import Duration
 
 # Longest wait in seconds for a report that is under way when we leave.

@@ -13,10 +13,10 @@ from typing import Literal
 from attrs import frozen
 
 from stator.log.logger import Log, bind, new_id
+from stator.roster.metrics import State, why
 from stator.roster.registrar import Registrar, RegistrarError, Sight
 from stator.roster.service import Config as ServiceConfig
 from stator.roster.service import Service
-from stator.roster.state import State, why
 from stator.settings.declare import LONGER_THAN_ZERO, StartError, part, setting
 from stator.settings.duration import Duration
 

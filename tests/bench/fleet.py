@@ -17,7 +17,7 @@ from stator.client.client import Config as ClientConfig
 from stator.log.logger import Config as LoggerConfig
 from stator.log.logger import Log
 from stator.log.writer import Sink
-from stator.roster.registrars.consul import Config as ConsulConfig
+from stator.roster.consul.registrar import Config as ConsulConfig
 from stator.roster.roster import Config, Roster
 from stator.roster.service import Config as ServiceConfig
 from tests.peers.programs import Consul, eventually

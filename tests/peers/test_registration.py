@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from stator.client.client import Config as ClientConfig
+from stator.roster.consul.registrar import Config
+from stator.roster.consul.registrar import Consul as Registrar
 from stator.roster.registrar import RegistrarError
-from stator.roster.registrars.consul import Config
-from stator.roster.registrars.consul import Consul as Registrar
 from stator.roster.service import Config as ServiceConfig
 from stator.roster.service import Service
 from stator.settings.duration import Duration

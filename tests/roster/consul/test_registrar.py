@@ -12,8 +12,8 @@ import pytest
 
 from stator.client.client import Client
 from stator.client.client import Config as ClientConfig
+from stator.roster.consul.registrar import Config
 from stator.roster.registrar import RegistrarError, Sight
-from stator.roster.registrars.consul import Config
 from stator.roster.service import Config as ServiceConfig
 from stator.roster.service import Service
 from stator.settings.declare import Secret

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from stator.points import PointsAt
+from stator.roster.metrics import State
 from stator.roster.registrar import REASONS, RegistrarError
-from stator.roster.state import State
 from tests.story import Story
 
 

@@ -15,11 +15,9 @@ from attrs import define, field, frozen
 from stator.client.client import ClientError
 from stator.client.headers import HEADER_PAIRS, SENDABLE, header_pairs, is_header
 from stator.log.logger import Log
-from stator.roster.heartbeat import Health, Heartbeat, Monitor
-from stator.roster.registrar import Sight
-from stator.roster.registrars.agent import Agent, Client
-from stator.roster.registrars.comparison import differences, wanted_checks
-from stator.roster.registrars.registration import (
+from stator.roster.consul.agent import Agent, Client
+from stator.roster.consul.diff import differences, wanted_checks
+from stator.roster.consul.payload import (
     for_the_log,
     http_check,
     http_check_id,
@@ -27,6 +25,8 @@ from stator.roster.registrars.registration import (
     ttl_check,
     ttl_check_id,
 )
+from stator.roster.heartbeat import Health, Heartbeat, Monitor
+from stator.roster.registrar import Sight
 from stator.roster.service import Service
 from stator.settings.declare import LONGER_THAN_ZERO, REDACTED, Check, Secret, setting
 from stator.settings.duration import LONGEST, Duration

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
+from stator.roster.file_sd import Config, File
 from stator.roster.registrar import RegistrarError
-from stator.roster.registrars.file import Config, File
 from stator.roster.service import Config as ServiceConfig
 from stator.roster.service import Service
 

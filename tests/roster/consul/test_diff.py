@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from stator.roster.registrars.comparison import differences
+from stator.roster.consul.diff import differences
 
 REGISTRATION: dict[str, Any] = {
     "ID": "a-1",

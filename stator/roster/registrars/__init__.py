@@ -1,1 +1,0 @@
-"""Ways to be found: one file a discovery service."""
