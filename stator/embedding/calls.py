@@ -20,11 +20,6 @@ from stator.log.logger import Log
 from stator.points import Collector
 from stator.roster.presence import Presence
 from stator.roster.registration import Registration
-from stator.server.app import create, create_blocking
-from stator.server.checks import TIMEOUT, Check
-from stator.server.metrics import BlockingMetrics, Metrics
-from stator.server.middleware import App
-from stator.server.monitor import BlockingMonitor, Monitor
 from stator.server.mounting import (
     METRICS,
     MONITOR,
@@ -36,6 +31,11 @@ from stator.server.mounting import (
     WsgiMounted,
 )
 from stator.settings.environment import decode
+from stator.web.access_log import App
+from stator.web.app import create, create_blocking
+from stator.web.checks import TIMEOUT, Check
+from stator.web.metrics import BlockingMetrics, Metrics
+from stator.web.monitor import BlockingMonitor, Monitor
 
 if TYPE_CHECKING:
     import falcon

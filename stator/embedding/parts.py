@@ -14,10 +14,10 @@ from stator.log import stdlib
 from stator.log.logger import Log, new_id
 from stator.points import Collector
 from stator.processes.siblings import Siblings
-from stator.server.checks import Check, Checks
-from stator.server.metrics import Formats
 from stator.settings.environment import decode
 from stator.version import build_labels
+from stator.web.checks import Check, Checks
+from stator.web.metrics import Formats
 
 PREFIX = "STTR"
 # What runs where neither a call nor the environment says what.

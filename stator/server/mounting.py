@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Generic, TypeAlias, TypeVar
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
-from stator.server.middleware import App, Receive, Scope, Send
+from stator.web.access_log import App, Receive, Scope, Send
 
 T = TypeVar("T")
 METRICS, MONITOR = "/metrics", "/monitor"

@@ -18,8 +18,8 @@ import pytest
 
 import stator
 from stator.settings.environment import ConfigError
-from tests.server.asgi import Reply, call
 from tests.story import Story
+from tests.web.asgi import Reply, call
 
 Ask = Callable[..., Reply]
 

@@ -16,7 +16,7 @@ import pytest
 from gunicorn.config import Config as GunicornConfig
 
 from stator.server.connection import Connection
-from stator.server.middleware import App, Receive, Scope, Send
+from stator.web.access_log import App, Receive, Scope, Send
 from tests.server.conftest import Starts
 
 

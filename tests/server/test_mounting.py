@@ -10,7 +10,7 @@ import pytest
 
 import stator
 from tests.program import ROOT
-from tests.server.asgi import call
+from tests.web.asgi import call
 
 # Where an application is mounted, the whole path, and whether that is one of ours.
 PATHS = [

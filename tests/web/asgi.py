@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
-from stator.server.middleware import App, Message
+from stator.web.access_log import App, Message
 
 
 class Reply(NamedTuple):

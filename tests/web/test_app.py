@@ -12,10 +12,10 @@ from stator.concurrency.gather import Round
 from stator.exporter import Ask, Config, Exporter, Scrape
 from stator.exposition.negotiation import Formats
 from stator.points import Collector, Point, PointsAt
-from stator.server.app import create
-from stator.server.middleware import App, Message
-from tests.server.asgi import Reply, call, scope
+from stator.web.access_log import App, Message
+from stator.web.app import create
 from tests.story import Story
+from tests.web.asgi import Reply, call, scope
 
 SHOWN = {"version": "1.2.3", "client": {"password": "--redacted--"}}
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from stator.server.checks import Check, Checks, Health
+from stator.web.checks import Check, Checks, Health
 from tests.program import eventually
 from tests.story import Story
 

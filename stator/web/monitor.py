@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import falcon
 
 from stator.exporter import PATIENCE
-from stator.server.checks import Checks, Health
+from stator.web.checks import Checks, Health
 
 if TYPE_CHECKING:
     from falcon import Request as WsgiRequest

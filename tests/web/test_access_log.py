@@ -11,10 +11,10 @@ from stator.exporter import Config, Exporter
 from stator.exposition.negotiation import Formats
 from stator.log.logger import bound
 from stator.points import PointsAt
-from stator.server.app import create
-from stator.server.middleware import KEPT_TEXTS, MAX_BODY, App, Message, Receive, RequestLog, Scope, Send
-from tests.server.asgi import Reply, call, scope
+from stator.web.access_log import KEPT_TEXTS, MAX_BODY, App, Message, Receive, RequestLog, Scope, Send
+from stator.web.app import create
 from tests.story import Story
+from tests.web.asgi import Reply, call, scope
 
 BODY = (("Content-Length", "5"),)
 

@@ -9,9 +9,9 @@ import orjson
 
 from stator.exporter import Exporter
 from stator.log.logger import Log
-from stator.server.checks import Checks
-from stator.server.metrics import BlockingMetrics, Formats, Metrics
-from stator.server.monitor import BlockingMonitor, Monitor
+from stator.web.checks import Checks
+from stator.web.metrics import BlockingMetrics, Formats, Metrics
+from stator.web.monitor import BlockingMonitor, Monitor
 
 if TYPE_CHECKING:
     from falcon.asgi import App, Request, Response

@@ -1,0 +1,1 @@
+"""/metrics, /monitor and /config as applications."""
