@@ -12,7 +12,7 @@ from stator.settings.duration import Duration
 from stator.version import __version__
 
 if TYPE_CHECKING:
-    from stator.embedding.calls import add_routes, asgi_app, registered, wsgi_app
+    from stator.embedding.api import add_routes, asgi_app, registered, wsgi_app
 
 __all__ = [
     "LONGER_THAN_ZERO",

@@ -38,9 +38,6 @@ MOVES = {
     "stator.client.transport": "stator.client.client.transport",
     "stator.client.errors": "stator.client.client.errors",
     "stator.client.probe": "stator.client.client.probe",
-    "stator.server.mounting": "stator.embedding.mounting",
-    "stator.roster.registration": "stator.embedding.registration",
-    "stator.roster.presence": "stator.embedding.membership",
 }
 
 Imports: TypeAlias = Mapping[str, frozenset[str]]

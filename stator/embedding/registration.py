@@ -7,8 +7,8 @@ from math import inf
 from types import TracebackType
 from typing import Self
 
+from stator.embedding.membership import Presence
 from stator.log.logger import Log
-from stator.roster.presence import Presence
 from stator.roster.roster import Roster
 
 # Seconds between two looks whether the service answers yet, and after which the log tells that it does not.

@@ -6,7 +6,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from stator.roster.presence import Presence
+from stator.embedding.membership import Presence
 from tests.program import ROOT
 
 
@@ -44,7 +44,7 @@ def test_those_who_serve_something_else_do_not_count(tmp_path: Path) -> None:
 COMES_AND_STAYS = """
 import sys, time
 from pathlib import Path
-from stator.roster.presence import Presence
+from stator.embedding.membership import Presence
 Presence(Path(sys.argv[1]), "shop").come()
 print("here", flush=True)
 time.sleep(60)

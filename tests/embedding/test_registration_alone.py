@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 import pytest
 
 import stator
-from stator.roster.presence import Presence
-from stator.roster.registration import LATE, Registration
+from stator.embedding.membership import Presence
+from stator.embedding.registration import LATE, Registration
 from stator.roster.roster import Config, Roster
 from tests.program import eventually
 from tests.stand_in import Agent

@@ -15,12 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from stator.client.probe import is_ready
 from stator.config import Config
-from stator.embedding.parts import PREFIX, Parts, own_log
-from stator.log.logger import Log
-from stator.points import Collector
-from stator.roster.presence import Presence
-from stator.roster.registration import Registration
-from stator.server.mounting import (
+from stator.embedding.membership import Presence
+from stator.embedding.mounting import (
     METRICS,
     MONITOR,
     BlockingResource,
@@ -30,6 +26,10 @@ from stator.server.mounting import (
     WsgiApp,
     WsgiMounted,
 )
+from stator.embedding.parts import PREFIX, Parts, own_log
+from stator.embedding.registration import Registration
+from stator.log.logger import Log
+from stator.points import Collector
 from stator.settings.environment import decode
 from stator.web.access_log import App
 from stator.web.app import create, create_blocking
