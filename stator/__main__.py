@@ -14,7 +14,7 @@ from stator.log.logger import Log, new_id
 from stator.log.stdlib import adopt_stdlib
 from stator.log.writer import Sink
 from stator.processes.service import Processes
-from stator.server.starting import Starting
+from stator.server.signals import Starting
 from stator.server.supervisor import FAILED, Supervisor, answers, bound_to, hold_signals
 from stator.settings import command_line
 from stator.settings.declare import StartError

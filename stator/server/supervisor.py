@@ -221,7 +221,7 @@ class Supervisor:
             os.setpgid(0, 0)
             _die_with(parent)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, self._signals)
-            from stator.server.serving import serve  # slow to import, and the main process needs none of it
+            from stator.server.arbiter import serve  # slow to import, and the main process needs none of it
 
             timeout = self._config.timeout.seconds
             serve(self._load, self._listener.detach(), self._config.workers, timeout, self._processes)

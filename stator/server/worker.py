@@ -11,7 +11,7 @@ from typing import Any
 
 from gunicorn.workers.gasgi import ASGIWorker
 
-from stator.server.connection import Connection
+from stator.server.protocol import Connection
 
 # What accept(2) fails with where there is no room for one more connection.
 NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)

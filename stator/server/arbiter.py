@@ -14,7 +14,7 @@ from gunicorn.glogging import Logger
 
 from stator.log.logger import bind, new_id
 from stator.processes.service import Processes
-from stator.server.closing import let_in_no_more
+from stator.server.listener import let_in_no_more
 from stator.server.worker import STOP_SIGNALS, Worker
 
 SHARED_MEMORY = "/dev/shm"  # noqa: S108 # where heartbeats wait for no disk

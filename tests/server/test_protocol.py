@@ -15,7 +15,7 @@ from types import SimpleNamespace
 import pytest
 from gunicorn.config import Config as GunicornConfig
 
-from stator.server.connection import Connection
+from stator.server.protocol import Connection
 from stator.web.access_log import App, Receive, Scope, Send
 from tests.server.conftest import Starts
 

@@ -4,7 +4,7 @@ import socket
 
 import pytest
 
-from stator.server.closing import let_in_no_more
+from stator.server.listener import let_in_no_more
 
 
 def test_who_is_connected_is_served_and_who_comes_later_is_ignored_until_it_is_closed() -> None:
