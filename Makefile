@@ -20,7 +20,7 @@ run: dist/stator.pyz ## build stator.pyz and run it with its defaults
 pyz: dist/stator.pyz ## build dist/stator.pyz
 
 test: lint ## run all checks and tests; ARGS go to pytest
-	@$(VENV) tests/peers/fetch.py
+	@$(VENV) tests/integration/fetch.py
 	@$(VENV) -m pytest $(ARGS)
 
 lint: .venv/.dev ## run ruff and mypy

@@ -15,7 +15,6 @@ from typing import TypeAlias
 from prometheus_client import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
-from stator.__main__ import APP_ID
 from stator.collectors.catalog import BUILT_IN, DEFAULT, Collectors, Run
 from stator.collectors.host import memory
 from stator.collectors.host.config import GROUPS
@@ -28,6 +27,7 @@ from stator.exposition.openmetrics import OPENMETRICS
 from stator.log.logger import Config as LoggerConfig
 from stator.log.logger import Log
 from stator.log.writer import Sink
+from stator.main import APP_ID
 from stator.points import Collector
 from stator.processes.service import Processes
 from stator.roster.metrics import State

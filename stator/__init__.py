@@ -43,6 +43,6 @@ if not TYPE_CHECKING:  # what is no name of ours is an error to a type checker, 
         if name not in __all__:
             msg = f"module {__name__!r} has no attribute {name!r}"
             raise AttributeError(msg)
-        from stator.embedding import calls  # slow to import
+        from stator.embedding import api  # slow to import
 
-        return getattr(calls, name)
+        return getattr(api, name)

@@ -54,7 +54,9 @@ def steady(value: Any) -> Any:
         return [steady(each) for each in value]
     if isinstance(value, str):
         value = re.sub(r"127\.0\.0\.1:\d+", "127.0.0.1:PORT", value)
-        return samples(re.sub(r"(?<=\()\d+(?=\))|(?<=pid: )\d+|(?<=gunicorn )[0-9.]+", "N", value))
+        return samples(
+            re.sub(r"(?<=\()\d+(?=\))|(?<=pid: )\d+|(?<=gunicorn )[0-9.]+|(?<=Length\":\[\")\d{2,}", "N", value)
+        )
     if not isinstance(value, Mapping):
         return value
     return {name: VOLATILE.get(name, steady(inner)) for name, inner in value.items()}

@@ -1,4 +1,4 @@
-"""The house keeps its floors: a file imports only from those below its own."""
+"""The layout is that of docs/architecture.md: packages in layers, and no import upward."""
 
 import ast
 from collections.abc import Iterator, Mapping
@@ -25,20 +25,6 @@ LAYERS = (
 TOP = {"__init__", "__main__", "main", "config", "points", "exporter", "version", "_version"}
 # HTTP servers, which only the standalone program runs: whoever embeds Stator has one.
 SERVERS = {"gunicorn", "uvicorn", "uvicorn_worker"}
-# Modules that have not moved yet, and where they go.
-MOVES = {
-    "stator.processes.siblings": "stator.processes.service.siblings",
-    "stator.processes.procfs": "stator.processes.service.procfs",
-    "stator.processes.shared_table": "stator.processes.service.shared_table",
-    "stator.log.render": "stator.log.logger.render",
-    "stator.log.writer": "stator.log.logger.writer",
-    "stator.log.stdlib": "stator.log.logger.stdlib",
-    "stator.log.redact": "stator.log.logger.redact",
-    "stator.log.changes": "stator.log.logger.changes",
-    "stator.client.transport": "stator.client.client.transport",
-    "stator.client.errors": "stator.client.client.errors",
-    "stator.client.probe": "stator.client.client.probe",
-}
 
 Imports: TypeAlias = Mapping[str, frozenset[str]]
 """Modules of ours that each module of ours imports, wherever in its file and for whatever reason."""
@@ -70,7 +56,7 @@ def imported(source: str, modules: Mapping[str, str]) -> Iterator[str]:
 
 def package(module: str) -> str:
     """The second part of a module's dotted name; empty for `stator` itself."""
-    return MOVES.get(module, module).partition(".")[2].partition(".")[0].replace("_version", "version")
+    return module.partition(".")[2].partition(".")[0].replace("_version", "version")
 
 
 def layer(module: str) -> int:
@@ -89,6 +75,24 @@ def breaches(imports: Imports) -> list[str]:
     ]
 
 
+def server_imports(sources: Mapping[str, str]) -> list[str]:
+    """Imports of an HTTP server by what is embedded in applications that have one already."""
+    return [
+        f"{module} imports {name}"
+        for module, source in sources.items()
+        if package(module) in ("web", "embedding")
+        for node in ast.walk(ast.parse(source))
+        for name in _imported_names(node)
+        if name.partition(".")[0] in SERVERS
+    ]
+
+
+def _imported_names(node: ast.AST) -> list[str]:
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    return [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
+
+
 @pytest.fixture(scope="module")
 def ours() -> Imports:
     return imports(sources(ROOT))
@@ -100,6 +104,23 @@ def test_every_module_has_its_layer(ours: Imports) -> None:
 
 def test_a_module_imports_only_from_layers_below_its_own(ours: Imports) -> None:
     assert breaches(ours) == []
+
+
+def test_at_the_top_there_are_only_the_program_its_language_and_packages() -> None:
+    assert {file.stem for file in (ROOT / "stator").glob("*.py")} == TOP
+
+
+def test_a_package_says_in_one_sentence_what_it_holds() -> None:
+    for file in (ROOT / "stator").rglob("*/__init__.py"):
+        (statement,) = ast.parse(file.read_text()).body
+        assert isinstance(statement, ast.Expr)
+        text = ast.literal_eval(statement.value)
+        assert text.endswith(".")
+        assert "\n" not in text
+
+
+def test_what_is_embedded_imports_no_http_server() -> None:
+    assert server_imports(sources(ROOT)) == []
 
 
 def test_there_are_no_import_cycles(ours: Imports) -> None:
@@ -119,6 +140,11 @@ def test_there_are_no_import_cycles(ours: Imports) -> None:
 def test_a_breach_would_be_seen_in_whatever_form_it_comes(source: str) -> None:
     example = {"stator.server": "", "stator.server.supervisor": "", "stator.roster.roster": source}
     assert breaches(imports(example)) == ["stator.roster.roster imports stator.server.supervisor"]
+
+
+def test_an_imported_server_would_be_seen() -> None:
+    source = "def f():\n    from uvicorn.config import Config"
+    assert server_imports({"stator.web.app": source}) == ["stator.web.app imports uvicorn.config"]
 
 
 def test_a_cycle_would_be_seen() -> None:

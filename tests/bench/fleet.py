@@ -20,7 +20,7 @@ from stator.log.writer import Sink
 from stator.roster.consul.registrar import Config as ConsulConfig
 from stator.roster.roster import Config, Roster
 from stator.roster.service import Config as ServiceConfig
-from tests.peers.programs import Consul, eventually
+from tests.integration.programs import Consul, eventually
 
 ROSTERS = 1000
 # An agent lets 200 connections in from one address, unless it's told otherwise; the fleet has but one.

@@ -9,8 +9,8 @@ from stator.collectors.host.config import GROUPS
 from tests.bench.clients import load
 from tests.bench.processes import PYZ, free_port, started
 from tests.bench.scraping import loaded
-from tests.peers.hosts import differences
-from tests.peers.programs import node_exporter
+from tests.integration.hosts import differences
+from tests.integration.programs import node_exporter
 
 ROUNDS, SCRAPES = 7, 400
 

@@ -12,7 +12,7 @@ from zipfile import ZipFile
 import pytest
 
 from tests.conftest import ROOT
-from tests.peers.programs import Program, free_ports
+from tests.integration.programs import Program, free_ports
 
 VERSIONS = ("3.11", "3.12", "3.13")
 # Nobody can make a folder there, not even root.

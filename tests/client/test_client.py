@@ -17,9 +17,9 @@ from stator.client.client import MAX_ANSWER, Client, ClientError, Config
 from stator.log.redact import shown_headers
 from stator.settings.declare import Secret
 from stator.settings.duration import Duration
+from tests.captured_log import Story
+from tests.fakes import OK, Agent, Oddity, drips, hangs, says
 from tests.program import eventually
-from tests.stand_in import OK, Agent, Oddity, drips, hangs, says
-from tests.story import Story
 
 TIMEOUT, TIMEOUT_SHORT = Duration.parse("400ms"), Duration.parse("200ms")
 # What an answer that is cut short may take beyond the timeouts on a busy machine.

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from stator.client.probe import is_ready
-from tests.peers.programs import free_ports
-from tests.stand_in import Agent
+from tests.fakes import Agent
+from tests.integration.programs import free_ports
 
 
 @pytest.mark.parametrize(("status", "ready"), [(200, True), (503, False), (302, False)])

@@ -15,8 +15,8 @@ from stator.exposition.format import Dialect
 from stator.exposition.openmetrics import OPENMETRICS
 from stator.exposition.text import TEXT_0_0_4
 from stator.points import Histogram, Point, PointsAt, Summary
+from tests.captured_log import Story
 from tests.exposition.exposing import exposed
-from tests.story import Story
 
 Values = dict[str, Any]
 

@@ -15,8 +15,8 @@ from stator.exporter import BRIEF, Ask, Config, Exporter, Scrape
 from stator.exposition.encoder import Formatter
 from stator.exposition.text import TEXT_0_0_4
 from stator.points import Collector, Point, PointsAt
+from tests.captured_log import Story
 from tests.program import eventually
-from tests.story import Story
 
 SOON = 3.0
 FORMATTER = Formatter(TEXT_0_0_4, timestamps=False)

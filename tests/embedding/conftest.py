@@ -7,10 +7,10 @@ from typing import Protocol
 
 import pytest
 
+from tests.captured_log import Story
 from tests.embedding.applications import EMBEDDINGS, FILES, Command
-from tests.peers.programs import free_ports
+from tests.integration.programs import free_ports
 from tests.program import Answer, Program, eventually
-from tests.story import Story
 
 
 class Served(Program):

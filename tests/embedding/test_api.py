@@ -18,7 +18,7 @@ import pytest
 
 import stator
 from stator.settings.environment import ConfigError
-from tests.story import Story
+from tests.captured_log import Story
 from tests.web.asgi import Reply, call
 
 Ask = Callable[..., Reply]

@@ -9,7 +9,7 @@ import pytest
 
 from tests.embedding.applications import FLASK, Command, example, gunicorn, uvicorn
 from tests.embedding.conftest import Served, Serves
-from tests.peers.programs import Consul, free_ports
+from tests.integration.programs import Consul, free_ports
 from tests.program import eventually
 
 LIFESPAN = example("FastAPI, Starlette: in the lifespan")

@@ -12,9 +12,9 @@ import stator
 from stator.embedding.membership import Presence
 from stator.embedding.registration import LATE, Registration
 from stator.roster.roster import Config, Roster
+from tests.captured_log import Story
+from tests.fakes import Agent
 from tests.program import eventually
-from tests.stand_in import Agent
-from tests.story import Story
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from stator.log.logger import Config, bind, new_id, unbind
 from stator.log.stdlib import adopt_stdlib
 from stator.log.writer import Sink
 from stator.settings.declare import Secret
-from tests.story import Story
+from tests.captured_log import Story
 
 CUT = "--truncated--"
 

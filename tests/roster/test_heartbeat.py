@@ -10,9 +10,9 @@ from stator.roster.heartbeat import Health, Heartbeat, Monitor
 from stator.roster.registrar import RegistrarError
 from stator.roster.service import Service
 from stator.settings.duration import Duration
+from tests.captured_log import Story
+from tests.fakes import OK, Agent, Oddity, drips, hangs, says
 from tests.program import eventually
-from tests.stand_in import OK, Agent, Oddity, drips, hangs, says
-from tests.story import Story
 
 GOOD, BAD = Health(passing=True, output="fine"), Health(passing=False, output="oops")
 

@@ -9,7 +9,7 @@ import pytest
 from stator.points import PointsAt
 from stator.roster.metrics import State
 from stator.roster.registrar import REASONS, RegistrarError
-from tests.story import Story
+from tests.captured_log import Story
 
 
 class Time:

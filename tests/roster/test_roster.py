@@ -13,8 +13,8 @@ from stator.roster.registrar import Registrar, RegistrarError, Sight
 from stator.roster.roster import Config, Roster
 from stator.roster.service import Service
 from stator.settings.duration import Duration
+from tests.captured_log import Story
 from tests.program import eventually
-from tests.story import Story
 
 SERVICE = Service("stator-1", "stator", (), (), "127.0.0.1", 8087, "http://127.0.0.1:8087/monitor")
 REFUSED = RegistrarError("connection refused")

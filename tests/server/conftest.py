@@ -7,8 +7,8 @@ from typing import Protocol
 
 import pytest
 
+from tests.captured_log import Story
 from tests.program import MODULE, Program
-from tests.story import Story
 
 
 class Starts(Protocol):

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.fakes import OK, Agent, Oddity, drips, says
 from tests.program import Program, eventually
 from tests.server.conftest import Starts
-from tests.stand_in import OK, Agent, Oddity, drips, says
 
 RUBBISH = bytes(range(256)) * 40_000
 # A service that is not whole; its length tells of more.

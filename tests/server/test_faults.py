@@ -16,9 +16,9 @@ from signal import SIGTERM
 
 import pytest
 
+from tests.fakes import Agent, Oddity, hangs, says
 from tests.program import MODULE, Line, Program, eventually
 from tests.server.conftest import Starts
-from tests.stand_in import Agent, Oddity, hangs, says
 
 SOON = 3.0
 

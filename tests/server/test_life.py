@@ -11,9 +11,9 @@ from signal import SIGINT, SIGKILL, SIGTERM
 import psutil
 import pytest
 
+from tests.fakes import Agent
 from tests.program import MODULE, Answer, Program, eventually
 from tests.server.conftest import Starts
-from tests.stand_in import Agent
 
 # Seconds in which a program with nothing to wait for must have ended, on a busy machine.
 SOON = 3.0

@@ -209,7 +209,7 @@ def test_conf_with_stdout_closed_ends_without_a_traceback() -> None:
 def test_help_imports_nothing_that_only_a_running_service_needs() -> None:
     slow = ("falcon", "gunicorn", "structlog", "urllib3", "psutil", "cattrs", "environs", "orjson")
     code = (
-        "import sys; from stator.__main__ import main\n"
+        "import sys; from stator.main import main\n"
         "try: main(['-h'], {})\n"
         f"except SystemExit: sys.exit(' '.join(set({slow!r}) & set(sys.modules)) or 0)"
     )

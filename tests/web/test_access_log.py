@@ -13,7 +13,7 @@ from stator.log.logger import bound
 from stator.points import PointsAt
 from stator.web.access_log import KEPT_TEXTS, MAX_BODY, App, Message, Receive, RequestLog, Scope, Send
 from stator.web.app import create
-from tests.story import Story
+from tests.captured_log import Story
 from tests.web.asgi import Reply, call, scope
 
 BODY = (("Content-Length", "5"),)

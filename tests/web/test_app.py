@@ -14,7 +14,7 @@ from stator.exposition.negotiation import Formats
 from stator.points import Collector, Point, PointsAt
 from stator.web.access_log import App, Message
 from stator.web.app import create
-from tests.story import Story
+from tests.captured_log import Story
 from tests.web.asgi import Reply, call, scope
 
 SHOWN = {"version": "1.2.3", "client": {"password": "--redacted--"}}

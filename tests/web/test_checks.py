@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from stator.web.checks import Check, Checks, Health
+from tests.captured_log import Story
 from tests.program import eventually
-from tests.story import Story
 
 PATIENCE = 0.02
 TIMEOUT = 0.3

@@ -10,8 +10,8 @@ from stator.exposition.encoder import Formatter
 from stator.exposition.text import TEXT_0_0_4
 from stator.points import Labels, PointsAt, family_name
 from stator.settings.environment import ConfigError, decode
+from tests.captured_log import Story
 from tests.collectors.host.machine import hosted, lay_out
-from tests.story import Story
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ from stator.collectors.host.filesystem import Filesystem, Filter
 from stator.collectors.host.statvfs import Figures, Survey
 from stator.log.changes import Troubles
 from stator.points import Point
+from tests.captured_log import Story
 from tests.collectors.host.machine import lay_out, read
-from tests.story import Story
 
 MOUNTINFO = "proc/1/mountinfo"
 

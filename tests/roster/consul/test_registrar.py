@@ -19,9 +19,9 @@ from stator.roster.service import Service
 from stator.settings.declare import Secret
 from stator.settings.dump import dump
 from stator.settings.duration import LONGEST, Duration
+from tests.captured_log import Story
+from tests.fakes import Agent
 from tests.program import eventually
-from tests.stand_in import Agent
-from tests.story import Story
 
 # What the original sent for the same settings.
 REGISTRATION = {

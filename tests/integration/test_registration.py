@@ -17,9 +17,9 @@ from stator.roster.registrar import RegistrarError
 from stator.roster.service import Config as ServiceConfig
 from stator.roster.service import Service
 from stator.settings.duration import Duration
-from tests.peers.programs import Consul, eventually
-from tests.stand_in import Agent
-from tests.story import Story
+from tests.captured_log import Story
+from tests.fakes import Agent
+from tests.integration.programs import Consul, eventually
 
 EVERY = {"check_interval": Duration.parse("100ms"), "check_timeout": Duration.parse("5s")}
 Registers = Callable[..., Registrar]

@@ -11,8 +11,8 @@ from typing import NamedTuple
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.peers.conftest import StartsPrometheus, StartsVictoriaMetrics
-from tests.peers.programs import Consul, Program, Promtool, Scraper, eventually, free_ports
+from tests.integration.conftest import StartsPrometheus, StartsVictoriaMetrics
+from tests.integration.programs import Consul, Program, Promtool, Scraper, eventually, free_ports
 
 ETC = Path(__file__).parents[2] / "etc"
 # The name is the original's, and stays; promtool would rather have a ratio.

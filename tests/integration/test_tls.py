@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.peers.clusters import Authority, Certificate, Encrypted
-from tests.peers.conftest import States
-from tests.peers.programs import eventually
+from tests.integration.clusters import Authority, Certificate, Encrypted
+from tests.integration.conftest import States
+from tests.integration.programs import eventually
 from tests.program import Program as Stator
 
 

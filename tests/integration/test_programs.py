@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.peers.conftest import StartsPrometheus, StartsVictoriaMetrics
-from tests.peers.programs import Consul, ProgramError, Promtool, Scraper, eventually
+from tests.integration.conftest import StartsPrometheus, StartsVictoriaMetrics
+from tests.integration.programs import Consul, ProgramError, Promtool, Scraper, eventually
 
 GOOD = """\
 # HELP wave_sine A sine wave.

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.peers.programs import Program as Peer
-from tests.peers.programs import free_ports, program_path
+from tests.integration.programs import Program as Peer
+from tests.integration.programs import free_ports, program_path
 from tests.program import Program
 
 Series = tuple[str, frozenset[tuple[str, str]]]

@@ -1,6 +1,6 @@
 """Gets the real programs that the tests in this folder run against, without root.
 
-    python tests/peers/fetch.py [name ...]
+    python tests/integration/fetch.py [name ...]
 
 Each comes as a Debian package of the suite that has the wanted version, from the mirror that this machine's
 own apt uses, and is unpacked into a folder of its own, `.peers/<name>/`. What is already there, or on PATH
@@ -271,7 +271,7 @@ def _say(peer: Peer, what: object) -> None:
 
 def main() -> int:
     """Get the peers that are named, or all that are to be had by default, and say a line for each."""
-    parser = argparse.ArgumentParser(description="Get the real programs that tests/peers runs against.")
+    parser = argparse.ArgumentParser(description="Get the real programs that tests/integration runs against.")
     parser.add_argument("names", nargs="*", metavar="name", help=f"one of {', '.join(PEERS)}")
     names = parser.parse_args().names or [name for name, peer in PEERS.items() if peer.default]
     if unknown := [name for name in names if name not in PEERS]:

@@ -21,7 +21,7 @@ from urllib.parse import urlencode
 
 import pytest
 
-from tests.peers.fetch import PEERS
+from tests.integration.fetch import PEERS
 
 T = TypeVar("T")
 
@@ -34,7 +34,7 @@ def program_path(peer: str, program: str = "") -> Path:
     """Give the path of a peer's program. A test that can't have it is skipped; with CI=true it fails."""
     if path := PEERS[peer].find(program):
         return path
-    reason = f"{program or peer} is not here; to get it: python tests/peers/fetch.py {peer}"
+    reason = f"{program or peer} is not here; to get it: python tests/integration/fetch.py {peer}"
     if os.environ.get("CI") == "true":
         pytest.fail(reason)
     pytest.skip(reason)

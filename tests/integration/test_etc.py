@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 from tests.etc.test_files import ETC, ROOT, run
-from tests.peers.programs import Promtool, program_path
+from tests.integration.programs import Promtool, program_path
 
 
 def test_promtool_takes_the_rules(promtool: Promtool) -> None:

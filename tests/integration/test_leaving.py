@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.peers.programs import Consul, eventually
+from tests.integration.programs import Consul, eventually
 from tests.program import Program
 
 SERVICE = "stator-1"

@@ -13,8 +13,8 @@ import pytest
 from stator.collectors.host.config import GROUPS
 from tests.collectors.host import stuck
 from tests.collectors.host.machine import lay_out
-from tests.peers.hosts import differences, told
-from tests.peers.programs import NodeExporter
+from tests.integration.hosts import differences, told
+from tests.integration.programs import NodeExporter
 from tests.program import MODULE, Program
 
 # Enough for what goes up and down on a busy host to hold still for a moment.

@@ -16,8 +16,8 @@ import psutil
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.peers.conftest import StartsPrometheus
-from tests.peers.programs import Consul, ProgramError, eventually
+from tests.integration.conftest import StartsPrometheus
+from tests.integration.programs import Consul, ProgramError, eventually
 from tests.program import Program
 
 SERVICE = "stator-1"

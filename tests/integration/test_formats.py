@@ -10,9 +10,9 @@ import pytest
 from stator.exposition.text import TEXT_0_0_4
 from stator.points import Histogram, Labels, Point, Summary, family_name
 from tests.exposition.exposing import exposed
-from tests.peers.conftest import StartsPrometheus
-from tests.peers.exotic import ABROAD, GONE, HERE, POINTS, Exotic
-from tests.peers.programs import Promtool, Sample, Scraper, eventually
+from tests.integration.conftest import StartsPrometheus
+from tests.integration.exotic import ABROAD, GONE, HERE, POINTS, Exotic
+from tests.integration.programs import Promtool, Sample, Scraper, eventually
 from tests.program import Program
 
 Series = frozenset[tuple[str, str]]
@@ -30,7 +30,7 @@ STALE_AT_ONCE["3"] = [*STALE_AT_ONCE["2.53"], "PrometheusText1.0.0"]
 
 @pytest.fixture
 def stator(tmp_path: Path) -> Iterator[Program]:
-    collectors = "tests.peers.exotic:Exotic,tests.peers.exotic:Abroad"
+    collectors = "tests.integration.exotic:Exotic,tests.integration.exotic:Abroad"
     with Program({"STTR_COLLECTORS": collectors}, tmp_path) as running:
         running.wait_for("ready")
         yield running

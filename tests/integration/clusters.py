@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tests.peers.programs import Consul, Program, free_ports, program_path
+from tests.integration.programs import Consul, Program, free_ports, program_path
 
 MANAGEMENT_TOKEN = "b16c0ffe-e000-4000-8000-000000000001"
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.peers.conftest import States
-from tests.peers.programs import Consul, eventually
+from tests.integration.conftest import States
+from tests.integration.programs import Consul, eventually
 from tests.program import Program as Stator
 
 ID = "service:stator-1:ttl"

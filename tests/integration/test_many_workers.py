@@ -9,8 +9,8 @@ import psutil
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.peers.programs import Program as Peer
-from tests.peers.programs import free_ports
+from tests.integration.programs import Program as Peer
+from tests.integration.programs import free_ports
 from tests.program import Program, eventually
 
 WORKERS = 4

@@ -9,7 +9,7 @@ from typing import Protocol
 
 import pytest
 
-from tests.peers.programs import Consul, Prometheus, Promtool, VictoriaMetrics, eventually
+from tests.integration.programs import Consul, Prometheus, Promtool, VictoriaMetrics, eventually
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -1,0 +1,91 @@
+"""The composition root: environment -> config -> parts -> run."""
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+from typing import Any
+
+from stator.collectors.catalog import Run
+from stator.config import Config, extended
+from stator.exporter import Exporter
+from stator.log.logger import Log, new_id
+from stator.log.stdlib import adopt_stdlib
+from stator.log.writer import Sink
+from stator.processes.service import Processes
+from stator.server.signals import Starting
+from stator.server.supervisor import FAILED, Supervisor, answers, bound_to, hold_signals
+from stator.settings import command_line
+from stator.settings.declare import StartError
+from stator.version import __version__, build_labels
+
+APP_ID = "stator"
+ABOUT = "'stator' makes a service observable: it registers, answers /monitor and /metrics, and logs what happened"
+
+
+def run() -> int:
+    """Runs the program with this process's command line and environment; returns its exit status."""
+    starting = Starting(hold_signals())
+    return main(sys.argv[1:], os.environ, starting)
+
+
+def main(argv: Sequence[str], environ: Mapping[str, str], starting: AbstractContextManager[None] | None = None) -> int:
+    """Loads the config, and runs the service until it is stopped.
+
+    Args:
+        argv: Command line, without the program's name.
+        environ: The process's environment.
+        starting: What watches over the start, in which plugins are loaded.
+
+    Raises:
+        SystemExit: A flag was answered, or the environment is wrong.
+    """
+    with starting or nullcontext():
+        launched = command_line.load(
+            Config, prefix="STTR", about=ABOUT, version=__version__, argv=argv, environ=environ, extend=extended
+        )
+        run_id = new_id()
+        sink = Sink(1)
+        log = launched.config.logger.new(sink, terminal=os.isatty(1)).bind(app_id=APP_ID, run_id=run_id)
+        adopt_stdlib(log)
+        log.info("starting up", config=launched.shown)
+        launched.warn(log)
+        try:
+            supervisor = assemble(launched.config, launched.shown, run_id, log, sink)
+        except StartError as error:
+            return _failed(log, error)
+    try:
+        return supervisor.run()
+    except StartError as error:
+        return _failed(log, error)
+
+
+def _failed(log: Log, error: StartError) -> int:
+    log.error("can't start", reason=str(error))
+    return FAILED
+
+
+def assemble(config: Config, shown: dict[str, Any], run_id: str, log: Log, sink: Sink) -> Supervisor:
+    """Makes all parts.
+
+    Raises:
+        StartError: A part can't be made.
+    """
+    processes = Processes(config.server.workers)
+    collectors = config.collectors.new(Run(APP_ID, run_id, processes, log))
+    formats = config.formats()
+    listener = config.server.listen()
+    bound = bound_to(listener)
+    roster = config.roster.new(config.registrar(log), config.client.base_uri, bound, partial(answers, bound), log)
+    exporter = Exporter(collectors | roster.collectors(), config.metrics, build_labels(), log)
+
+    def app() -> Any:
+        from stator.web import access_log, app  # Falcon is for the server's process alone
+
+        made = app.create(exporter, formats, shown, log)
+        patience = config.server.timeout.seconds
+        return access_log.RequestLog(made, log, config.client.secret_headers, patience, lines=sink)
+
+    drain = config.roster.drain.seconds
+    return Supervisor(config.server, listener, app, roster, drain=drain, processes=processes, log=log)
