@@ -15,22 +15,20 @@ from typing import TypeAlias
 from prometheus_client import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
-from stator.collectors.catalog import BUILT_IN, DEFAULT, Collectors, Run
+from stator.collectors.catalog import BUILT_IN, DEFAULT, CollectorContext, Collectors
 from stator.collectors.host import memory
 from stator.collectors.host.config import GROUPS
-from stator.collectors.textfile import Config as TextFilesConfig
+from stator.collectors.textfile import TextfileConfig
 from stator.config import Config
-from stator.exporter import Ask, Exporter
-from stator.exporter import Config as MetricsConfig
-from stator.exposition.encoder import Formatter
+from stator.exporter import Exporter, MetricsConfig, ScrapeRequest
+from stator.exposition.encoder import Encoder
 from stator.exposition.openmetrics import OPENMETRICS
-from stator.log.logger import Config as LoggerConfig
-from stator.log.logger import Log
+from stator.log.logger import Log, LoggerConfig
 from stator.log.writer import Sink
 from stator.main import APP_ID
 from stator.points import Collector
-from stator.processes.service import Processes
-from stator.roster.metrics import State
+from stator.processes.service import ServiceProcesses
+from stator.roster.metrics import RosterMetrics
 from stator.settings.table import markdown, markdown_table, rows
 from stator.version import build_labels
 from tests.collectors.host.machine import hosted, lay_out
@@ -68,7 +66,7 @@ def main(folder: Path) -> None:
         PageError: A collector failed.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    log = LoggerConfig(level="error").new(Sink(2), terminal=True)
+    log = LoggerConfig(level="error").build(Sink(2), terminal=True)
     index = []
     for name in BUILT_IN:
         with TemporaryDirectory() as machine:
@@ -99,11 +97,11 @@ def make(name: str, folder: Path, log: Log, groups: tuple[str, ...] = GROUPS) ->
     meminfo = [f"{field}: 1 kB\n" for field in memory.SIZES] + [f"{field}: 1\n" for field in memory.COUNTS]
     online = "sys/devices/system/cpu/cpu0/online"
     lay_out(folder, {"proc/meminfo": "".join(meminfo), online: "1\n", "textfile/empty.prom": ""})
-    processes = Processes(1)
+    processes = ServiceProcesses(1)
     processes.enter("worker", 1)
-    texts = TextFilesConfig((str(folder / "textfile"),))
+    texts = TextfileConfig((str(folder / "textfile"),))
     chosen = Collectors((name,), host=hosted(folder, collectors=groups), text_files=texts)
-    return chosen.new(Run(APP_ID, "", processes, log))[name]
+    return chosen.build(CollectorContext(APP_ID, "", processes, log))[name]
 
 
 def tables(name: str, folder: Path, log: Log) -> Iterator[str]:
@@ -123,7 +121,7 @@ def tables(name: str, folder: Path, log: Log) -> Iterator[str]:
 
 def ours(log: Log) -> Iterator[str]:
     """The families about Stator itself, under headings."""
-    families = exposed({"roster": State(log)}, log)
+    families = exposed({"roster": RosterMetrics(log)}, log)
     for prefix, (title, text) in OURS.items():
         yield f"## {title}"
         yield text
@@ -143,7 +141,7 @@ def exposed(collectors: Mapping[str, Collector], log: Log) -> Families:
         PageError: A collector, or a group of the host's, failed.
     """
     exporter = Exporter(collectors, MetricsConfig(), build_labels(), log)
-    text = exporter.scrape(Ask(Formatter(OPENMETRICS, timestamps=False))).body.decode()
+    text = exporter.scrape(ScrapeRequest(Encoder(OPENMETRICS, timestamps=False))).body.decode()
     families = list(text_string_to_metric_families(text))  # type: ignore[no-untyped-call] # it has no types
     samples = [sample for family in families for sample in family.samples]
     if failed := [each.labels for each in samples if each.name.endswith("_collector_success") and not each.value]:

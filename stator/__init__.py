@@ -7,7 +7,7 @@ embed Stator in an application of their own: `asgi_app`, `wsgi_app`, `add_routes
 from typing import TYPE_CHECKING, Any
 
 from stator.points import Histogram, Labels, Point, PointsAt, Summary, Type
-from stator.settings.declare import LONGER_THAN_ZERO, Check, Secret, at_least, between, part, setting
+from stator.settings.declare import Constraint, Secret, at_least, between, positive, section, setting
 from stator.settings.duration import Duration
 from stator.version import __version__
 
@@ -15,8 +15,7 @@ if TYPE_CHECKING:
     from stator.embedding.api import add_routes, asgi_app, registered, wsgi_app
 
 __all__ = [
-    "LONGER_THAN_ZERO",
-    "Check",
+    "Constraint",
     "Duration",
     "Histogram",
     "Labels",
@@ -30,8 +29,9 @@ __all__ = [
     "asgi_app",
     "at_least",
     "between",
-    "part",
+    "positive",
     "registered",
+    "section",
     "setting",
     "wsgi_app",
 ]

@@ -4,19 +4,18 @@ from collections.abc import Iterator, Mapping
 
 from attrs import frozen
 
-from stator.client.client import Config as ClientConfig
-from stator.collectors.catalog import BUILT_IN, Chosen, Collectors, PluginConfigs
-from stator.exporter import Config as MetricsConfig
-from stator.exposition.negotiation import Formats
-from stator.log.logger import Config as LoggerConfig
-from stator.log.logger import Log
+from stator.client.client import ClientConfig
+from stator.collectors.catalog import BUILT_IN, Collectors, CollectorSelection, PluginConfigs
+from stator.exporter import MetricsConfig
+from stator.exposition.negotiation import Negotiator
+from stator.log.logger import Log, LoggerConfig
 from stator.plugins.discovery import find
-from stator.roster.consul.registrar import Config as ConsulConfig
-from stator.roster.file_sd import Config as FileConfig
+from stator.roster.consul.registrar import ConsulConfig
+from stator.roster.file_sd import FileConfig
 from stator.roster.registrar import Registrar
-from stator.roster.roster import Config as RosterConfig
-from stator.server.supervisor import Config as ServerConfig
-from stator.settings.declare import part, variables_of, walk
+from stator.roster.roster import RosterConfig
+from stator.server.supervisor import ServerConfig
+from stator.settings.declare import iter_settings, section, variables_of
 from stator.settings.extend import with_others, with_parts
 
 
@@ -24,14 +23,14 @@ from stator.settings.extend import with_others, with_parts
 class Config:
     """All that Stator can be told."""
 
-    logger: LoggerConfig = part(LoggerConfig)
-    client: ClientConfig = part(ClientConfig)
-    consul: ConsulConfig = part(ConsulConfig)
-    roster: RosterConfig = part(RosterConfig)
-    file: FileConfig = part(FileConfig)
-    collectors: Collectors = part(Collectors, env="")
-    metrics: MetricsConfig = part(MetricsConfig)
-    server: ServerConfig = part(ServerConfig)
+    logger: LoggerConfig = section(LoggerConfig)
+    client: ClientConfig = section(ClientConfig)
+    consul: ConsulConfig = section(ConsulConfig)
+    roster: RosterConfig = section(RosterConfig)
+    file: FileConfig = section(FileConfig)
+    collectors: Collectors = section(Collectors, env="")
+    metrics: MetricsConfig = section(MetricsConfig)
+    server: ServerConfig = section(ServerConfig)
 
     def problems(self) -> Iterator[tuple[str, str]]:
         """What a chosen registrar misses."""
@@ -47,27 +46,27 @@ class Config:
         """What registers us, or None where nothing is to."""
         match self.roster.registrar:
             case "file":
-                return self.file.new()
+                return self.file.build()
             case "none":
                 return None
-        return self.consul.new(self.client.new(log), self.consul.heartbeat(log)) if self.client.base_uri else None
+        return self.consul.build(self.client.build(log), self.consul.heartbeat(log)) if self.client.base_uri else None
 
-    def formats(self) -> Formats:
+    def formats(self) -> Negotiator:
         """What scrapers can be answered in."""
-        return Formats(self.metrics.timestamps)
+        return Negotiator(self.metrics.timestamps)
 
 
-def extended(prefix: str, variables: Mapping[str, str]) -> type[Config]:
+def with_plugin_settings(prefix: str, variables: Mapping[str, str]) -> type[Config]:
     """The root Config class for an environment: with the settings of the plugins that it chooses.
 
     They must be loaded before the rest is read. What is wrong with them is kept, and told with all other problems.
     """
-    if not any(variables.get(each.name) for each in walk(Chosen, prefix)):
+    if not any(variables.get(each.name) for each in iter_settings(CollectorSelection, prefix)):
         return Config
     from stator.settings.environment import ConfigError, decode  # slow to import
 
     try:
-        chosen = decode(Chosen, prefix, variables)
+        chosen = decode(CollectorSelection, prefix, variables)
     except ConfigError:
         return Config  # told when the rest is read
     own = [name for name in chosen.enabled if name not in BUILT_IN]

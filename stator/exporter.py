@@ -11,11 +11,11 @@ from typing import Literal, Protocol, TypeAlias
 from attrs import frozen
 
 from stator.concurrency.gather import Round
-from stator.concurrency.single_flight import NotCollected, Outcome, Station
-from stator.concurrency.threads import Crew
+from stator.concurrency.single_flight import CollectionTimeout, Outcome, SingleFlight
+from stator.concurrency.threads import DaemonThreads
 from stator.log.logger import Log
 from stator.points import Collector, Labels, Point, PointError, PointsAt
-from stator.settings.declare import LONGER_THAN_ZERO, setting
+from stator.settings.declare import positive, setting
 from stator.settings.duration import Duration
 
 # Seconds after which collectors no longer wait for each other, nor one round for another.
@@ -43,7 +43,7 @@ class Exposition(Protocol):
         """The text in order, made while it's taken; the formatter's lock is needed no more."""
 
 
-class Formatter(Protocol):
+class Encoder(Protocol):
     """What writes points in one format; for one thread at a time, which holds its `lock`."""
 
     @property
@@ -59,7 +59,7 @@ class Formatter(Protocol):
 
 
 @frozen
-class Config:
+class MetricsConfig:
     """How metrics are exposed."""
 
     timestamps: Literal["auto", "always", "never"] = setting(
@@ -69,13 +69,13 @@ class Config:
     timeout: Duration = setting(
         Duration.parse("9s"),
         desc="longest time for a scrape whose scraper names none",
-        check=LONGER_THAN_ZERO,
+        check=positive,
     )
 
 
 # Asked for again and again, and looked up at each scrape.
 @frozen(cache_hash=True)
-class Ask:
+class ScrapeRequest:
     """What a scraper asks for.
 
     Attributes:
@@ -85,14 +85,14 @@ class Ask:
         only: Names of the collectors that it wants.
     """
 
-    formatter: Formatter
+    formatter: Encoder
     encoding: Encoding = "identity"
     timeout: float = 0.0
     only: frozenset[str] | None = None
 
 
 @frozen
-class Scrape:
+class ScrapeResponse:
     """An answer to a scrape."""
 
     content_type: str
@@ -117,35 +117,35 @@ class Exporter:
     def __init__(
         self,
         collectors: Mapping[str, Collector],
-        config: Config,
+        config: MetricsConfig,
         build: Labels,
         log: Log,
         *,
         now: Callable[[], float] = time.time,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._stations = {name: Station(collector, clock) for name, collector in collectors.items()}
+        self._stations = {name: SingleFlight(collector, clock) for name, collector in collectors.items()}
         self._config, self._build, self._log = config, build, log
         self._now, self._clock = now, clock
-        self._crew = Crew()
+        self._crew = DaemonThreads()
         self._lock = threading.Lock()
-        self._running: dict[Ask, Round[Scrape]] = {}
-        self._next: dict[Ask, Round[Scrape]] = {}
+        self._running: dict[ScrapeRequest, Round[ScrapeResponse]] = {}
+        self._next: dict[ScrapeRequest, Round[ScrapeResponse]] = {}
 
     @property
     def names(self) -> list[str]:
         """Names of the collectors."""
         return list(self._stations)
 
-    def scrape(self, ask: Ask) -> Scrape:
+    def scrape(self, ask: ScrapeRequest) -> ScrapeResponse:
         """Answers a scrape, and blocks until then."""
         return self.begin(ask).wait(PATIENCE, self.timeout(ask))
 
-    def timeout(self, ask: Ask) -> float:
+    def timeout(self, ask: ScrapeRequest) -> float:
         """Seconds that a scrape may take."""
         return ask.timeout or self._config.timeout.seconds
 
-    def begin(self, ask: Ask) -> Round[Scrape]:
+    def begin(self, ask: ScrapeRequest) -> Round[ScrapeResponse]:
         """Starts to answer a scrape, or joins those that wait for the same.
 
         Returns:
@@ -163,7 +163,7 @@ class Exporter:
         made.begin()
         return made
 
-    def _round(self, ask: Ask) -> Round[Scrape]:
+    def _round(self, ask: ScrapeRequest) -> Round[ScrapeResponse]:
         wanted = {name: each for name, each in self._stations.items() if ask.only is None or name in ask.only}
         return Round(
             wanted,
@@ -176,7 +176,7 @@ class Exporter:
             let_go=partial(self._let_go, ask),
         )
 
-    def _let_go(self, ask: Ask, over: Round[Scrape]) -> None:
+    def _let_go(self, ask: ScrapeRequest, over: Round[ScrapeResponse]) -> None:
         """Begins the round that waited for another: for this one, or this one itself when it has waited too long."""
         with self._lock:
             waiting = self._next.get(ask)
@@ -188,13 +188,13 @@ class Exporter:
         if waiting is not None:
             waiting.begin()
 
-    def _answer(self, ask: Ask, outcomes: dict[str, Outcome], stamp: float) -> Scrape:
+    def _answer(self, ask: ScrapeRequest, outcomes: dict[str, Outcome], stamp: float) -> ScrapeResponse:
         with ask.formatter.lock:
             pieces = self._format(ask.formatter, outcomes, stamp)
         body = _gzip(pieces) if ask.encoding == "gzip" else joined(pieces)
-        return Scrape(ask.formatter.content_type, ask.encoding, body)
+        return ScrapeResponse(ask.formatter.content_type, ask.encoding, body)
 
-    def _format(self, formatter: Formatter, outcomes: dict[str, Outcome], stamp: float) -> Iterable[bytes]:
+    def _format(self, formatter: Encoder, outcomes: dict[str, Outcome], stamp: float) -> Iterable[bytes]:
         exposition = formatter.exposition()
         told: list[Point] = []
         for name, outcome in outcomes.items():
@@ -219,7 +219,7 @@ def joined(pieces: Iterable[bytes]) -> bytes:
     return whole.getvalue()
 
 
-def _is_brief(formatter: Formatter, outcomes: Iterable[Outcome]) -> bool:
+def _is_brief(formatter: Encoder, outcomes: Iterable[Outcome]) -> bool:
     """Whether what collectors gave is formatted in no time to speak of."""
     lists = (outcome.points_at.points for outcome in outcomes if outcome.points_at)
     points = sum(len(each) for each in lists if isinstance(each, Sized))
@@ -228,7 +228,7 @@ def _is_brief(formatter: Formatter, outcomes: Iterable[Outcome]) -> bool:
 
 def _why(error: BaseException) -> dict[str, object]:
     """What the log is told: the reason, where that says it all."""
-    return {"reason": str(error)} if isinstance(error, NotCollected | PointError) else {"error": error}
+    return {"reason": str(error)} if isinstance(error, CollectionTimeout | PointError) else {"error": error}
 
 
 def _outcome(name: str, seconds: float, *, success: bool) -> Iterator[Point]:

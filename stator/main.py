@@ -7,15 +7,15 @@ from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any
 
-from stator.collectors.catalog import Run
-from stator.config import Config, extended
+from stator.collectors.catalog import CollectorContext
+from stator.config import Config, with_plugin_settings
 from stator.exporter import Exporter
 from stator.log.logger import Log, new_id
 from stator.log.stdlib import adopt_stdlib
 from stator.log.writer import Sink
-from stator.processes.service import Processes
-from stator.server.signals import Starting
-from stator.server.supervisor import FAILED, Supervisor, answers, bound_to, hold_signals
+from stator.processes.service import ServiceProcesses
+from stator.server.signals import StartupGuard
+from stator.server.supervisor import FAILED, Supervisor, block_signals, is_serving, listening_address
 from stator.settings import command_line
 from stator.settings.declare import StartError
 from stator.version import __version__, build_labels
@@ -26,7 +26,7 @@ ABOUT = "'stator' makes a service observable: it registers, answers /monitor and
 
 def run() -> int:
     """Runs the program with this process's command line and environment; returns its exit status."""
-    starting = Starting(hold_signals())
+    starting = StartupGuard(block_signals())
     return main(sys.argv[1:], os.environ, starting)
 
 
@@ -43,11 +43,17 @@ def main(argv: Sequence[str], environ: Mapping[str, str], starting: AbstractCont
     """
     with starting or nullcontext():
         launched = command_line.load(
-            Config, prefix="STTR", about=ABOUT, version=__version__, argv=argv, environ=environ, extend=extended
+            Config,
+            prefix="STTR",
+            about=ABOUT,
+            version=__version__,
+            argv=argv,
+            environ=environ,
+            extend=with_plugin_settings,
         )
         run_id = new_id()
         sink = Sink(1)
-        log = launched.config.logger.new(sink, terminal=os.isatty(1)).bind(app_id=APP_ID, run_id=run_id)
+        log = launched.config.logger.build(sink, terminal=os.isatty(1)).bind(app_id=APP_ID, run_id=run_id)
         adopt_stdlib(log)
         log.info("starting up", config=launched.shown)
         launched.warn(log)
@@ -72,20 +78,20 @@ def assemble(config: Config, shown: dict[str, Any], run_id: str, log: Log, sink:
     Raises:
         StartError: A part can't be made.
     """
-    processes = Processes(config.server.workers)
-    collectors = config.collectors.new(Run(APP_ID, run_id, processes, log))
+    processes = ServiceProcesses(config.server.workers)
+    collectors = config.collectors.build(CollectorContext(APP_ID, run_id, processes, log))
     formats = config.formats()
     listener = config.server.listen()
-    bound = bound_to(listener)
-    roster = config.roster.new(config.registrar(log), config.client.base_uri, bound, partial(answers, bound), log)
+    bound = listening_address(listener)
+    roster = config.roster.build(config.registrar(log), config.client.base_uri, bound, partial(is_serving, bound), log)
     exporter = Exporter(collectors | roster.collectors(), config.metrics, build_labels(), log)
 
     def app() -> Any:
         from stator.web import access_log, app  # Falcon is for the server's process alone
 
-        made = app.create(exporter, formats, shown, log)
+        made = app.asgi_app(exporter, formats, shown, log)
         patience = config.server.timeout.seconds
-        return access_log.RequestLog(made, log, config.client.secret_headers, patience, lines=sink)
+        return access_log.AccessLogMiddleware(made, log, config.client.secret_headers, patience, lines=sink)
 
     drain = config.roster.drain.seconds
     return Supervisor(config.server, listener, app, roster, drain=drain, processes=processes, log=log)

@@ -97,10 +97,10 @@ class Collector(Protocol):
 
 
 @runtime_checkable
-class Prompt(Collector, Protocol):
+class NonBlockingCollector(Collector, Protocol):
     """A collector that knows whether it may have to wait."""
 
-    def never_waits(self) -> bool:
+    def is_nonblocking(self) -> bool:
         """Whether it would answer within microseconds now, whatever happens elsewhere; raises nothing."""
 
 

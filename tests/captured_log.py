@@ -5,11 +5,11 @@ import os
 from pathlib import Path
 from typing import Any, Self
 
-from stator.log.logger import Config, Log
+from stator.log.logger import Log, LoggerConfig
 from stator.log.writer import Sink
 
 
-class Story:
+class CapturedLog:
     """A log that is written to a file, and what stands in it; as a context, the file is closed in the end.
 
     Attributes:
@@ -17,11 +17,11 @@ class Story:
         sink: What writes its lines.
     """
 
-    def __init__(self, path: Path, config: Config | None = None, *, terminal: bool = False) -> None:
+    def __init__(self, path: Path, config: LoggerConfig | None = None, *, terminal: bool = False) -> None:
         self._path = path
         self._fd = os.open(path, os.O_WRONLY | os.O_CREAT)
         self.sink = Sink(self._fd)
-        self.log: Log = (config or Config(level="debug")).new(self.sink, terminal=terminal)
+        self.log: Log = (config or LoggerConfig(level="debug")).build(self.sink, terminal=terminal)
 
     def __enter__(self) -> Self:
         return self

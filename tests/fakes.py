@@ -158,7 +158,7 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
 
-class Oddity(_StandIn):
+class MisbehavingServer(_StandIn):
     """Does with each connection, once something came on it, what it is told: an `act` gets the connection.
 
     Attributes:

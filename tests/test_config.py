@@ -6,14 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from stator.collectors.catalog import Run
+from stator.collectors.catalog import CollectorContext
 from stator.collectors.diskusage import DiskUsage
-from stator.config import Config, extended
-from stator.log.logger import Config as LoggerConfig
-from stator.log.logger import Log
+from stator.config import Config, with_plugin_settings
+from stator.log.logger import Log, LoggerConfig
 from stator.log.writer import Sink
 from stator.points import Point, PointsAt
-from stator.processes.service import Processes
+from stator.processes.service import ServiceProcesses
 from stator.roster.consul.registrar import Consul
 from stator.roster.file_sd import File
 from stator.settings.environment import ConfigError, decode
@@ -22,49 +21,55 @@ from tests.exposition.exposing import written
 
 def configured(**variables: str) -> Config:
     environment = {f"STTR_{name}": value for name, value in variables.items()}
-    return decode(extended("STTR", environment), "STTR", environment)
+    return decode(with_plugin_settings("STTR", environment), "STTR", environment)
 
 
 @pytest.fixture
 def log() -> Iterator[Log]:
     with Path(os.devnull).open("wb") as nowhere:
-        yield LoggerConfig().new(Sink(nowhere.fileno()), terminal=False)
+        yield LoggerConfig().build(Sink(nowhere.fileno()), terminal=False)
 
 
 def test_the_usual_collectors_run_unless_told_otherwise(log: Log) -> None:
-    collectors = Config().collectors.new(Run("stator", "I90Ltn4", Processes(), log))
+    collectors = Config().collectors.build(CollectorContext("stator", "I90Ltn4", ServiceProcesses(), log))
     names = [collector.collect(0.0).name for collector in collectors.values()]
     assert names == ["pyrt", "du", "wave"]
 
 
 def test_collectors_run_in_the_order_in_which_they_are_named(log: Log) -> None:
-    assert list(configured(COLLECTORS="wave,diskusage").collectors.new(Run("stator", "I90Ltn4", Processes(), log))) == [
+    assert list(
+        configured(COLLECTORS="wave,diskusage").collectors.build(
+            CollectorContext("stator", "I90Ltn4", ServiceProcesses(), log)
+        )
+    ) == [
         "wave",
         "diskusage",
     ]
 
 
 def test_the_host_is_collected_where_it_is_named(log: Log) -> None:
-    collectors = configured(COLLECTORS="host", HOST_COLLECTORS="loadavg").collectors.new(
-        Run("stator", "I90Ltn4", Processes(), log)
+    collectors = configured(COLLECTORS="host", HOST_COLLECTORS="loadavg").collectors.build(
+        CollectorContext("stator", "I90Ltn4", ServiceProcesses(), log)
     )
     assert {point.name for point in collectors["host"].collect(0.0).points} >= {"load1", "load5", "load15"}
 
 
 def test_no_collector_needs_to_run(log: Log) -> None:
-    assert configured(COLLECTORS="").collectors.new(Run("stator", "I90Ltn4", Processes(), log)) == {}
+    assert (
+        configured(COLLECTORS="").collectors.build(CollectorContext("stator", "I90Ltn4", ServiceProcesses(), log)) == {}
+    )
 
 
 def test_a_collector_gets_what_it_can_be_told(log: Log) -> None:
-    collectors = configured(COLLECTORS="diskusage", DISKUSAGE_PATHS="/tmp").collectors.new(
-        Run("stator", "I90Ltn4", Processes(), log)
+    collectors = configured(COLLECTORS="diskusage", DISKUSAGE_PATHS="/tmp").collectors.build(
+        CollectorContext("stator", "I90Ltn4", ServiceProcesses(), log)
     )
     assert collectors == {"diskusage": DiskUsage(("/tmp",))}
 
 
 def test_a_collector_of_the_users_own_goes_by_its_whole_name(log: Log) -> None:
-    collectors = configured(COLLECTORS="tests.test_config:Mine").collectors.new(
-        Run("stator", "I90Ltn4", Processes(), log)
+    collectors = configured(COLLECTORS="tests.test_config:Mine").collectors.build(
+        CollectorContext("stator", "I90Ltn4", ServiceProcesses(), log)
     )
     assert collectors["tests.test_config:Mine"].collect(1.5) == PointsAt("mine", 1.5)
 
@@ -116,6 +121,6 @@ def test_the_file_registrar_writes_where_it_is_told(log: Log, tmp_path: Path) ->
     ],
 )
 def test_timestamps_are_written_as_configured(timestamps: str, accept: str, line: str) -> None:
-    formatter = configured(METRICS_TIMESTAMPS=timestamps).formats().accepting(accept)
+    formatter = configured(METRICS_TIMESTAMPS=timestamps).formats().encoder_for(accept)
     body = written(formatter, PointsAt("a", 1.5, points=[Point("b", "", "", "gauge", 1)]))
     assert body.splitlines()[-1] == line

@@ -12,11 +12,10 @@ from attrs import evolve
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
-from stator.exporter import Ask, Config, Exporter
-from stator.exposition.encoder import Formatter
+from stator.exporter import Exporter, MetricsConfig, ScrapeRequest
+from stator.exposition.encoder import Encoder
 from stator.exposition.text import TEXT_0_0_4
-from stator.log.logger import Config as LoggerConfig
-from stator.log.logger import Log
+from stator.log.logger import Log, LoggerConfig
 from stator.log.writer import Sink
 from stator.points import Collector, Point, PointsAt
 
@@ -101,7 +100,7 @@ ReadLog: TypeAlias = Callable[[], list[dict[str, Any]]]
 def log_file(tmp_path: Path) -> Iterator[tuple[Log, ReadLog]]:
     path = tmp_path / "log"
     with path.open("ab") as file:
-        log = LoggerConfig(max_len=0).new(Sink(file.fileno()), terminal=False)
+        log = LoggerConfig(max_len=0).build(Sink(file.fileno()), terminal=False)
         yield log, lambda: [orjson.loads(line) for line in path.read_bytes().splitlines()]
 
 
@@ -119,11 +118,11 @@ def exporter(log: Log, collectors: Mapping[str, Collector]) -> Exporter:
     """An exporter whose time stands still at 1.5 s, and for which each look at the clock takes a quarter."""
     ticks = count(0.0, 0.25)
     build = (("version", "1.2"), ("python", "3.11.7"))
-    return Exporter(collectors, Config(), build, log, now=lambda: 1.5, clock=lambda: next(ticks))
+    return Exporter(collectors, MetricsConfig(), build, log, now=lambda: 1.5, clock=lambda: next(ticks))
 
 
-def ask() -> Ask:
-    return Ask(Formatter(TEXT_0_0_4, timestamps=True))
+def ask() -> ScrapeRequest:
+    return ScrapeRequest(Encoder(TEXT_0_0_4, timestamps=True))
 
 
 def families(exporter: Exporter) -> dict[str, Metric]:

@@ -40,7 +40,7 @@ VOLATILE = {
 }
 
 
-def answers(*args: str) -> str:
+def is_serving(*args: str) -> str:
     """What the program writes to stdout for flags."""
     done = subprocess.run(
         [*MODULE, *args], env={"PYTHONPATH": str(ROOT), **ENV}, cwd="/", capture_output=True, text=True, check=True
@@ -71,8 +71,8 @@ def samples(text: str) -> str:
 
 def outputs(folder: Path) -> Iterator[tuple[str, str]]:
     """Each golden file's name, and what it should hold by the sources as they are."""
-    yield "help.txt", answers("-h")
-    yield "config.json", json.dumps(steady(json.loads(answers("-c"))), indent=2) + "\n"
+    yield "help.txt", is_serving("-h")
+    yield "config.json", json.dumps(steady(json.loads(is_serving("-c"))), indent=2) + "\n"
     with Program(ENV, folder) as stator:
         text = stator.get("/metrics")
         openmetrics = {"Accept": "application/openmetrics-text; version=1.0.0"}

@@ -9,23 +9,23 @@ from urllib.parse import parse_qs, urlsplit
 
 from attrs import field, frozen
 
-from stator.client.headers import HEADER_PAIRS, SENDABLE, header_pairs, is_header
+from stator.client.headers import HEADER_PAIRS, HEADER_SYNTAX, header_pairs, is_header
 from stator.log.logger import Log, new_id
-from stator.log.redact import SECRET_HEADERS, shown_headers
-from stator.settings.declare import LONGER_THAN_ZERO, REDACTED, Secret, setting
+from stator.log.redact import SECRET_HEADERS, redact_headers
+from stator.settings.declare import REDACTED, Secret, positive, setting
 from stator.settings.duration import Duration
 
 if TYPE_CHECKING:
     import urllib3
 
-    from stator.client.errors import Failing
+    from stator.client.errors import ErrorKind
     from stator.client.transport import Connections
 
 # No answer that we ask for is near this size; more is a sign of somebody else at the other end.
 MAX_ANSWER = 1 << 20
 
 
-def _shown_pairs(config: "Config", words: tuple[str, ...]) -> list[str]:
+def _shown_pairs(config: "ClientConfig", words: tuple[str, ...]) -> list[str]:
     secret = SECRET_HEADERS | config.secret_headers
     pairs = (words[at : at + 2] for at in range(0, len(words), 2))
     return [
@@ -36,12 +36,12 @@ def _shown_pairs(config: "Config", words: tuple[str, ...]) -> list[str]:
 
 
 @frozen
-class Config:
+class ClientConfig:
     """How to reach the discovery service."""
 
     base_uri: str = setting("", desc="discovery service, ex: http://localhost:8500; unset: no discovery")
-    timeout: Duration = setting(Duration.parse("1m"), desc="request timeout", check=LONGER_THAN_ZERO)
-    timeout_short: Duration = setting(Duration.parse("10s"), desc="dialer and header timeout", check=LONGER_THAN_ZERO)
+    timeout: Duration = setting(Duration.parse("1m"), desc="request timeout", check=positive)
+    timeout_short: Duration = setting(Duration.parse("10s"), desc="dialer and header timeout", check=positive)
     headers: tuple[str, ...] = setting(
         (),
         desc="header pairs to be sent with every request: name,value,name,value",
@@ -62,7 +62,7 @@ class Config:
         if self.base_uri:
             yield from self._uri_problems()
         if not all(is_header(*pair) for pair in header_pairs(self.headers)):
-            yield "headers", SENDABLE
+            yield "headers", HEADER_SYNTAX
         if self.key_file and not self.cert_file:
             yield "key_file", "STTR_CLIENT_CERTFILE to be set too"
         if self.password and not self.user:
@@ -103,7 +103,7 @@ class Config:
         """Names of headers to hide, in lower case."""
         return frozenset(name.lower() for name in self.redact_headers)
 
-    def new(self, log: Log) -> "Client":
+    def build(self, log: Log) -> "Client":
         """A client that logs what it sends and gets."""
         return Client(self, log)
 
@@ -117,7 +117,7 @@ class ClientError(Exception):
         body: The body of an answer with a bad status.
     """
 
-    def __init__(self, message: str, failing: "Failing", status: int | None = None, body: bytes = b"") -> None:
+    def __init__(self, message: str, failing: "ErrorKind", status: int | None = None, body: bytes = b"") -> None:
         super().__init__(message)
         self.failing, self.status, self.body = failing, status, body
 
@@ -134,7 +134,7 @@ class Answer:
 class Client:
     """Sends requests to one service, and logs each request and each response with the same ``request_id``."""
 
-    def __init__(self, config: Config, log: Log, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, config: ClientConfig, log: Log, clock: Callable[[], float] = time.monotonic) -> None:
         self._config, self._log, self._clock = config, log, clock
         uri = urlsplit(config.base_uri)
         self._base = f"{uri.scheme}://{uri.netloc}"
@@ -198,7 +198,7 @@ class Client:
             host=self._base.partition("//")[2],
             path=uri.path,
             query=parse_qs(uri.query, keep_blank_values=True),
-            headers=shown_headers(sent.items(), secret),
+            headers=redact_headers(sent.items(), secret),
             body=self._shown(told or b""),
         )
         start = self._clock()
@@ -211,7 +211,7 @@ class Client:
             "received response",
             path=uri.path,
             status=answer.status,
-            headers=shown_headers(answer.headers.items(), secret),
+            headers=redact_headers(answer.headers.items(), secret),
             body=self._shown(answer.body),
             elapsed=self._nanoseconds_since(start),
         )

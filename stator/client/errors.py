@@ -6,7 +6,7 @@ from typing import Literal, TypeAlias
 
 import urllib3
 
-Failing: TypeAlias = Literal["unreachable", "timeout", "invalid", "status"]
+ErrorKind: TypeAlias = Literal["unreachable", "timeout", "invalid", "status"]
 """How a request may fail: no connection or one that broke, no answer in time, no sensible one, a bad status."""
 
 # OpenSSL's codes of "self-signed certificate", the same "in certificate chain", "unable to get local issuer
@@ -15,7 +15,7 @@ Failing: TypeAlias = Literal["unreachable", "timeout", "invalid", "status"]
 _UNKNOWN_AUTHORITY = frozenset({18, 19, 20, 21})
 
 
-def failing(error: Exception) -> Failing:
+def failing(error: Exception) -> ErrorKind:
     """How a request failed, by the error that urllib3 or the socket raised."""
     cause: BaseException | None = error
     while cause is not None:

@@ -3,12 +3,12 @@
 import re
 from collections.abc import Iterator
 
-from stator.settings.declare import Check
+from stator.settings.declare import Constraint
 
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
-HEADER_PAIRS = Check("pairs of header name and value: name,value,name,value", lambda words: len(words) % 2 == 0)
-SENDABLE = "names of letters, digits and dashes, and values without control characters"
+HEADER_PAIRS = Constraint("pairs of header name and value: name,value,name,value", lambda words: len(words) % 2 == 0)
+HEADER_SYNTAX = "names of letters, digits and dashes, and values without control characters"
 
 
 def is_header(name: str, value: str) -> bool:

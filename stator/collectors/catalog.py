@@ -5,38 +5,38 @@ from typing import ClassVar
 
 from attrs import frozen
 
-from stator.collectors.diskusage import Config as DiskUsageConfig
-from stator.collectors.host.config import Config as HostConfig
+from stator.collectors.diskusage import DiskUsageConfig
+from stator.collectors.host.config import HostConfig
 from stator.collectors.process import FAMILIES as PROCESS_FAMILIES
-from stator.collectors.process import Config as ProcessConfig
-from stator.collectors.prometheus_client import Config as PrometheusRegistryConfig
-from stator.collectors.runtime import Config as RuntimeConfig
-from stator.collectors.textfile import Config as TextFilesConfig
-from stator.collectors.wave import Config as WaveConfig
-from stator.exposition.encoder import Exposition, Formatter
+from stator.collectors.process import ProcessConfig
+from stator.collectors.prometheus_client import PrometheusClientConfig
+from stator.collectors.runtime import RuntimeConfig
+from stator.collectors.textfile import TextfileConfig
+from stator.collectors.wave import WaveConfig
+from stator.exposition.encoder import Encoder, Exposition
 from stator.exposition.text import TEXT_0_0_4
 from stator.log.logger import Log
-from stator.plugins.discovery import UNKNOWN, Found, available
+from stator.plugins.discovery import UNKNOWN, Plugins, available
 from stator.points import Collector
-from stator.processes.service import Processes
-from stator.settings.declare import part, setting
+from stator.processes.service import ServiceProcesses
+from stator.settings.declare import section, setting
 
 DEFAULT = ("runtime", "diskusage", "wave")
 BUILT_IN = (*DEFAULT, "process", "host", "textfile", "prometheus_client")
 
 
 @frozen
-class Run:
+class CollectorContext:
     """What collectors may tell of, or need to know of, this run of the program."""
 
     app_id: str
     run_id: str
-    processes: Processes
+    processes: ServiceProcesses
     log: Log
 
 
 @frozen
-class Chosen:
+class CollectorSelection:
     """Which collectors run, and where the user's own are."""
 
     enabled: tuple[str, ...] = setting(
@@ -53,17 +53,17 @@ class PluginConfigs:
 
 
 @frozen
-class Collectors(Chosen):
+class Collectors(CollectorSelection):
     """The collectors, and what each can be told."""
 
     # Those of the user's own that are chosen; `extended` knows.
-    found: ClassVar[Found] = Found()
+    found: ClassVar[Plugins] = Plugins()
 
-    disk_usage: DiskUsageConfig = part(DiskUsageConfig)
-    wave: WaveConfig = part(WaveConfig)
-    host: HostConfig = part(HostConfig)
-    text_files: TextFilesConfig = part(TextFilesConfig, env="TEXTFILE")
-    plugins: PluginConfigs = part(PluginConfigs, env="")
+    disk_usage: DiskUsageConfig = section(DiskUsageConfig)
+    wave: WaveConfig = section(WaveConfig)
+    host: HostConfig = section(HostConfig)
+    text_files: TextfileConfig = section(TextfileConfig, env="TEXTFILE")
+    plugins: PluginConfigs = section(PluginConfigs, env="")
 
     def problems(self) -> Iterator[tuple[str, str]]:
         """A folder that can't be read, and names of collectors that don't exist or can't be loaded."""
@@ -85,7 +85,7 @@ class Collectors(Chosen):
                 wanted = f"names out of {', '.join(names)}, or module:Class"
             yield "enabled", f"{wanted}; {'; '.join(self.found.failures)}"
 
-    def new(self, run: Run) -> dict[str, Collector]:
+    def build(self, run: CollectorContext) -> dict[str, Collector]:
         """The collectors by name.
 
         Raises:
@@ -94,24 +94,24 @@ class Collectors(Chosen):
         built_in = self._built_in(run)
         return {name: built_in[name]() if name in built_in else self._plugin(name) for name in self.enabled}
 
-    def _built_in(self, run: Run) -> dict[str, Callable[[], Collector]]:
+    def _built_in(self, run: CollectorContext) -> dict[str, Callable[[], Collector]]:
         return {
-            "runtime": lambda: RuntimeConfig().new(run.app_id, run.run_id, run.processes),
-            "process": lambda: ProcessConfig().new(run.processes),
-            "diskusage": self.disk_usage.new,
-            "wave": self.wave.new,
-            "host": lambda: self.host.new(run.log),
-            "textfile": lambda: self.text_files.new(_trial, run.log),
-            "prometheus_client": lambda: PrometheusRegistryConfig().new(
+            "runtime": lambda: RuntimeConfig().build(run.app_id, run.run_id, run.processes),
+            "process": lambda: ProcessConfig().build(run.processes),
+            "diskusage": self.disk_usage.build,
+            "wave": self.wave.build,
+            "host": lambda: self.host.build(run.log),
+            "textfile": lambda: self.text_files.build(_trial, run.log),
+            "prometheus_client": lambda: PrometheusClientConfig().build(
                 without=PROCESS_FAMILIES if "process" in self.enabled else ()
             ),
         }
 
     def _plugin(self, name: str) -> Collector:
         plugin = self.found.plugins[name]
-        made: Collector = plugin.new(getattr(self.plugins, plugin.name, None))
+        made: Collector = plugin.build(getattr(self.plugins, plugin.name, None))
         return made
 
 
 def _trial() -> Exposition:
-    return Formatter(TEXT_0_0_4, timestamps=False).exposition()
+    return Encoder(TEXT_0_0_4, timestamps=False).exposition()

@@ -66,12 +66,12 @@ class Mounts:
 
 
 @frozen
-class Config:
+class DiskUsageConfig:
     """What a disk usage collector can be told."""
 
     paths: tuple[str, ...] = setting(("/",), desc="filesystem paths to collect usage stats")
 
-    def new(self) -> "DiskUsage":
+    def build(self) -> "DiskUsage":
         """A collector of these paths, each once: a series must not come twice."""
         return DiskUsage(tuple(dict.fromkeys(self.paths)))
 
@@ -88,7 +88,7 @@ class DiskUsage:
         init=False, eq=False, repr=False, default=Factory(lambda self: Mounts(self.paths), takes_self=True)
     )
 
-    def never_waits(self) -> bool:
+    def is_nonblocking(self) -> bool:
         """Where all is of this machine: the server of a network filesystem may be gone."""
         return self._mounts.are_local()
 

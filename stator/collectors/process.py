@@ -10,7 +10,7 @@ from resource import RLIM_INFINITY, RLIMIT_NOFILE, prlimit
 from attrs import frozen
 
 from stator.points import Point, PointsAt, Type
-from stator.processes.service import Process, Processes
+from stator.processes.service import Process, ServiceProcesses
 
 TICKS = os.sysconf("SC_CLK_TCK")
 PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -25,10 +25,10 @@ FAMILIES = frozenset(
 
 
 @frozen
-class Config:
+class ProcessConfig:
     """The process collector has no settings."""
 
-    def new(self, processes: Processes) -> "ServiceProcess":
+    def build(self, processes: ServiceProcesses) -> "ServiceProcess":
         """A collector of all processes of a service."""
         return ServiceProcess(processes)
 
@@ -43,9 +43,9 @@ class ServiceProcess:
     leaves them out.
     """
 
-    processes: Processes
+    processes: ServiceProcesses
 
-    def never_waits(self) -> bool:
+    def is_nonblocking(self) -> bool:
         """What it reads is in memory."""
         return True
 

@@ -28,10 +28,10 @@ class Registry(Protocol):
 
 
 @frozen
-class Config:
+class PrometheusClientConfig:
     """The collector of prometheus_client's registry has no settings of ours."""
 
-    def new(self, environ: Mapping[str, str] = os.environ, without: Container[str] = ()) -> "PrometheusRegistry":
+    def build(self, environ: Mapping[str, str] = os.environ, without: Container[str] = ()) -> "PrometheusClient":
         """A collector of the default registry, or of the folder of all processes where the library is told one.
 
         Args:
@@ -44,7 +44,7 @@ class Config:
         import prometheus_client  # slow to import
 
         if not (folder := environ.get(FOLDER)):
-            return PrometheusRegistry(prometheus_client.REGISTRY, without)
+            return PrometheusClient(prometheus_client.REGISTRY, without)
         from prometheus_client.multiprocess import MultiProcessCollector
 
         registry = prometheus_client.CollectorRegistry(support_collectors_without_names=True)
@@ -53,11 +53,11 @@ class Config:
         except ValueError as error:
             msg = f"{FOLDER}={folder!r}: expected a folder"
             raise StartError(msg) from error
-        return PrometheusRegistry(registry, without)
+        return PrometheusClient(registry, without)
 
 
 @frozen
-class PrometheusRegistry:
+class PrometheusClient:
     """Collects all families of prometheus_client's registry, with the samples that the library itself exposes.
 
     They are the application's own, and those that the library adds by itself, which are listed here. These are missing

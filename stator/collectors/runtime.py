@@ -7,17 +7,17 @@ from typing import TypeAlias
 from attrs import frozen
 
 from stator.points import Labels, Point, PointsAt, Type
-from stator.processes.service import Process, Processes
+from stator.processes.service import Process, ServiceProcesses
 
 TICKS = os.sysconf("SC_CLK_TCK")
 PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 @frozen
-class Config:
+class RuntimeConfig:
     """The runtime collector has no settings."""
 
-    def new(self, app_id: str, run_id: str, processes: Processes) -> "Runtime":
+    def build(self, app_id: str, run_id: str, processes: ServiceProcesses) -> "Runtime":
         """A collector whose points tell the application and its run."""
         return Runtime(app_id, run_id, processes)
 
@@ -34,13 +34,13 @@ class Runtime:
         processes: The service's processes.
     """
 
-    def __init__(self, app_id: str, run_id: str, processes: Processes) -> None:
+    def __init__(self, app_id: str, run_id: str, processes: ServiceProcesses) -> None:
         self._identity: Labels = (("app_id", app_id), ("run_id", run_id))
         self._processes = processes
         self._known: dict[tuple[int, int], _Known] = {}
         self._about = (("implementation", platform.python_implementation()), ("version", platform.python_version()))
 
-    def never_waits(self) -> bool:
+    def is_nonblocking(self) -> bool:
         """What it reads is in memory."""
         return True
 

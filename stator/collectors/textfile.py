@@ -45,21 +45,21 @@ class Log(Protocol):
 
 
 @frozen
-class Config:
+class TextfileConfig:
     """What a collector of text files can be told."""
 
     paths: tuple[str, ...] = setting(
         (), desc="folders whose *.prom files are exposed; patterns too, ex: /srv/*/metrics"
     )
 
-    def new(self, exposition: Callable[[], Exposition], log: Log) -> "TextFiles":
+    def build(self, exposition: Callable[[], Exposition], log: Log) -> "Textfile":
         """A collector of the files in these folders.
 
         Args:
             exposition: Makes one without points.
             log: Where files that can't be exposed are told.
         """
-        return TextFiles(self.paths, exposition, log)
+        return Textfile(self.paths, exposition, log)
 
 
 class BadFileError(Exception):
@@ -83,7 +83,7 @@ class _File:
     reason: str = ""
 
 
-class TextFiles:
+class Textfile:
     """Collects what ``*.prom`` files hold; each is read again only when it changed.
 
     The families are those of the files, and two that tell how these fared, as node_exporter has them. A file that can't

@@ -16,12 +16,12 @@ HARMONICS = 4
 
 
 @frozen
-class Config:
+class WaveConfig:
     """What the waves can be told."""
 
     seed: int = setting(1, desc="seed of the random waves: the same seed gives the same waves")
 
-    def new(self) -> "Wave":
+    def build(self) -> "Wave":
         """A collector of the waves of this seed."""
         return Wave(tuple(_random_sine(random.Random(f"{self.seed}/{nth}")) for nth in range(3)))  # noqa: S311
 
@@ -51,7 +51,7 @@ class Wave:
 
     three_random: tuple[Sine, ...]
 
-    def never_waits(self) -> bool:
+    def is_nonblocking(self) -> bool:
         """It only computes."""
         return True
 

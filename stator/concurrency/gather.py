@@ -15,8 +15,8 @@ from contextlib import suppress
 from functools import partial
 from typing import Generic, TypeVar
 
-from stator.concurrency.single_flight import NotCollected, Outcome, Station
-from stator.concurrency.threads import Crew
+from stator.concurrency.single_flight import CollectionTimeout, Outcome, SingleFlight
+from stator.concurrency.threads import DaemonThreads
 
 A = TypeVar("A")
 
@@ -41,12 +41,12 @@ class Round(Generic[A]):
 
     def __init__(
         self,
-        stations: Mapping[str, Station],
+        stations: Mapping[str, SingleFlight],
         timeout: float,
         *,
         now: Callable[[], float],
         clock: Callable[[], float],
-        crew: Crew,
+        crew: DaemonThreads,
         finish: Callable[[dict[str, Outcome], float], A],
         is_brief: Callable[[Iterable[Outcome]], bool],
         let_go: Callable[["Round[A]"], None],
@@ -69,7 +69,7 @@ class Round(Generic[A]):
         """Starts to ask; where nothing has to be waited for, or nothing can be, it's over when this returns."""
         self._stamp, self._start = self._now(), self._clock()
         try:
-            if not all(station.never_waits() for station in self._stations.values()):
+            if not all(station.is_nonblocking() for station in self._stations.values()):
                 self._run(self._work)
             elif self._is_asked():
                 if self._is_brief(self._outcomes.values()):
@@ -102,7 +102,7 @@ class Round(Generic[A]):
     def close(self) -> None:
         """Ends it with what there is: collectors that have not answered have failed."""
         self._let_go(self)
-        error = NotCollected("it did not answer in time")
+        error = CollectionTimeout("it did not answer in time")
         outcome = Outcome(self._clock() - self._start, error=error)
         with self._lock:
             missing = dict.fromkeys(self._stations.keys() - self._outcomes.keys(), outcome)

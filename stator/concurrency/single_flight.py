@@ -7,13 +7,13 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from stator.points import Collector, PointsAt, Prompt
+from stator.points import Collector, NonBlockingCollector, PointsAt
 
 # A collector that takes longer than this, in seconds, and than so many times its last, is taken to be stuck.
 STUCK_AFTER, STUCK_TIMES = 1.0, 3
 
 
-class NotCollected(Exception):  # noqa: N818 # not the collector's own error
+class CollectionTimeout(Exception):  # noqa: N818 # not the collector's own error
     """A collector was not asked, or did not answer in time; the message says why."""
 
 
@@ -31,7 +31,7 @@ class Outcome(NamedTuple):
     error: BaseException | None = None
 
 
-class Station:
+class SingleFlight:
     """A collector that is never asked twice at the same time; those who wait for it share what it gives next.
 
     Args:
@@ -42,7 +42,7 @@ class Station:
 
     def __init__(self, collector: Collector, clock: Callable[[], float], *, stuck_after: float = STUCK_AFTER) -> None:
         self._collector, self._clock, self._stuck_after = collector, clock, stuck_after
-        self._prompt = collector if isinstance(collector, Prompt) else None
+        self._prompt = collector if isinstance(collector, NonBlockingCollector) else None
         self._free = threading.Lock()
         self._lock = threading.Lock()
         self._waiting = 0
@@ -52,9 +52,9 @@ class Station:
         # Kept only for those who wait.
         self._last: Outcome | None = None
 
-    def never_waits(self) -> bool:
+    def is_nonblocking(self) -> bool:
         """Whether the collector says that it would answer at once."""
-        return self._prompt is not None and self._prompt.never_waits()
+        return self._prompt is not None and self._prompt.is_nonblocking()
 
     def collect(self, now: float, deadline: float) -> Outcome:
         """Asks the collector; waits where it's still at work for another round, but not if it's stuck there."""
@@ -68,7 +68,7 @@ class Station:
             self._waiting -= 1
         if not is_free:
             reason = f"still at work for an earlier request, since {self._clock() - self._since:.1f} s"
-            return Outcome(self._clock() - came, error=NotCollected(reason))
+            return Outcome(self._clock() - came, error=CollectionTimeout(reason))
         if self._last is None or self._since <= came:
             return self._ask(now, deadline)
         return self._share(self._last)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 IDLE_THREADS = 2
 
 
-class Crew:
+class DaemonThreads:
     """Runs functions in threads that do not keep the process alive, and that are used again."""
 
     def __init__(self) -> None:

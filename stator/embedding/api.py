@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 from stator.client.probe import is_ready
 from stator.config import Config
-from stator.embedding.membership import Presence
+from stator.embedding.membership import Membership
 from stator.embedding.mounting import (
     METRICS,
     MONITOR,
+    ASGIMount,
     BlockingResource,
-    Mounted,
     PerProcess,
     Resource,
     WsgiApp,
@@ -31,11 +31,11 @@ from stator.embedding.registration import Registration
 from stator.log.logger import Log
 from stator.points import Collector
 from stator.settings.environment import decode
+from stator.web import app as web
 from stator.web.access_log import App
-from stator.web.app import create, create_blocking
 from stator.web.checks import TIMEOUT, Check
-from stator.web.metrics import BlockingMetrics, Metrics
-from stator.web.monitor import BlockingMonitor, Monitor
+from stator.web.metrics import Metrics, MetricsWSGI
+from stator.web.monitor import Monitor, MonitorWSGI
 
 if TYPE_CHECKING:
     import falcon
@@ -74,7 +74,9 @@ def asgi_app(
         ValueError: Two collectors have the same name, or the time is none.
     """
     parts = Parts.of(collectors, checks, check_timeout, environ, log)
-    return Mounted(PerProcess(lambda: create(parts.exporter(), parts.formats(), None, parts.log, parts.checks())), app)
+    return ASGIMount(
+        PerProcess(lambda: web.asgi_app(parts.exporter(), parts.formats(), None, parts.log, parts.checks())), app
+    )
 
 
 def wsgi_app(
@@ -92,7 +94,7 @@ def wsgi_app(
     """
     parts = Parts.of(collectors, checks, check_timeout, environ, log)
     made: PerProcess[WsgiApp] = PerProcess(
-        lambda: create_blocking(parts.exporter(), parts.formats(), parts.log, parts.checks())
+        lambda: web.wsgi_app(parts.exporter(), parts.formats(), parts.log, parts.checks())
     )
     return WsgiMounted(made, app)
 
@@ -135,9 +137,9 @@ def add_routes(
         app.add_route(prefix + METRICS, Resource(PerProcess(lambda: Metrics(parts.exporter(), parts.formats()))))
         app.add_route(prefix + MONITOR, Resource(PerProcess(lambda: Monitor(parts.checks()))))
     elif isinstance(app, falcon.App):
-        metrics = PerProcess(lambda: BlockingMetrics(parts.exporter(), parts.formats()))
+        metrics = PerProcess(lambda: MetricsWSGI(parts.exporter(), parts.formats()))
         app.add_route(prefix + METRICS, BlockingResource(metrics))
-        app.add_route(prefix + MONITOR, BlockingResource(PerProcess(lambda: BlockingMonitor(parts.checks()))))
+        app.add_route(prefix + MONITOR, BlockingResource(PerProcess(lambda: MonitorWSGI(parts.checks()))))
     else:
         msg = f"expected a falcon.App or a falcon.asgi.App, not {app!r}; others have asgi_app() and wsgi_app()"
         raise TypeError(msg)
@@ -182,6 +184,8 @@ def registered(
     config, told = decode(Config, PREFIX, variables), own_log(log)
     service, where_to = config.roster.service, config.client.base_uri
     own_url = service.monitor_url(host or "127.0.0.1", port)
-    answers = partial(is_ready, own_url)
-    roster = config.roster.new(config.registrar(told), where_to, (host, port), answers, told, own_url=own_url)
-    return Registration(roster, Presence(Path(tempfile.gettempdir()), where_to, service, host, port), answers, told)
+    is_serving = partial(is_ready, own_url)
+    roster = config.roster.build(config.registrar(told), where_to, (host, port), is_serving, told, own_url=own_url)
+    return Registration(
+        roster, Membership(Path(tempfile.gettempdir()), where_to, service, host, port), is_serving, told
+    )

@@ -9,7 +9,7 @@ from pathlib import Path
 NETWORK = "/proc/self/ns/net"
 
 
-class Presence:
+class Membership:
     """One process among those that serve the same: of one user, in one network.
 
     The lock is the kernel's: whoever is killed has left. https://man7.org/linux/man-pages/man2/flock.2.html

@@ -30,7 +30,7 @@ class PerProcess(Generic[T]):
         return self._made.get(pid) or self._made.setdefault(pid, self._make())
 
 
-class Mounted:
+class ASGIMount:
     """Answers /metrics and /monitor over ASGI, also under paths at which it's mounted, and leaves the rest to another.
 
     https://asgi.readthedocs.io/en/latest/specs/www.html

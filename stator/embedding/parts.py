@@ -7,8 +7,8 @@ from random import Random
 
 from attrs import frozen
 
-from stator.collectors.catalog import Run
-from stator.config import Config, extended
+from stator.collectors.catalog import CollectorContext
+from stator.config import Config, with_plugin_settings
 from stator.exporter import Exporter
 from stator.log import stdlib
 from stator.log.logger import Log, new_id
@@ -17,7 +17,7 @@ from stator.processes.siblings import Siblings
 from stator.settings.environment import decode
 from stator.version import build_labels
 from stator.web.checks import Check, Checks
-from stator.web.metrics import Formats
+from stator.web.metrics import Negotiator
 
 PREFIX = "STTR"
 # What runs where neither a call nor the environment says what.
@@ -48,11 +48,11 @@ class Parts:
         variables = {f"{PREFIX}_COLLECTORS": DEFAULT, **(os.environ if environ is None else environ)}
         if names is not None:
             variables[f"{PREFIX}_COLLECTORS"] = ",".join(names)
-        config, told = decode(extended(PREFIX, variables), PREFIX, variables), own_log(log)
+        config, told = decode(with_plugin_settings(PREFIX, variables), PREFIX, variables), own_log(log)
         service = config.roster.service.name
         processes = Siblings(service, lambda why: told.info("metrics are of this process alone", reason=str(why)))
         run_id = new_id(Random(processes.run).randbytes)  # noqa: S311 # no secret; the same in all workers
-        built = config.collectors.new(Run(service, run_id, processes, told))
+        built = config.collectors.build(CollectorContext(service, run_id, processes, told))
         if taken := [name for name in own if name in built]:
             msg = f"two collectors are called {taken[0]!r}: give one of them another attribute 'name'"
             raise ValueError(msg)
@@ -62,7 +62,7 @@ class Parts:
         """What answers /metrics."""
         return Exporter(self.collectors, self.config.metrics, build_labels(), self.log)
 
-    def formats(self) -> Formats:
+    def formats(self) -> Negotiator:
         """What scrapers can be answered in."""
         return self.config.formats()
 

@@ -7,7 +7,7 @@ from math import inf
 from types import TracebackType
 from typing import Self
 
-from stator.embedding.membership import Presence
+from stator.embedding.membership import Membership
 from stator.log.logger import Log
 from stator.roster.roster import Roster
 
@@ -32,7 +32,7 @@ class Registration:
     def __init__(
         self,
         roster: Roster,
-        presence: Presence,
+        presence: Membership,
         is_ready: Callable[[], bool],
         log: Log,
         *,

@@ -68,7 +68,7 @@ class Columns:
 
 
 @frozen
-class Heads:
+class SeriesKeys:
     """All of a source's points but their values, to compare those of another time with.
 
     Attributes:
@@ -84,7 +84,7 @@ class Heads:
     chunks: tuple[tuple[list[str], list[str], list[str], list[Type], list[Labels]], ...]
 
     @classmethod
-    def of(cls, columns: Columns) -> "Heads":
+    def of(cls, columns: Columns) -> "SeriesKeys":
         """The heads of points."""
         parts = (slice(at, at + CHUNK) for at in range(0, len(columns.names), CHUNK))
         chunks = tuple(
@@ -127,7 +127,7 @@ class Heads:
         return Columns(self.name, self.common, names, descs, units, types, labels, values)
 
 
-def keys_alike(labels: Sequence[Labels], flat: list[str], first: list[str]) -> bool:
+def same_label_names(labels: Sequence[Labels], flat: list[str], first: list[str]) -> bool:
     """Whether all labels have the names of the first, in its order.
 
     Args:

@@ -6,8 +6,8 @@ from stator.exposition.template import Block
 from stator.points import PointError
 
 
-class Blocks:
-    """Blocks that go together, indexed, so that there may be thousands of sources.
+class FamilyIndex:
+    """Families that go together, indexed, so that there may be thousands of sources.
 
     Attributes:
         sources: Number of the sources that they are of.
@@ -28,7 +28,7 @@ class Blocks:
             self._families.setdefault(block.name, []).append(block)
             self._owners |= dict.fromkeys(block.sample_names, block.name)
 
-    def refuse_clashes(self, blocks: Sequence[Block]) -> None:
+    def check_conflicts(self, blocks: Sequence[Block]) -> None:
         """Compares the blocks of another source with each other, and with those that are there.
 
         Raises:

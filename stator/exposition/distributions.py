@@ -12,7 +12,7 @@ SUFFIXES: dict[str, tuple[str, ...]] = {"histogram": ("_bucket", "_sum", "_count
 # Labels that tell a distribution's lines from each other.
 RESERVED = {"histogram": "le", "summary": "quantile"}
 # What a value that is no number, or a thing of the wrong shape, may raise: other people's numbers included.
-UNFIT = (TypeError, ValueError, AttributeError, ArithmeticError)
+INVALID_VALUE = (TypeError, ValueError, AttributeError, ArithmeticError)
 
 
 def bad_bounds(bounds: Sequence[float], type_: Type) -> str | None:
@@ -28,7 +28,7 @@ def shapes_of(type_: Type, values: Sequence[Any]) -> list[tuple[float, ...]]:
     """Upper bounds, `+Inf` included, or quantiles of each.
 
     Raises:
-        UNFIT: One is no histogram, or no summary.
+        INVALID_VALUE: One is no histogram, or no summary.
     """
     if type_ == "histogram":
         return [(*(bound for bound, _ in each.buckets if bound != inf), inf) for each in values]
@@ -39,7 +39,7 @@ def numbers_of(value: Histogram | Summary) -> list[int | float]:
     """The numbers of a histogram or summary, in the order of its lines.
 
     Raises:
-        UNFIT: The counts of a histogram's buckets fall, or exceed its own.
+        INVALID_VALUE: The counts of a histogram's buckets fall, or exceed its own.
     """
     if isinstance(value, Histogram):
         counts = [*(count for _, count in value.buckets), value.count]

@@ -1,8 +1,8 @@
 """Writes points as lines, and keeps between scrapes what does not change: headers, and the head of each series.
 
 Mostly a source's points come with the same names and labels as at the last scrape. Then only the numbers are new, and
-they are put into the kept text by a few operations on long lists. Otherwise the source's `Layout` is made anew and the
-old one forgotten: labels that come and go cost time, but no memory.
+they are put into the kept text by a few operations on long lists. Otherwise the source's `Template` is made anew and
+the old one forgotten: labels that come and go cost time, but no memory.
 """
 
 from collections.abc import Iterator, Mapping
@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 from attrs import define, field
 
 from stator.exposition.columns import Columns
-from stator.exposition.conflicts import Blocks
-from stator.exposition.format import Dialect
-from stator.exposition.template import Block, Layout
+from stator.exposition.conflicts import FamilyIndex
+from stator.exposition.format import Format
+from stator.exposition.template import Block, Template
 from stator.exposition.validation import shown
 from stator.points import PointError, PointsAt, Type
 
@@ -24,7 +24,7 @@ _CREATED = "_created"
 _CREATED_OF = ("counter", "histogram", "summary")
 
 
-class Formatter:
+class Encoder:
     """Makes expositions in one dialect; for one thread at a time, which holds its `lock`.
 
     Args:
@@ -32,7 +32,7 @@ class Formatter:
         timestamps: Whether each sample carries its time.
     """
 
-    def __init__(self, dialect: Dialect, *, timestamps: bool) -> None:
+    def __init__(self, dialect: Format, *, timestamps: bool) -> None:
         self.content_type = dialect.content_type
         self._dialect, self._timestamps = dialect, timestamps
         self._kept = _Kept()
@@ -53,8 +53,8 @@ class _Kept:
         apart: Whether none of these share a family.
     """
 
-    layouts: dict[str, Layout] = field(factory=dict)
-    agreed: list[Layout] = field(factory=list)
+    layouts: dict[str, Template] = field(factory=dict)
+    agreed: list[Template] = field(factory=list)
     apart: bool = False
 
 
@@ -67,7 +67,7 @@ class _Source(NamedTuple):
         after: What stands after each.
     """
 
-    layout: Layout
+    layout: Template
     joined: list[bytes]
     after: bytes
 
@@ -81,11 +81,11 @@ class _Source(NamedTuple):
 class Exposition:
     """One answer to a scrape: add what each source says, then take the pieces."""
 
-    def __init__(self, dialect: Dialect, kept: _Kept, *, timestamps: bool) -> None:
+    def __init__(self, dialect: Format, kept: _Kept, *, timestamps: bool) -> None:
         self._dialect, self._kept, self._timestamps = dialect, kept, timestamps
         self._sources: list[_Source] = []
         self._as_agreed = True
-        self._there = Blocks()
+        self._there = FamilyIndex()
 
     def add(self, source: str, points_at: PointsAt) -> None:
         """Adds the points of one source: all of them, or none.
@@ -98,7 +98,7 @@ class Exposition:
         if not self._as_agreed:
             for other in self._sources[self._there.sources :]:
                 self._there.take(other.layout.blocks)
-            self._there.refuse_clashes(layout.blocks)
+            self._there.check_conflicts(layout.blocks)
         after = self._stamp(points_at)
         self._sources.append(_Source(layout, layout.joined(values), after))
 
@@ -148,7 +148,7 @@ class Exposition:
         msg = f"{points_at.name}: {shown(stamp)} is no time"
         raise PointError(msg)
 
-    def _laid_out(self, source: str, points_at: PointsAt) -> tuple[Layout, list[Any]]:
+    def _laid_out(self, source: str, points_at: PointsAt) -> tuple[Template, list[Any]]:
         """A source's layout, and its values."""
         name, common = points_at.name, points_at.labels
         points: Any = points_at.points
@@ -162,11 +162,11 @@ class Exposition:
             self._kept.agreed, layout = [], None
             # A copy, since a collector that was given up may still be at work on it.
             columns = Columns.of(name, common, list(points))
-            layout = self._kept.layouts[source] = Layout.of(columns, self._dialect)
+            layout = self._kept.layouts[source] = Template.of(columns, self._dialect)
             values = columns.values
         return layout, values
 
-    def _expected(self) -> Layout | None:
+    def _expected(self) -> Template | None:
         """The layout that came at this place in the last exposition."""
         at = len(self._sources)
         return self._kept.agreed[at] if at < len(self._kept.agreed) else None

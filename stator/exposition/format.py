@@ -8,7 +8,7 @@ from stator.points import Type
 
 
 @frozen(eq=False)
-class Dialect:
+class Format:
     """One exposition format.
 
     Attributes:

@@ -5,9 +5,9 @@ from itertools import chain, repeat
 from typing import TypeAlias
 
 from stator.exposition import escaping, numbers
-from stator.exposition.columns import CHUNK, keys_alike
+from stator.exposition.columns import CHUNK, same_label_names
 from stator.exposition.distributions import RESERVED, bad_bounds
-from stator.exposition.format import Dialect
+from stator.exposition.format import Format
 from stator.points import Labels, Type
 
 Pieces: TypeAlias = list[tuple[bytes, int]]
@@ -44,7 +44,7 @@ class Lines:
     def _many(self, labels: Sequence[Labels]) -> str:
         flat = list(chain.from_iterable(chain.from_iterable(labels)))
         first = [key for key, _ in labels[0]]
-        if keys_alike(labels, flat, first):
+        if same_label_names(labels, flat, first):
             # All have the same names of labels: one operation does it.
             return (self._line(tuple(first)) * len(labels)) % _values(flat[1::2])
         return "".join(map(self.one, repeat(""), labels))
@@ -72,12 +72,12 @@ def _values(values: Sequence[str]) -> tuple[str, ...]:
 
 
 def complex_pieces(
-    lines: Lines, type_: Type, labels: list[Labels], shapes: list[tuple[float, ...]], dialect: Dialect
+    lines: Lines, type_: Type, labels: list[Labels], shapes: list[tuple[float, ...]], dialect: Format
 ) -> Pieces:
     """Lines of histograms or summaries, a piece each.
 
     Raises:
-        UNFIT: Bounds or quantiles are not as they must be.
+        INVALID_VALUE: Bounds or quantiles are not as they must be.
     """
     key = RESERVED[type_]
     suffix = "_bucket" if type_ == "histogram" else ""

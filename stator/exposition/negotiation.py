@@ -7,15 +7,15 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Literal, TypeAlias
 
-from stator.exposition.encoder import Formatter
-from stator.exposition.format import Dialect
+from stator.exposition.encoder import Encoder
+from stator.exposition.format import Format
 from stator.exposition.openmetrics import OPENMETRICS, OPENMETRICS_UTF8
 from stator.exposition.text import TEXT_0_0_4, TEXT_1_0_0, TEXT_1_0_0_UTF8
 
 Encoding: TypeAlias = Literal["identity", "gzip"]
 
 # Formats by media type and version, without and with UTF-8 names; a version that is not asked for is the first.
-_OFFERED: dict[str, dict[str, tuple[Dialect, Dialect]]] = {
+_OFFERED: dict[str, dict[str, tuple[Format, Format]]] = {
     "text/plain": {"0.0.4": (TEXT_0_0_4, TEXT_0_0_4), "1.0.0": (TEXT_1_0_0, TEXT_1_0_0_UTF8)},
     "application/openmetrics-text": {"1.0.0": (OPENMETRICS, OPENMETRICS_UTF8)},
 }
@@ -24,7 +24,7 @@ _RANGES = {"*/*": "text/plain", "text/*": "text/plain", "application/*": "applic
 _TIMED = TEXT_0_0_4
 
 
-class Formats:
+class Negotiator:
     """All formats that scrapers can be answered in.
 
     Args:
@@ -33,9 +33,9 @@ class Formats:
 
     def __init__(self, timestamps: Literal["auto", "always", "never"] = "auto") -> None:
         self._timestamps = timestamps
-        self._formatters: dict[Dialect, Formatter] = {}
+        self._formatters: dict[Format, Encoder] = {}
 
-    def accepting(self, accept: str) -> Formatter:
+    def encoder_for(self, accept: str) -> Encoder:
         """What writes the format that an Accept header likes best."""
         chosen = dialect(accept)
         # Not one more than one, whoever asks at the same time: each keeps what it wrote.
@@ -45,13 +45,13 @@ class Formats:
         """How an Accept-Encoding header likes the body."""
         return encoding(accept_encoding)
 
-    def _new(self, dialect: Dialect) -> Formatter:
+    def _new(self, dialect: Format) -> Encoder:
         timed = self._timestamps == "always" or (self._timestamps == "auto" and dialect is _TIMED)
-        return Formatter(dialect, timestamps=timed)
+        return Encoder(dialect, timestamps=timed)
 
 
 @lru_cache(maxsize=64)
-def dialect(accept: str) -> Dialect:
+def dialect(accept: str) -> Format:
     """The format that an Accept header likes best; text 0.0.4 where it likes none of ours."""
     for media_type, parameters in _by_quality(accept):
         versions = _OFFERED.get(_RANGES.get(media_type, media_type), {})

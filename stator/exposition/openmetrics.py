@@ -5,7 +5,7 @@ https://prometheus.io/docs/specs/om/open_metrics_spec/
 
 import re
 
-from stator.exposition.format import Dialect
+from stator.exposition.format import Format
 from stator.exposition.numbers import text
 from stator.points import Type
 
@@ -31,6 +31,6 @@ def _stamp(seconds: float) -> bytes:
 
 _END = b"# EOF\n"
 OPENMETRICS, OPENMETRICS_UTF8 = (
-    Dialect(f"{MEDIA_TYPE}; escaping={how}", utf8, _header, _stamp, _END, sums_below_zero=False, created_apart=False)
+    Format(f"{MEDIA_TYPE}; escaping={how}", utf8, _header, _stamp, _END, sums_below_zero=False, created_apart=False)
     for how, utf8 in (("underscores", False), ("allow-utf-8", True))
 )

@@ -12,11 +12,11 @@ from typing import Any, TypeAlias
 from attrs import frozen
 
 from stator.exposition import escaping, numbers
-from stator.exposition.columns import CHUNK, Columns, Heads, at, uniform
-from stator.exposition.distributions import CLASSES, SUFFIXES, UNFIT, numbers_of, shapes_of
-from stator.exposition.format import Dialect
+from stator.exposition.columns import CHUNK, Columns, SeriesKeys, at, uniform
+from stator.exposition.distributions import CLASSES, INVALID_VALUE, SUFFIXES, numbers_of, shapes_of
+from stator.exposition.format import Format
 from stator.exposition.lines import GAP, Lines, Pieces, complex_pieces
-from stator.exposition.validation import check, refuse_twice, worst
+from stator.exposition.validation import check, check_duplicates, worst
 from stator.points import Labels, Type
 
 # A name or label of a line: quoted texts, and anything else but what stands between names and labels.
@@ -61,7 +61,7 @@ class Block:
         """The numbers of its gaps, out of the values of all points.
 
         Raises:
-            UNFIT: One can't be exposed.
+            INVALID_VALUE: One can't be exposed.
         """
         own = at(values, self.points)
         flat = list(chain.from_iterable(map(numbers_of, own))) if self.shapes else own
@@ -120,30 +120,30 @@ class Whole:
         """The numbers of its gaps, out of the values of all points.
 
         Raises:
-            UNFIT: One can't be exposed.
+            INVALID_VALUE: One can't be exposed.
         """
         _check_values(self.counters(values), self.infos(values))
         return self.in_order(values)
 
 
 @frozen
-class Layout:
+class Template:
     """All blocks of one source, and the points that they were made of, without their values."""
 
-    heads: Heads
+    heads: SeriesKeys
     blocks: tuple[Block, ...]
     whole: Whole | None
     utf8: bool
 
     @classmethod
-    def of(cls, columns: Columns, dialect: Dialect) -> "Layout":
+    def of(cls, columns: Columns, dialect: Format) -> "Template":
         """The layout of points.
 
         Raises:
             PointError: A point's type, name, labels or shape can't be exposed.
         """
         blocks = tuple(_block(columns, points, dialect) for points in _families(columns))
-        return cls(Heads.of(columns), blocks, Whole.of(blocks), dialect.utf8)
+        return cls(SeriesKeys.of(columns), blocks, Whole.of(blocks), dialect.utf8)
 
     def values_of(self, name: str, common: Labels, points: Sequence[Any]) -> list[Any] | None:
         """The values of points of another time; None where they don't have the same layout."""
@@ -170,7 +170,7 @@ class Layout:
             flats = [block.numbers(values) for block in self.blocks]
             flat = flats[0] if len(flats) == 1 else list(chain.from_iterable(flats))
             return [numbers.joined(flat[start : start + CHUNK]) for start in range(0, len(flat), CHUNK)]
-        except UNFIT as error:
+        except INVALID_VALUE as error:
             raise worst(self.heads.columns(values), self.utf8, *(each.points for each in self.blocks)) from error
 
     def write(self, joined: list[bytes], after: bytes) -> Iterator[bytes]:
@@ -203,12 +203,12 @@ def _families(columns: Columns) -> list[Sequence[int]]:
     return list(families.values())
 
 
-def _block(columns: Columns, points: Sequence[int], dialect: Dialect) -> Block:
+def _block(columns: Columns, points: Sequence[int], dialect: Format) -> Block:
     first = points[0]
     type_, unit = columns.types[first], columns.units[first]
     labels, values = at(columns.labels, points), at(columns.values, points)
     try:
-        keys_alike = check(columns, points, labels, utf8=dialect.utf8)
+        same_label_names = check(columns, points, labels, utf8=dialect.utf8)
         family, sample = columns.family(first)
         shapes = shapes_of(type_, values) if type_ in CLASSES else []
         lines = Lines(sample, columns.common, dialect.utf8)
@@ -218,10 +218,10 @@ def _block(columns: Columns, points: Sequence[int], dialect: Dialect) -> Block:
             for each in (family, sample, *(sample + suffix for suffix in SUFFIXES.get(type_, ())))
         )
         header = dialect.header(family, samples[0], type_, columns.descs[first], unit).encode()
-    except UNFIT as error:
+    except INVALID_VALUE as error:
         raise worst(columns, dialect.utf8, points) from error
     gaps = sum(count for _, count in pieces)
     block = Block(family, type_, header, frozenset({family, *samples}), points, shapes, pieces, gaps)
-    if not keys_alike or len(set(labels)) < len(labels):
-        refuse_twice(columns, points, dialect)
+    if not same_label_names or len(set(labels)) < len(labels):
+        check_duplicates(columns, points, dialect)
     return block

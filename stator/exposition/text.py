@@ -3,7 +3,7 @@
 https://prometheus.io/docs/instrumenting/exposition_formats/
 """
 
-from stator.exposition.format import Dialect
+from stator.exposition.format import Format
 from stator.points import Type
 
 _TYPES = {"info": "gauge", "unknown": "untyped"}
@@ -19,6 +19,6 @@ def _stamp(seconds: float) -> bytes:
     return b" %d" % round(seconds * 1000)
 
 
-TEXT_0_0_4 = Dialect("text/plain; version=0.0.4; charset=utf-8", False, _header, _stamp)
-TEXT_1_0_0 = Dialect("text/plain; version=1.0.0; charset=utf-8; escaping=underscores", False, _header, _stamp)
-TEXT_1_0_0_UTF8 = Dialect("text/plain; version=1.0.0; charset=utf-8; escaping=allow-utf-8", True, _header, _stamp)
+TEXT_0_0_4 = Format("text/plain; version=0.0.4; charset=utf-8", False, _header, _stamp)
+TEXT_1_0_0 = Format("text/plain; version=1.0.0; charset=utf-8; escaping=underscores", False, _header, _stamp)
+TEXT_1_0_0_UTF8 = Format("text/plain; version=1.0.0; charset=utf-8; escaping=allow-utf-8", True, _header, _stamp)

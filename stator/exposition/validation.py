@@ -5,9 +5,9 @@ from itertools import chain
 from typing import Any, get_args
 
 from stator.exposition import escaping, numbers
-from stator.exposition.columns import CHUNK, Columns, at, keys_alike, uniform
-from stator.exposition.distributions import CLASSES, RESERVED, UNFIT, bad_bounds, every, numbers_of, shapes_of
-from stator.exposition.format import Dialect
+from stator.exposition.columns import CHUNK, Columns, at, same_label_names, uniform
+from stator.exposition.distributions import CLASSES, INVALID_VALUE, RESERVED, bad_bounds, every, numbers_of, shapes_of
+from stator.exposition.format import Format
 from stator.points import Labels, PointError, Type
 
 
@@ -50,7 +50,7 @@ def shown(value: object) -> str:
         return f"a value of the type {type(value).__name__}"
 
 
-def refuse_twice(columns: Columns, points: Sequence[int], dialect: Dialect) -> None:
+def check_duplicates(columns: Columns, points: Sequence[int], dialect: Format) -> None:
     """Refuses two points with the same name and labels, in whatever order.
 
     Raises:
@@ -128,7 +128,7 @@ def _bad_value(value: Any, type_: Type) -> str | None:
             return reason
         for number in every(value) if wanted else [value]:
             numbers.text(number)
-    except UNFIT:
+    except INVALID_VALUE:
         return f"not all of {shown(value)} are numbers" if wanted else f"{shown(value)} is no number"
     try:
         if wanted:
@@ -137,7 +137,7 @@ def _bad_value(value: Any, type_: Type) -> str | None:
             raise ValueError
         if type_ == "info" and value != 1:
             raise ValueError
-    except UNFIT:
+    except INVALID_VALUE:
         if wanted:
             return f"the counts of {shown(value)} must be zero or more, must not fall, nor exceed its own"
         return f"a counter can't be {shown(value)}" if type_ == "counter" else f"an info must be 1, not {shown(value)}"
@@ -161,7 +161,7 @@ def _keys_of(labels: Sequence[Labels]) -> tuple[set[str], bool]:
             raise TypeError
         if list(map(len, pairs)).count(2) < len(pairs) or list(map(type, flat)).count(str) < len(flat):
             raise TypeError
-        if not keys_alike(some, flat, first):
+        if not same_label_names(some, flat, first):
             keys.update(flat[0::2])
             are_alike = False
     return keys.union(first), are_alike

@@ -14,7 +14,7 @@ class Log(Protocol):
         """Tells of something that is as it should be."""
 
 
-class Troubles:
+class ChangeLog:
     """Logs what goes wrong when it begins or changes, and when it is over.
 
     Args:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from attrs import frozen
 
-from stator.log.render import Fields
+from stator.log.render import LineRenderer
 from stator.settings.declare import at_least, setting
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ _BOUND: ContextVar[Mapping[str, str]] = ContextVar("bound", default=MappingProxy
 
 
 @frozen
-class Config:
+class LoggerConfig:
     """How the log is written."""
 
     max_len: int = setting(
@@ -42,12 +42,12 @@ class Config:
         "auto", desc="json lines or coloured text; auto is text when stdout is a terminal"
     )
 
-    def new(self, sink: "Sink", *, terminal: bool) -> Log:
+    def build(self, sink: "Sink", *, terminal: bool) -> Log:
         """A logger that writes to a sink; ``terminal`` says whether that is one."""
         import structlog  # slow to import
 
         text = self.format == "text" or (self.format == "auto" and terminal)
-        fields = Fields(self.max_len)
+        fields = LineRenderer(self.max_len)
         # One call in place of structlog's chain, which takes as long as to make the line.
         filtering = structlog.make_filtering_bound_logger(self.level)
         logger_type: Any = type("Log", (filtering,), {"_proxy_to_logger": _write})

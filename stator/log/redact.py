@@ -8,7 +8,7 @@ from stator.settings.declare import REDACTED
 SECRET_HEADERS = frozenset({"authorization", "cookie", "proxy-authorization", "set-cookie", "x-consul-token"})
 
 
-def shown_headers(headers: Iterable[tuple[str, str]], secret: frozenset[str]) -> dict[str, list[str]]:
+def redact_headers(headers: Iterable[tuple[str, str]], secret: frozenset[str]) -> dict[str, list[str]]:
     """Headers as they are logged: canonical names, a list of values each, secrets hidden.
 
     Args:

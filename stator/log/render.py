@@ -22,7 +22,7 @@ _KEPT_BODY = 64 * 1024
 _CONTROLS = {code: 0x2400 + code for code in range(32)} | dict.fromkeys(range(0x7F, 0xA0), 0xFFFD)
 
 
-class Fields:
+class LineRenderer:
     """Turns what was logged into a line: order of fields, time, errors, and their greatest length."""
 
     def __init__(self, max_len: int) -> None:

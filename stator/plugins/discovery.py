@@ -43,7 +43,7 @@ class Plugin:
     collector: Callable[..., Any]
     config: type[Any] | None
 
-    def new(self, config: object) -> Any:
+    def build(self, config: object) -> Any:
         """The collector, with its Config where it has one.
 
         Raises:
@@ -57,7 +57,7 @@ class Plugin:
 
 
 @frozen
-class Found:
+class Plugins:
     """What was found by some names.
 
     Attributes:
@@ -69,7 +69,7 @@ class Found:
     failures: list[str] = field(factory=list)
 
 
-def find(specs: Iterable[str], folder: str, prefix: str, taken: Iterable[str]) -> Found:
+def find(specs: Iterable[str], folder: str, prefix: str, taken: Iterable[str]) -> Plugins:
     """Loads plugins; modules are searched in the folder too.
 
     Args:
@@ -78,7 +78,7 @@ def find(specs: Iterable[str], folder: str, prefix: str, taken: Iterable[str]) -
         prefix: First part of each variable's name.
         taken: Variables that are read already.
     """
-    found, known = Found(), set(taken)
+    found, known = Plugins(), set(taken)
     if folder:
         search(Path(folder).absolute())
     for spec in dict.fromkeys(specs):
@@ -156,7 +156,7 @@ def _package(entry_point: "EntryPoint") -> str:
     return entry_point.dist.name if entry_point.dist else "without a name"
 
 
-def _refuse_clash(plugin: Plugin, found: Found, twice: set[str]) -> None:
+def _refuse_clash(plugin: Plugin, found: Plugins, twice: set[str]) -> None:
     for other in found.plugins.values():
         if plugin.config and other.config and plugin.name == other.name:
             msg = f"{plugin.spec} and {other.spec} both call their settings {plugin.name.upper()}: rename one of them"

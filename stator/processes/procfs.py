@@ -52,7 +52,7 @@ class Stat(NamedTuple):
         return cls(words[0], session, is_forked, user, system, reaped, threads, started, virtual, resident)
 
 
-class Opened:
+class ProcessStat:
     """A process whose /proc/{pid}/stat is kept open: it's read in a third of the time, and never another's."""
 
     def __init__(self, pid: int) -> None:

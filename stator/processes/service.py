@@ -14,7 +14,7 @@ from contextlib import suppress
 from typing import Any, Literal, NamedTuple, TypeAlias
 from weakref import WeakMethod, finalize
 
-from stator.processes.procfs import Opened, Stat
+from stator.processes.procfs import ProcessStat, Stat
 from stator.processes.shared_table import Table
 
 Role: TypeAlias = Literal["main", "arbiter", "worker", ""]
@@ -94,7 +94,7 @@ class _Own:
         return numbers
 
 
-class Processes:
+class ServiceProcesses:
     """All processes of a service. To be made before they part.
 
     Args:
@@ -110,7 +110,7 @@ class Processes:
         self._entered = self._started = 0
         self._own = _Own(clock)
         # By process id and start, as rows have them.
-        self._opened: dict[tuple[float, ...], Opened] = {}
+        self._opened: dict[tuple[float, ...], ProcessStat] = {}
         self._gone: set[tuple[float, ...]] = set()
         # What was last made of each row, and of what: mostly nothing of it has changed.
         self._made: dict[int | None, tuple[tuple[Any, ...], Process]] = {}
@@ -131,7 +131,7 @@ class Processes:
         row = {"main": 0, "arbiter": 1}.get(role, 1 + worker)
         self._row = row if row < self.rows else None
         self._own, self._entered, self._started = _Own(self._clock), os.getpid(), 0
-        with suppress(OSError), Opened(self._entered) as opened:  # it's told to those who ask
+        with suppress(OSError), ProcessStat(self._entered) as opened:  # it's told to those who ask
             self._started = opened.stat().started
         self._write()
 
@@ -190,7 +190,7 @@ class Processes:
         key = pid, started = tuple(numbers[:2])
         try:
             if key not in self._opened:
-                self._opened[key] = Opened(int(pid))
+                self._opened[key] = ProcessStat(int(pid))
             stat = self._opened[key].stat()
             fds = self._opened[key].fds() if stat.is_alive else 0
         except (FileNotFoundError, ProcessLookupError, PermissionError):  # the last is for one that the kernel hides

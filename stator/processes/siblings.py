@@ -18,7 +18,7 @@ from weakref import finalize
 import psutil
 
 from stator.processes.procfs import Stat
-from stator.processes.service import COLUMNS, Process, Processes, while_kept
+from stator.processes.service import COLUMNS, Process, ServiceProcesses, while_kept
 from stator.processes.shared_table import Table
 
 WORKERS = 64
@@ -28,7 +28,7 @@ BOOT = Path("/proc/sys/kernel/random/boot_id")
 TRIES, PAUSE = 200, 0.01
 
 
-class Siblings(Processes):
+class Siblings(ServiceProcesses):
     """The workers of one server and their parent, as each of the workers sees them; any other process sees itself.
 
     To be made by each worker, or by their parent before it forks them. Workers have numbers from 1, and a row of the

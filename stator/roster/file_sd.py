@@ -13,7 +13,7 @@ from typing import Any
 
 from attrs import field, frozen
 
-from stator.roster.registrar import RegistrarError, Sight
+from stator.roster.registrar import Observation, RegistrarError
 from stator.roster.service import Service
 from stator.settings.declare import setting
 
@@ -22,7 +22,7 @@ LOOK_EVERY = 1.0
 
 
 @frozen
-class Config:
+class FileConfig:
     """Where the targets stand."""
 
     path: str = setting(
@@ -38,7 +38,7 @@ class Config:
         elif reason := _unwritable(Path(self.path)):
             yield "path", f"a path that can be written ({reason})"
 
-    def new(self) -> "File":
+    def build(self) -> "File":
         """A registrar that writes the file."""
         return File(Path(self.path))
 
@@ -76,7 +76,7 @@ class File:
             msg = f"can't remove {self.path}: {error.strerror}"
             raise RegistrarError(msg, "file") from error
 
-    def look(self, service: Service, *, since: str = "", wait: float = 0.0) -> Sight:
+    def look(self, service: Service, *, since: str = "", wait: float = 0.0) -> Observation:
         """What the file holds.
 
         Args:
@@ -93,8 +93,8 @@ class File:
                 if self._woken.wait(min(left, LOOK_EVERY)):
                     break
             if not mark:
-                return Sight("the file is gone")
-            return Sight("" if self._holds(_content(service)) else "the file holds something else", mark)
+                return Observation("the file is gone")
+            return Observation("" if self._holds(_content(service)) else "the file holds something else", mark)
         except OSError as error:
             msg = f"can't read {self.path}: {error.strerror}"
             raise RegistrarError(msg, "file") from error

@@ -11,8 +11,7 @@ from urllib.parse import urlsplit
 
 from attrs import frozen
 
-from stator.client.client import ClientError
-from stator.client.client import Config as ClientConfig
+from stator.client.client import ClientConfig, ClientError
 from stator.client.headers import header_pairs
 from stator.log.logger import Log, bind, new_id
 from stator.roster.metrics import why
@@ -62,7 +61,7 @@ class Monitor:
             redact_headers=tuple(name for name, _ in header_pairs(self.headers)),
         )
         try:
-            with closing(config.new(self.log)) as client:
+            with closing(config.build(self.log)) as client:
                 answer = client.send("GET", uri.path, level="debug")
         except ClientError as error:
             return Health(passing=False, output=str(error))

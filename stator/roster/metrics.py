@@ -15,7 +15,7 @@ from stator.roster.registrar import REASONS, Reason, RegistrarError
 MOST_TOLD = 5
 
 
-class State:
+class RosterMetrics:
     """The roster's state; the roster's thread tells it what happens, any process collects it.
 
     To be made before the processes part.
@@ -76,7 +76,7 @@ class State:
         self._is_registered = False
         self._share()
 
-    def never_waits(self) -> bool:
+    def is_nonblocking(self) -> bool:
         """They are in memory."""
         return True
 

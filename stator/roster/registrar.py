@@ -32,7 +32,7 @@ class RegistrarError(Exception):
 
 
 @frozen
-class Sight:
+class Observation:
     """How the service is registered at the moment.
 
     Attributes:
@@ -60,7 +60,7 @@ class Registrar(Protocol):
     def unregister(self, service: Service, *, timeout: float | None = None, level: str = "info") -> None:
         """Takes a service out, whether it was registered or not; raises RegistrarError."""
 
-    def look(self, service: Service, *, since: str = "", wait: float = 0.0) -> Sight:
+    def look(self, service: Service, *, since: str = "", wait: float = 0.0) -> Observation:
         """How a service is registered; raises RegistrarError.
 
         Where the mark of an earlier sight is given, the answer comes when that no longer holds, or after so many

@@ -13,11 +13,10 @@ from typing import Literal
 from attrs import frozen
 
 from stator.log.logger import Log, bind, new_id
-from stator.roster.metrics import State, why
-from stator.roster.registrar import Registrar, RegistrarError, Sight
-from stator.roster.service import Config as ServiceConfig
-from stator.roster.service import Service
-from stator.settings.declare import LONGER_THAN_ZERO, StartError, part, setting
+from stator.roster.metrics import RosterMetrics, why
+from stator.roster.registrar import Observation, Registrar, RegistrarError
+from stator.roster.service import Service, ServiceConfig
+from stator.settings.declare import StartError, positive, section, setting
 from stator.settings.duration import Duration
 
 # First wait after a failure, in seconds; each further one may be twice as long.
@@ -42,26 +41,26 @@ GRACE = 0.5
 
 # What there is to see of a service that was not registered yet. It may be there all the same, from an earlier run, with
 # what an operator has set.
-NEVER = Sight("not registered yet", keep=True)
+NOT_YET_REGISTERED = Observation("not registered yet", keep=True)
 
 
 @frozen
-class Config:
+class RosterConfig:
     """How the service stays registered."""
 
     registrar: Literal["auto", "consul", "file", "none"] = setting(
         "auto", desc="where to register; auto: consul when a base uri is set, else none"
     )
     interval: Duration = setting(
-        Duration.parse("15m"), desc="longest time until the registration is confirmed", check=LONGER_THAN_ZERO
+        Duration.parse("15m"), desc="longest time until the registration is confirmed", check=positive
     )
     retry_max: Duration = setting(
-        Duration.parse("1s"), desc="longest wait between two tries after a failure", check=LONGER_THAN_ZERO
+        Duration.parse("1s"), desc="longest wait between two tries after a failure", check=positive
     )
     drain: Duration = setting(Duration.parse("0s"), desc="wait between unregistering and stopping")
-    service: ServiceConfig = part(ServiceConfig)
+    service: ServiceConfig = section(ServiceConfig)
 
-    def new(
+    def build(
         self,
         registrar: Registrar | None,
         discovery_uri: str,
@@ -73,7 +72,7 @@ class Config:
     ) -> "Roster":
         """A roster that keeps the service at the host, empty for all, and port that it is bound to registered."""
         host, port = bound
-        return Roster(self, registrar, lambda: self.service.new(port, discovery_uri, host, own_url), serves, log)
+        return Roster(self, registrar, lambda: self.service.build(port, discovery_uri, host, own_url), serves, log)
 
 
 class Roster:
@@ -91,7 +90,7 @@ class Roster:
 
     def __init__(
         self,
-        config: Config,
+        config: RosterConfig,
         registrar: Registrar | None,
         find_service: Callable[[], Service],
         serves: Callable[[], bool],
@@ -103,21 +102,21 @@ class Roster:
         self._config, self._registrar, self._log = config, registrar, log
         self._find_service, self._serves = find_service, serves
         self._jitter, self._clock = jitter, clock
-        self._state = State(log, clock=clock)
+        self._state = RosterMetrics(log, clock=clock)
         self._leaving = threading.Event()
         self._stay = False
         self._deadline = 0.0
         self._thread: threading.Thread | None = None
         self._service: Service | None = None
         # How the service was last seen; None where that may have changed since.
-        self._sight: Sight | None = NEVER
+        self._sight: Observation | None = NOT_YET_REGISTERED
         # Whether a registration was accepted once.
         self._registered = False
         self._failures = 0
         self._losses = 0
         self._lost_at = -CALM
 
-    def collectors(self) -> dict[str, State]:
+    def collectors(self) -> dict[str, RosterMetrics]:
         """What collects the roster's state, under its name; nothing where nothing is registered."""
         return {} if self._registrar is None else {"roster": self._state}
 
@@ -216,7 +215,7 @@ class Roster:
         """Takes note of a failure; gives the seconds until the next try."""
         if self._leaving.is_set():
             return 0.0
-        self._sight = None if self._registered else NEVER
+        self._sight = None if self._registered else NOT_YET_REGISTERED
         self._failures += 1
         self._losses = 0
         self._state.failed(error)

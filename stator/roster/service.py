@@ -20,7 +20,7 @@ _ENDPOINT = re.compile(r"(\[(?P<ipv6>[^\]]+)\]|(?P<host>[^\s:/?#@\[\]]+))(:(?P<p
 
 
 @frozen
-class Config:
+class ServiceConfig:
     """How the service is known to the discovery service."""
 
     id: str = setting("", desc="unique to service id; unset: {hostname}-{port}")
@@ -53,7 +53,7 @@ class Config:
         """Where the health of a service at an address can be asked."""
         return _filled(self.monitor_spec, address, port)
 
-    def new(self, port: int, discovery_uri: str, host: str = "", own_url: str = "") -> "Service":
+    def build(self, port: int, discovery_uri: str, host: str = "", own_url: str = "") -> "Service":
         """The service as it is registered.
 
         Args:

@@ -13,14 +13,14 @@ from gunicorn.arbiter import Arbiter
 from gunicorn.glogging import Logger
 
 from stator.log.logger import bind, new_id
-from stator.processes.service import Processes
-from stator.server.listener import let_in_no_more
+from stator.processes.service import ServiceProcesses
+from stator.server.listener import drop_new_connections
 from stator.server.worker import STOP_SIGNALS, Worker
 
 SHARED_MEMORY = "/dev/shm"  # noqa: S108 # where heartbeats wait for no disk
 
 
-def serve(load: Callable[[], Any], listener_fd: int, workers: int, timeout: float, processes: Processes) -> None:
+def serve(load: Callable[[], Any], listener_fd: int, workers: int, timeout: float, processes: ServiceProcesses) -> None:
     """Runs gunicorn's arbiter in this process until it is told to stop.
 
     Args:
@@ -68,7 +68,7 @@ class _Arbiter(Arbiter):
     def stop(self, graceful: bool = True) -> None:  # gunicorn's own signature
         """Called by gunicorn to end all workers; nobody may be connected whom none of them will accept."""
         for listener in self.LISTENERS:
-            let_in_no_more(listener.sock)
+            drop_new_connections(listener.sock)
         super().stop(graceful)
 
     def spawn_worker(self) -> Any:
@@ -126,6 +126,6 @@ def _number_worker(arbiter: Arbiter, worker: Worker) -> None:
     worker.number = next(number for number in count(1) if number not in taken)
 
 
-def _enter_worker(processes: Processes, _arbiter: Arbiter, worker: Worker) -> None:
+def _enter_worker(processes: ServiceProcesses, _arbiter: Arbiter, worker: Worker) -> None:
     bind(worker_id=new_id())
     processes.enter("worker", worker.number)

@@ -19,7 +19,7 @@ _NO_SYN = (
 )
 
 
-def let_in_no_more(listener: socket.socket) -> None:
+def drop_new_connections(listener: socket.socket) -> None:
     """Has the kernel ignore whoever begins to connect from now on; who has begun already is let in.
 
     A listening socket that is closed resets those who have connected and were not accepted yet, and there is always a

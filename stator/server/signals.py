@@ -11,7 +11,7 @@ from types import TracebackType
 PATIENCE = 1.0
 
 
-class Starting:
+class StartupGuard:
     """A context in which held signals end this process if what runs in it does not end soon.
 
     Args:

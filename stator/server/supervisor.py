@@ -17,14 +17,14 @@ from attrs import frozen
 
 from stator.client.probe import is_ready
 from stator.log.logger import Log
-from stator.processes.service import Processes
-from stator.settings.declare import LONGER_THAN_ZERO, StartError, at_least, between, setting
+from stator.processes.service import ServiceProcesses
+from stator.settings.declare import StartError, at_least, between, positive, setting
 from stator.settings.duration import Duration
 
 FAILED = 1
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 # Longest time in seconds until a port that is in use is tried again, once.
-AGAIN = 0.1
+BIND_RETRY_DELAY = 0.1
 # Seconds between two looks whether the service answers yet; it takes a few hundred milliseconds to start.
 READY_POLL = 0.01
 # Seconds between two looks whether the roster has left.
@@ -32,7 +32,7 @@ LEFT_POLL = 0.02
 # Seconds that gunicorn may take beyond its graceful timeout before it is killed.
 GRACE = 2.0
 # Seconds in which signals to stop count as one: timeout(1), say, sends its own to us and to our group.
-AT_ONCE = 0.1
+SIGNAL_DEBOUNCE = 0.1
 PR_SET_PDEATHSIG = 1
 LOCAL = "127.0.0.1"
 
@@ -51,12 +51,12 @@ class Roster(Protocol):
 
 
 @frozen
-class Config:
+class ServerConfig:
     """How the service listens."""
 
     host: str = setting("", desc="hostname or ip for which to bind; unset: all")
     port: int = setting(8087, desc="port on which to listen; 0: any that is free", check=between(0, 65535))
-    timeout: Duration = setting(Duration.parse("10s"), desc="characteristic timeout", check=LONGER_THAN_ZERO)
+    timeout: Duration = setting(Duration.parse("10s"), desc="characteristic timeout", check=positive)
     workers: int = setting(1, desc="number of worker processes", check=at_least(1))
 
     def listen(self) -> socket.socket:
@@ -70,7 +70,7 @@ class Config:
             with suppress(OSError):
                 return _listening(family, address)
             # The kernel may refuse both of two that begin at the same moment.
-            time.sleep(random.uniform(0, AGAIN))  # noqa: S311
+            time.sleep(random.uniform(0, BIND_RETRY_DELAY))  # noqa: S311
             return _listening(family, address)
         except (OSError, UnicodeError) as error:
             reason = getattr(error, "strerror", None) or "no such host"
@@ -101,20 +101,20 @@ def _listening(family: int, address: Any) -> socket.socket:
     return listener
 
 
-def bound_to(listener: socket.socket) -> tuple[str, int]:
+def listening_address(listener: socket.socket) -> tuple[str, int]:
     """Host and port of a listening socket; the host is empty where it listens at all addresses."""
     host, port = listener.getsockname()[:2]
     return ("" if host in ("::", "0.0.0.0") else host), port
 
 
-def answers(bound: tuple[str, int]) -> bool:
+def is_serving(bound: tuple[str, int]) -> bool:
     """Whether the service answers /monitor within a second; it is bound to a host, empty for all, and a port."""
     host, port = bound[0] or LOCAL, bound[1]
     shown = f"[{host}]" if ":" in host else host
     return is_ready(f"http://{shown}:{port}/monitor")
 
 
-def hold_signals() -> set[signal.Signals]:
+def block_signals() -> set[signal.Signals]:
     """Holds back the signals that the supervisor waits for, until it does; they are returned.
 
     To be called before any thread starts, a collector's even: where one thread does not hold a signal back, the
@@ -151,21 +151,21 @@ class Supervisor:
 
     def __init__(
         self,
-        config: Config,
+        config: ServerConfig,
         listener: socket.socket,
         load: Callable[[], Any],
         roster: Roster,
         *,
         drain: float,
-        processes: Processes,
+        processes: ServiceProcesses,
         log: Log,
     ) -> None:
         self._config, self._listener, self._load, self._roster = config, listener, load, roster
         self._drain, self._processes, self._log = drain, processes, log
-        self._where = bound_to(listener)
+        self._where = listening_address(listener)
         self._server = 0
         self._server_status: int | None = None
-        self._asked = -AT_ONCE
+        self._asked = -SIGNAL_DEBOUNCE
 
     def run(self) -> int:
         """Serves until a signal comes or gunicorn dies.
@@ -176,7 +176,7 @@ class Supervisor:
         Returns:
             The exit status: 0 after a signal, 128 and its number after a second one, 1 where gunicorn died.
         """
-        self._signals = hold_signals()
+        self._signals = block_signals()
         self._processes.enter("main")
         self._server = self._fork()
         self._listener.close()
@@ -234,7 +234,7 @@ class Supervisor:
 
     def _wait_until_ready(self) -> None:
         """Waits until the service answers, and has the roster begin; not where it ended before."""
-        while not answers(self._where):
+        while not is_serving(self._where):
             if not self._wait(READY_POLL):
                 return
         host, port = self._where
@@ -265,7 +265,7 @@ class Supervisor:
     def _just_asked(self) -> bool:
         """Whether a signal to stop is an echo of the last one that counted."""
         now = time.monotonic()
-        if now - self._asked < AT_ONCE:
+        if now - self._asked < SIGNAL_DEBOUNCE:
             return True
         self._asked = now
         return False

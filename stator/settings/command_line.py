@@ -19,7 +19,7 @@ FAILED = 1
 
 
 @frozen
-class Launched(Generic[C]):
+class Loaded(Generic[C]):
     """What a start is made of.
 
     Attributes:
@@ -47,7 +47,7 @@ def load(
     argv: Sequence[str],
     environ: Mapping[str, str],
     extend: Callable[[str, Mapping[str, str]], type[C]] | None = None,
-) -> Launched[C]:
+) -> Loaded[C]:
     """Reads flags and environment; answers the flags that end the program at once.
 
     Args:
@@ -90,7 +90,7 @@ def load(
     if flags.check or flags.conf:
         _tell(_as_told(warnings))
         _end(shown if flags.conf else None)
-    return Launched(launched, shown, warnings)
+    return Loaded(launched, shown, warnings)
 
 
 def _variables(env_file: str | None, environ: Mapping[str, str]) -> dict[str, str]:

@@ -1,6 +1,6 @@
 """How a setting is declared: one line in the Config of the part that it is for.
 
-A Config is a frozen attrs class whose fields come from `setting` and, for the Config of a part within, `part`.
+A Config is a frozen attrs class whose fields come from `setting` and, for the Config of a part within, `section`.
 A field's variable is the prefix, the names of the parts above it and its own, in capitals without underscores
 within a name: ``roster.service.ip_address`` is ``STTR_ROSTER_SERVICE_IPADDRESS``.
 """
@@ -64,7 +64,7 @@ class Secret:
 
 
 @frozen
-class Check:
+class Constraint:
     """A bound on a setting's value, and how to say it: ``an integer from 0 to 65535``."""
 
     expected: str
@@ -83,12 +83,12 @@ class Check:
 
 
 @frozen
-class Declared:
+class FieldOptions:
     """What a field says of itself."""
 
     desc: str = ""
     env: str | None = None
-    check: Check | None = None
+    check: Constraint | None = None
     show: Callable[[Any, Any], Any] | None = None
     is_part: bool = False
 
@@ -112,7 +112,7 @@ class Setting:
     type: Any
     default: Any
     desc: str
-    check: Check | None
+    check: Constraint | None
     holds_secrets: bool
 
     @property
@@ -131,7 +131,7 @@ def setting(
     *,
     desc: str,
     env: str | None = None,
-    check: Check | None = None,
+    check: Constraint | None = None,
     show: Callable[[Any, Any], Any] | None = None,
 ) -> Any:
     """Declares one setting.
@@ -145,34 +145,36 @@ def setting(
     """
     # What to hide depends on the whole Config, which a field's repr does not know: it hides everything.
     shown = (lambda _: REDACTED) if show else True
-    return attrs.field(default=default, validator=check, repr=shown, metadata={_KEY: Declared(desc, env, check, show)})
+    return attrs.field(
+        default=default, validator=check, repr=shown, metadata={_KEY: FieldOptions(desc, env, check, show)}
+    )
 
 
-def part(config: Callable[[], C], *, env: str | None = None) -> C:
+def section(config: Callable[[], C], *, env: str | None = None) -> C:
     """Declares the Config of a part within; ``env=""`` leaves the part out of its variables' names."""
-    made: C = attrs.field(factory=config, metadata={_KEY: Declared(env=env, is_part=True)})
+    made: C = attrs.field(factory=config, metadata={_KEY: FieldOptions(env=env, is_part=True)})
     return made
 
 
 def is_declared(attribute: "attrs.Attribute[Any]") -> bool:
-    """Whether a field comes from `setting` or `part`."""
+    """Whether a field comes from `setting` or `section`."""
     return _KEY in attribute.metadata
 
 
-def declared(attribute: "attrs.Attribute[Any]") -> Declared:
+def declared(attribute: "attrs.Attribute[Any]") -> FieldOptions:
     """What a Config's field says of itself."""
-    about: Declared = attribute.metadata[_KEY]
+    about: FieldOptions = attribute.metadata[_KEY]
     return about
 
 
-def walk(config: type[Any], prefix: str, path: tuple[str, ...] = ()) -> Iterator[Setting]:
+def iter_settings(config: type[Any], prefix: str, path: tuple[str, ...] = ()) -> Iterator[Setting]:
     """All settings of a Config class, in the order of declaration."""
     for attribute in attrs.fields(config):
         about = declared(attribute)
         own = attribute.name.replace("_", "").upper() if about.env is None else about.env
         name = f"{prefix}_{own}" if own else prefix
         if about.is_part:
-            yield from walk(attribute.type, name, (*path, attribute.name))
+            yield from iter_settings(attribute.type, name, (*path, attribute.name))
         else:
             here = (*path, attribute.name)
             hides = about.show is not None
@@ -181,20 +183,20 @@ def walk(config: type[Any], prefix: str, path: tuple[str, ...] = ()) -> Iterator
 
 def variables_of(config: type[Any], prefix: str) -> Iterator[str]:
     """All variables that a Config class reads, those that name files of secrets among them."""
-    for each in walk(config, prefix):
+    for each in iter_settings(config, prefix):
         yield each.name
         if each.secret:
             yield each.name + FILE_SUFFIX
 
 
-def at_least(low: int) -> Check:
+def at_least(low: int) -> Constraint:
     """The bound of a count."""
-    return Check(f"an integer of {low} or more", lambda value: value >= low)
+    return Constraint(f"an integer of {low} or more", lambda value: value >= low)
 
 
-def between(low: int, high: int) -> Check:
+def between(low: int, high: int) -> Constraint:
     """The bounds of an integer, both included."""
-    return Check(f"an integer from {low} to {high}", lambda value: low <= value <= high)
+    return Constraint(f"an integer from {low} to {high}", lambda value: low <= value <= high)
 
 
-LONGER_THAN_ZERO = Check("a duration longer than 0s, such as 250ms, 10s or 1m30s", lambda value: value > 0)
+positive = Constraint("a duration longer than 0s, such as 250ms, 10s or 1m30s", lambda value: value > 0)

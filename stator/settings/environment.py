@@ -13,9 +13,9 @@ import cattrs
 import environs
 from dotenv.parser import parse_stream
 
-from stator.settings.declare import FILE_SUFFIX, REDACTED, Secret, Setting, variables_of, walk
+from stator.settings.declare import FILE_SUFFIX, REDACTED, Secret, Setting, iter_settings, variables_of
 from stator.settings.duration import Duration
-from stator.settings.types import kind_of
+from stator.settings.types import setting_type
 
 C = TypeVar("C")
 _USER_OF_URI = re.compile(r"(?<=://).*@")
@@ -60,7 +60,7 @@ def decode(config: type[C], prefix: str, variables: Mapping[str, str]) -> C:
     reader = _Reader(variables)
     tree: dict[str, Any] = {}
     problems: dict[str, str] = {}
-    for each in walk(config, prefix):
+    for each in iter_settings(config, prefix):
         try:
             _put(tree, each.path, reader.read(each))
         except _Unset:
@@ -81,9 +81,9 @@ def decode(config: type[C], prefix: str, variables: Mapping[str, str]) -> C:
 def encode(config: object, prefix: str) -> dict[str, str]:
     """The variables that give the same Config back; secrets are not among them."""
     variables = {}
-    for each in walk(type(config), prefix):
+    for each in iter_settings(type(config), prefix):
         if not each.secret:
-            variables[each.name] = kind_of(each.type).write(_at(config, each.path))
+            variables[each.name] = setting_type(each.type).write(_at(config, each.path))
     return variables
 
 
@@ -135,7 +135,7 @@ class _Reader(environs.Env):
         """
         if setting.secret and self._variables.get(setting.name + FILE_SUFFIX):
             return self._read_file(setting)
-        kind = kind_of(setting.type)
+        kind = setting_type(setting.type)
         text = self._variables.get(setting.name)
         if text is None or not (text or kind.keeps_empty):
             raise _Unset
@@ -181,7 +181,7 @@ def _said(error: BaseException, _: object) -> str:
 
 def _cross_checks(made: object, config: type[Any], prefix: str) -> Iterator[tuple[Setting, str]]:
     """What each part's ``problems()`` finds, where it has one: (field's path below the part, what was expected)."""
-    settings = {each.path: each for each in walk(config, prefix)}
+    settings = {each.path: each for each in iter_settings(config, prefix)}
     for path in sorted({each.path[:length] for each in settings.values() for length in range(len(each.path))}):
         find: Callable[[], Iterator[tuple[str, str]]] | None = getattr(_at(made, path), "problems", None)
         for field, expected in find() if callable(find) else ():

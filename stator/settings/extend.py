@@ -5,8 +5,8 @@ from typing import Any, TypeVar
 
 import attrs
 
-from stator.settings.declare import Setting, StartError, declared, is_declared, part, walk
-from stator.settings.types import KINDS, kind_of
+from stator.settings.declare import Setting, StartError, declared, is_declared, iter_settings, section
+from stator.settings.types import SETTING_TYPES, setting_type
 
 C = TypeVar("C")
 
@@ -18,7 +18,7 @@ def with_parts(config: type[C], parts: Mapping[str, tuple[str, type[Any]]]) -> t
         config: The class that is extended.
         parts: By field name: the part's name in its variables, and its Config class.
     """
-    fields = {name: part(inner, env=env) for name, (env, inner) in parts.items()}
+    fields = {name: section(inner, env=env) for name, (env, inner) in parts.items()}
     types = {name: inner for name, (_, inner) in parts.items()}
     return attrs.frozen(_subclass(config, __annotations__=types, **fields))
 
@@ -62,7 +62,7 @@ def refuse_unfit(config: Any) -> None:
             raise StartError(msg)
         if declared(attribute).is_part:
             refuse_unfit(attribute.type)
-    for setting in walk(config, ""):
+    for setting in iter_settings(config, ""):
         if reason := _unfit(setting):
             msg = f"Config.{'.'.join(setting.path)} {reason}"
             raise StartError(msg)
@@ -76,12 +76,12 @@ def refuse_unfit(config: Any) -> None:
 def _unfit(setting: Setting) -> str | None:
     """Why a setting can't be, if so."""
     plain = (float, int) if setting.type is float else setting.type
-    if setting.type in KINDS and isinstance(setting.type, type) and not isinstance(setting.default, plain):
+    if setting.type in SETTING_TYPES and isinstance(setting.type, type) and not isinstance(setting.default, plain):
         return f"is to be a {setting.type.__name__}, which its default {setting.default!r} is not"
     try:
-        kind_of(setting.type).write(setting.default)
+        setting_type(setting.type).write(setting.default)
     except (KeyError, TypeError, ValueError):
-        types = ", ".join(each.__name__ if isinstance(each, type) else str(each) for each in KINDS)
+        types = ", ".join(each.__name__ if isinstance(each, type) else str(each) for each in SETTING_TYPES)
         return f"can't be a {setting.type} with the default {setting.default!r}; what a setting can be: {types}"
     try:
         holds = setting.check is None or setting.check.holds(setting.default)

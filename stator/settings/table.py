@@ -4,8 +4,8 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from stator.settings.declare import Setting, walk
-from stator.settings.types import kind_of
+from stator.settings.declare import Setting, iter_settings
+from stator.settings.types import setting_type
 
 HEADINGS = ("KEY", "TYPE", "DEFAULT", "REQUIRED", "DESCRIPTION")
 # A cell that is longer does not widen its column, but its own line.
@@ -16,11 +16,11 @@ _MARKUP = re.compile(r"[\\*<]")
 
 def rows(config: type[Any], prefix: str) -> list[tuple[str, str, str, str, str]]:
     """KEY, TYPE, DEFAULT, REQUIRED and DESCRIPTION of each setting."""
-    return [_row(each) for each in walk(config, prefix)]
+    return [_row(each) for each in iter_settings(config, prefix)]
 
 
 def _row(setting: Setting) -> tuple[str, str, str, str, str]:
-    kind = kind_of(setting.type)
+    kind = setting_type(setting.type)
     default = "" if setting.secret else kind.write(setting.default)
     desc = f"{setting.desc} (or {setting.name}_FILE: a file that holds it)" if setting.secret else setting.desc
     return setting.name, kind.label, default, "", desc

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @frozen
-class Kind:
+class SettingType:
     """One kind of value.
 
     Attributes:
@@ -32,7 +32,7 @@ class Kind:
     keeps_empty: bool = False
 
 
-def kind_of(type_: Any) -> Kind:
+def setting_type(type_: Any) -> SettingType:
     """The kind of a field's type.
 
     Raises:
@@ -40,12 +40,12 @@ def kind_of(type_: Any) -> Kind:
     """
     if get_origin(type_) is Literal:
         choices = ", ".join(get_args(type_))
-        return Kind(
+        return SettingType(
             f"One of {choices}",
             f"one of {choices}",
             lambda env, name: _choice(env.str(name), get_args(type_)),
         )
-    return KINDS[type_]
+    return SETTING_TYPES[type_]
 
 
 def _choice(text: str, choices: tuple[str, ...]) -> str:
@@ -82,22 +82,26 @@ def _pairs(env: "Env", name: str) -> tuple[tuple[str, str], ...]:
     return tuple((key.strip(), value.strip()) for key, _, value in pairs)
 
 
-KINDS: dict[Any, Kind] = {
-    int: Kind("Integer", "an integer of 64 bits", _integer),
-    float: Kind("Number", "a number", _number),
-    bool: Kind("True or False", "true or false", lambda env, name: env.bool(name), lambda value: str(value).lower()),
-    str: Kind("String", "a text", lambda env, name: env.str(name), keeps_empty=True),
-    Secret: Kind("Secret", "a text", lambda env, name: Secret(env.str(name)), lambda _: REDACTED, keeps_empty=True),
-    Duration: Kind(
+SETTING_TYPES: dict[Any, SettingType] = {
+    int: SettingType("Integer", "an integer of 64 bits", _integer),
+    float: SettingType("Number", "a number", _number),
+    bool: SettingType(
+        "True or False", "true or false", lambda env, name: env.bool(name), lambda value: str(value).lower()
+    ),
+    str: SettingType("String", "a text", lambda env, name: env.str(name), keeps_empty=True),
+    Secret: SettingType(
+        "Secret", "a text", lambda env, name: Secret(env.str(name)), lambda _: REDACTED, keeps_empty=True
+    ),
+    Duration: SettingType(
         "Duration",
         "a duration such as 250ms, 10s or 1m30s",
         lambda env, name: Duration.parse(env.str(name).strip()),
         lambda duration: str(duration.brief),
     ),
-    tuple[str, ...]: Kind(
+    tuple[str, ...]: SettingType(
         "Comma-separated list of String", "a comma-separated list", _words, ",".join, keeps_empty=True
     ),
-    tuple[tuple[str, str], ...]: Kind(
+    tuple[tuple[str, str], ...]: SettingType(
         "Comma-separated list of String=String",
         "a comma-separated list of key=value",
         _pairs,

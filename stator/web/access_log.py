@@ -10,7 +10,7 @@ from urllib.parse import parse_qs
 import orjson
 
 from stator.log.logger import Log, bind, new_id, unbind
-from stator.log.redact import shown_headers
+from stator.log.redact import redact_headers
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]
@@ -39,7 +39,7 @@ class Lines(Protocol):
         """Writes what is held."""
 
 
-class RequestLog:
+class AccessLogMiddleware:
     """ASGI middleware that tells the log of each request.
 
     https://asgi.readthedocs.io/en/latest/specs/www.html
@@ -169,7 +169,7 @@ class _Shown:
         text = self._kept.get(key)
         if text is None:
             pairs = ((name.decode("latin-1"), value.decode("latin-1")) for name, value in key)
-            text = orjson.dumps(shown_headers(pairs, self._secret)).decode()
+            text = orjson.dumps(redact_headers(pairs, self._secret)).decode()
             if len(text) <= KEPT_LENGTH and sum(map(len, chain.from_iterable(key))) <= KEPT_LENGTH:
                 if len(self._kept) == KEPT_TEXTS:
                     self._kept.clear()

@@ -10,15 +10,15 @@ import orjson
 from stator.exporter import Exporter
 from stator.log.logger import Log
 from stator.web.checks import Checks
-from stator.web.metrics import BlockingMetrics, Formats, Metrics
-from stator.web.monitor import BlockingMonitor, Monitor
+from stator.web.metrics import Metrics, MetricsWSGI, Negotiator
+from stator.web.monitor import Monitor, MonitorWSGI
 
 if TYPE_CHECKING:
     from falcon.asgi import App, Request, Response
 
 
-def create(
-    exporter: Exporter, formats: Formats, shown_config: dict[str, Any] | None, log: Log, checks: Checks | None = None
+def asgi_app(
+    exporter: Exporter, formats: Negotiator, shown_config: dict[str, Any] | None, log: Log, checks: Checks | None = None
 ) -> "App[Request, Response]":
     """An ASGI application that exposes what an exporter collects.
 
@@ -40,13 +40,13 @@ def create(
     return app
 
 
-def create_blocking(
-    exporter: Exporter, formats: Formats, log: Log, checks: Checks
+def wsgi_app(
+    exporter: Exporter, formats: Negotiator, log: Log, checks: Checks
 ) -> "falcon.App[falcon.Request, falcon.Response]":
     """The same as a WSGI application."""
     app = falcon.App()
-    app.add_route("/metrics", BlockingMetrics(exporter, formats))
-    app.add_route("/monitor", BlockingMonitor(checks))
+    app.add_route("/metrics", MetricsWSGI(exporter, formats))
+    app.add_route("/monitor", MonitorWSGI(checks))
     app.add_error_handler(falcon.HTTPRouteNotFound, _not_found)
     app.add_error_handler(falcon.HTTPError, _refused)
     app.add_error_handler(Exception, Failed(log))

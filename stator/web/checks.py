@@ -13,8 +13,8 @@ import orjson
 from attrs import frozen
 
 from stator.concurrency.gather import Round
-from stator.concurrency.single_flight import NotCollected, Outcome, Station
-from stator.concurrency.threads import Crew
+from stator.concurrency.single_flight import CollectionTimeout, Outcome, SingleFlight
+from stator.concurrency.threads import DaemonThreads
 from stator.log.logger import Log
 from stator.log.render import TRUNCATED
 from stator.points import PointsAt
@@ -66,9 +66,10 @@ class Checks:
         # One process serves with one loop.
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stations = {
-            name: Station(_Checked(check, self._finish), clock, stuck_after=timeout) for name, check in checks.items()
+            name: SingleFlight(_Checked(check, self._finish), clock, stuck_after=timeout)
+            for name, check in checks.items()
         }
-        self._crew = Crew()
+        self._crew = DaemonThreads()
         self._lock = threading.Lock()
         # Kind of the error that each failed with last.
         self._failing: dict[str, type[BaseException] | None] = {}
@@ -167,12 +168,12 @@ async def _within(coming: Awaitable[object], seconds: float) -> object:
         if not limit.expired():
             raise  # the check's own
     msg = "it did not answer in time"
-    raise NotCollected(msg)
+    raise CollectionTimeout(msg)
 
 
 def _why(error: BaseException) -> dict[str, object]:
     """What the log is told: the reason, where that says it all."""
-    return {"reason": str(error)} if isinstance(error, NotCollected | _Refusal) else {"error": error}
+    return {"reason": str(error)} if isinstance(error, CollectionTimeout | _Refusal) else {"error": error}
 
 
 def _state(outcome: Outcome) -> str:
@@ -180,7 +181,7 @@ def _state(outcome: Outcome) -> str:
     error = outcome.error
     if error is None:
         return "ok"
-    plain = isinstance(error, NotCollected | _Refusal)
+    plain = isinstance(error, CollectionTimeout | _Refusal)
     reason = str(error) if plain else traceback.format_exception_only(error)[-1].strip()
     shown = _USER_OF_URI.sub(f"{REDACTED}@", reason.encode(errors="backslashreplace").decode())
     return shown if len(shown) <= LONGEST_REASON else shown[:LONGEST_REASON] + TRUNCATED

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 import falcon
 
 from stator.concurrency.gather import Round
-from stator.exporter import PATIENCE, Ask, Encoding, Exporter, Formatter, Scrape
+from stator.exporter import PATIENCE, Encoder, Encoding, Exporter, ScrapeRequest, ScrapeResponse
 
 if TYPE_CHECKING:
     from falcon import Request as WsgiRequest
@@ -25,10 +25,10 @@ MARGIN = 0.5
 GATHERING = 0.001
 
 
-class Formats(Protocol):
+class Negotiator(Protocol):
     """What a scraper can be answered in."""
 
-    def accepting(self, accept: str) -> Formatter:
+    def encoder_for(self, accept: str) -> Encoder:
         """What writes the format that an Accept header likes best."""
 
     def encoding(self, accept_encoding: str) -> Encoding:
@@ -38,12 +38,12 @@ class Formats(Protocol):
 class _Scrapes:
     """What scrapers ask, read from requests, and answered in responses."""
 
-    def __init__(self, exporter: Exporter, formats: Formats) -> None:
+    def __init__(self, exporter: Exporter, formats: Negotiator) -> None:
         self._exporter, self._formats = exporter, formats
         # A scraper asks for the same again and again.
         self._wanted = lru_cache(KEPT_ASKS)(self._ask)
 
-    def _asked(self, req: "WsgiRequest") -> Ask:
+    def _asked(self, req: "WsgiRequest") -> ScrapeRequest:
         """The format, encoding and time that a scraper wants, and the collectors that it names."""
         only = None
         if req.query_string:
@@ -52,10 +52,14 @@ class _Scrapes:
         accept, accept_encoding = req.get_header("Accept") or "", req.get_header("Accept-Encoding") or ""
         return self._wanted(accept, accept_encoding, req.get_header("X-Prometheus-Scrape-Timeout-Seconds"), only)
 
-    def _ask(self, accept: str, accept_encoding: str, timeout: str | None, only: frozenset[str] | None) -> Ask:
-        return Ask(self._formats.accepting(accept), self._formats.encoding(accept_encoding), _timeout(timeout), only)
+    def _ask(
+        self, accept: str, accept_encoding: str, timeout: str | None, only: frozenset[str] | None
+    ) -> ScrapeRequest:
+        return ScrapeRequest(
+            self._formats.encoder_for(accept), self._formats.encoding(accept_encoding), _timeout(timeout), only
+        )
 
-    def _fill(self, resp: "WsgiResponse", scrape: Scrape) -> None:
+    def _fill(self, resp: "WsgiResponse", scrape: ScrapeResponse) -> None:
         resp.content_type = scrape.content_type
         resp.data = scrape.body
         resp.set_header("Vary", "Accept, Accept-Encoding")
@@ -63,7 +67,7 @@ class _Scrapes:
             resp.set_header("Content-Encoding", scrape.encoding)
 
 
-class BlockingMetrics(_Scrapes):
+class MetricsWSGI(_Scrapes):
     """Answers scrapes over WSGI."""
 
     def on_get(self, req: "WsgiRequest", resp: "WsgiResponse") -> None:
@@ -76,10 +80,10 @@ class BlockingMetrics(_Scrapes):
 class Metrics(_Scrapes):
     """Answers scrapes over ASGI; collectors run in threads, so a slow one holds up nobody else."""
 
-    def __init__(self, exporter: Exporter, formats: Formats) -> None:
+    def __init__(self, exporter: Exporter, formats: Negotiator) -> None:
         super().__init__(exporter, formats)
         # Applications may be served by several event loops, each in a thread of its own.
-        self._gathering: dict[tuple[asyncio.AbstractEventLoop, Ask], _Gathering] = {}
+        self._gathering: dict[tuple[asyncio.AbstractEventLoop, ScrapeRequest], _Gathering] = {}
 
     async def on_get(self, req: "Request", resp: "Response") -> None:
         """Answers as the scraper wants it."""
@@ -87,7 +91,7 @@ class Metrics(_Scrapes):
 
     on_head = on_get
 
-    def _answer(self, ask: Ask) -> "asyncio.Future[Scrape]":
+    def _answer(self, ask: ScrapeRequest) -> "asyncio.Future[ScrapeResponse]":
         """An answer to come, the same for all who ask for the same before it's begun."""
         loop = asyncio.get_running_loop()
         gathering = self._gathering.get((loop, ask))
@@ -96,7 +100,7 @@ class Metrics(_Scrapes):
             loop.call_soon(self._begin, gathering, ask, loop.time() + GATHERING)
         return gathering.join()
 
-    def _begin(self, gathering: "_Gathering", ask: Ask, latest: float, came: int = 0) -> None:
+    def _begin(self, gathering: "_Gathering", ask: ScrapeRequest, latest: float, came: int = 0) -> None:
         """Begins as soon as a turn of the event loop has brought nobody else, or at the latest at a time."""
         if came < gathering.size and gathering.loop.time() < latest:
             gathering.loop.call_soon(self._begin, gathering, ask, latest, gathering.size)
@@ -113,32 +117,32 @@ class _Gathering:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
-        self._waiters: list[asyncio.Future[Scrape]] = []
+        self._waiters: list[asyncio.Future[ScrapeResponse]] = []
 
     @property
     def size(self) -> int:
         return len(self._waiters)
 
-    def join(self) -> "asyncio.Future[Scrape]":
-        waiter: asyncio.Future[Scrape] = self.loop.create_future()
+    def join(self) -> "asyncio.Future[ScrapeResponse]":
+        waiter: asyncio.Future[ScrapeResponse] = self.loop.create_future()
         self._waiters.append(waiter)
         return waiter
 
-    def follow(self, round_: Round[Scrape], timeout: float) -> None:
+    def follow(self, round_: Round[ScrapeResponse], timeout: float) -> None:
         """Passes on a round's answer, and sees to it that there is one in time."""
         if round_.answer.done():
             self._pass_on(round_.answer, ())
             return
         timers = (self.loop.call_later(PATIENCE, round_.hurry), self.loop.call_later(timeout, round_.close))
 
-        def answered(answer: "Future[Scrape]") -> None:
+        def answered(answer: "Future[ScrapeResponse]") -> None:
             # The loop may be gone when a collector comes back late.
             with suppress(RuntimeError):
                 self.loop.call_soon_threadsafe(self._pass_on, answer, timers)
 
         round_.answer.add_done_callback(answered)
 
-    def _pass_on(self, answer: "Future[Scrape]", timers: Iterable[asyncio.TimerHandle]) -> None:
+    def _pass_on(self, answer: "Future[ScrapeResponse]", timers: Iterable[asyncio.TimerHandle]) -> None:
         for timer in timers:
             timer.cancel()
         if error := answer.exception():

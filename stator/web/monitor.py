@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from falcon.asgi import Request, Response
 
 
-class BlockingMonitor:
+class MonitorWSGI:
     """Answers over WSGI: 200 where all checks pass, otherwise 503 and the state of each."""
 
     def __init__(self, checks: Checks) -> None:

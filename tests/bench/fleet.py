@@ -12,14 +12,12 @@ from typing import Any
 
 from attrs import evolve, field, frozen
 
-from stator.client.client import Answer, Client, ClientError
-from stator.client.client import Config as ClientConfig
-from stator.log.logger import Config as LoggerConfig
-from stator.log.logger import Log
+from stator.client.client import Answer, Client, ClientConfig, ClientError
+from stator.log.logger import Log, LoggerConfig
 from stator.log.writer import Sink
-from stator.roster.consul.registrar import Config as ConsulConfig
-from stator.roster.roster import Config, Roster
-from stator.roster.service import Config as ServiceConfig
+from stator.roster.consul.registrar import ConsulConfig
+from stator.roster.roster import Roster, RosterConfig
+from stator.roster.service import ServiceConfig
 from tests.integration.programs import Consul, eventually
 
 ROSTERS = 1000
@@ -82,7 +80,7 @@ def run() -> None:
     # Each thread that waits for the interpreter wakes so often: a thousand would keep the machine busy with that.
     sys.setswitchinterval(0.05)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(FILES, most), most))
-    log = LoggerConfig(level="error").new(Sink(os.open(os.devnull, os.O_WRONLY)), terminal=False)
+    log = LoggerConfig(level="error").build(Sink(os.open(os.devnull, os.O_WRONLY)), terminal=False)
     tally = Tally()
     with TemporaryDirectory() as folder, Consul(Path(folder), LIMITS) as agent:
         fleet = [roster(number, agent, tally, log) for number in range(ROSTERS)]
@@ -99,11 +97,11 @@ def run() -> None:
 
 def roster(number: int, agent: Consul, tally: Tally, log: Log) -> Roster:
     """One of the fleet, whose health check asks the agent itself."""
-    client = Counted(ClientConfig(base_uri=agent.url).new(log), tally)
+    client = Counted(ClientConfig(base_uri=agent.url).build(log), tally)
     spec = f"{agent.url}/v1/status/leader?of=%s:%d"
     service = ServiceConfig(id=str(number), ip_address="127.0.0.1", monitor_spec=spec)
-    return Config(service=service).new(
-        ConsulConfig().new(client), agent.url, ("127.0.0.1", 1 + number), lambda: True, log
+    return RosterConfig(service=service).build(
+        ConsulConfig().build(client), agent.url, ("127.0.0.1", 1 + number), lambda: True, log
     )
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from prometheus_client import generate_latest
 
 from stator.exporter import joined
-from stator.exposition.encoder import Formatter
+from stator.exposition.encoder import Encoder
 from stator.exposition.text import TEXT_0_0_4
 from stator.points import PointsAt
 from tests.bench.points import COUNT, Peer, Points, Ready, labels_of, registry
@@ -21,7 +21,7 @@ ROUNDS = 7
 def run() -> None:
     """Prints each ratio beside its aim."""
     peer, ready = registry(Peer()), registry(Ready())
-    ours, mine = Points(), Formatter(TEXT_0_0_4, timestamps=False)
+    ours, mine = Points(), Encoder(TEXT_0_0_4, timestamps=False)
     scrapes = iter(ours.collect(1.5e9 + nth) for nth in itertools.count())
 
     steady, theirs, formatting = fastest(
@@ -32,7 +32,7 @@ def run() -> None:
         f"{formatting / steady:.1f} times where its families are ready-made; {COUNT / steady / 1e6:.1f}M samples/s"
     )
     fresh, theirs, formatting = fastest(
-        lambda points: text(Formatter(TEXT_0_0_4, timestamps=False), points),
+        lambda points: text(Encoder(TEXT_0_0_4, timestamps=False), points),
         generate_latest,
         generate_latest,
         lambda: (fresh_points(), peer, ready),
@@ -48,7 +48,7 @@ def run() -> None:
     million()
 
 
-def text(formatter: Formatter, points_at: PointsAt) -> bytes:
+def text(formatter: Encoder, points_at: PointsAt) -> bytes:
     """A whole exposition."""
     exposition = formatter.exposition()
     exposition.add("bench", points_at)
@@ -95,7 +95,7 @@ def measured(count: int) -> tuple[float, float]:
 
 def measure() -> None:
     """Prints, for `measured`, what formatting costs in this process."""
-    ours, formatter = Points(), Formatter(TEXT_0_0_4, timestamps=False)
+    ours, formatter = Points(), Encoder(TEXT_0_0_4, timestamps=False)
     tracemalloc.start()
     points = ours.collect(1.5)
     before = tracemalloc.get_traced_memory()[0]

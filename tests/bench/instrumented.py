@@ -2,8 +2,8 @@
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from stator.collectors.prometheus_client import PrometheusRegistry
-from stator.exposition.encoder import Formatter
+from stator.collectors.prometheus_client import PrometheusClient
+from stator.exposition.encoder import Encoder
 from stator.exposition.text import TEXT_0_0_4
 from tests.bench.formatting import fastest, text
 
@@ -13,7 +13,7 @@ PATHS, CODES = 500, ("200", "404", "500")
 def run() -> None:
     """Prints the ratio."""
     registry = instrumented()
-    collector, formatter = PrometheusRegistry(registry), Formatter(TEXT_0_0_4, timestamps=False)
+    collector, formatter = PrometheusClient(registry), Encoder(TEXT_0_0_4, timestamps=False)
     samples = sum(not line.startswith(b"#") for line in generate_latest(registry).splitlines())
     mine, theirs, collecting = fastest(
         lambda now: text(formatter, collector.collect(now)),

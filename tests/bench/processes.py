@@ -51,7 +51,7 @@ def started(
     with TemporaryFile() as log:
         process = subprocess.Popen(command, cwd=ROOT, env=os.environ | (env or {}), stdout=log, stderr=log)
     try:
-        while not answers(port, path):
+        while not is_serving(port, path):
             if time.perf_counter() - begin > GIVE_UP or process.poll() is not None:
                 msg = f"{command} does not answer"
                 raise TimeoutError(msg)
@@ -62,7 +62,7 @@ def started(
         process.wait(GIVE_UP)
 
 
-def answers(port: int, path: str) -> bool:
+def is_serving(port: int, path: str) -> bool:
     """Whether a service answers with status 200, as prometheus_client's applications answer any path."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=GIVE_UP)
     with suppress(OSError, http.client.HTTPException):

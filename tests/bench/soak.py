@@ -5,9 +5,9 @@ import os
 
 import psutil
 
-from stator.exporter import Ask, Config, Exporter
-from stator.exposition.negotiation import Formats
-from stator.log.logger import Config as LoggerConfig
+from stator.exporter import Exporter, MetricsConfig, ScrapeRequest
+from stator.exposition.negotiation import Negotiator
+from stator.log.logger import LoggerConfig
 from stator.log.writer import Sink
 from stator.points import Collector, Point, PointsAt
 
@@ -31,10 +31,10 @@ class Churn:
 
 def run() -> None:
     """Prints by how much memory grew after the first scrapes, and how many series there were in all."""
-    log = LoggerConfig(level="error").new(Sink(os.open(os.devnull, os.O_WRONLY)), terminal=False)
+    log = LoggerConfig(level="error").build(Sink(os.open(os.devnull, os.O_WRONLY)), terminal=False)
     collectors: dict[str, Collector] = {"churn": Churn()}
-    exporter = Exporter(collectors, Config(), (), log)
-    ask = Ask(Formats().accepting(""))
+    exporter = Exporter(collectors, MetricsConfig(), (), log)
+    ask = ScrapeRequest(Negotiator().encoder_for(""))
     resident = psutil.Process().memory_info
     settled = 0
     for nth in range(SCRAPES):

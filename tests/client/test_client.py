@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 
-from stator.client.client import MAX_ANSWER, Client, ClientError, Config
-from stator.log.redact import shown_headers
+from stator.client.client import MAX_ANSWER, Client, ClientConfig, ClientError
+from stator.log.redact import redact_headers
 from stator.settings.declare import Secret
 from stator.settings.duration import Duration
-from tests.captured_log import Story
-from tests.fakes import OK, Agent, Oddity, drips, hangs, says
+from tests.captured_log import CapturedLog
+from tests.fakes import OK, Agent, MisbehavingServer, drips, hangs, says
 from tests.program import eventually
 
 TIMEOUT, TIMEOUT_SHORT = Duration.parse("400ms"), Duration.parse("200ms")
@@ -27,8 +27,8 @@ SLACK = 1.0
 
 
 @pytest.fixture
-def story(tmp_path: Path) -> Iterator[Story]:
-    with Story(tmp_path / "log") as made:
+def story(tmp_path: Path) -> Iterator[CapturedLog]:
+    with CapturedLog(tmp_path / "log") as made:
         yield made
 
 
@@ -42,13 +42,15 @@ Connects = Callable[..., Client]
 
 
 @pytest.fixture
-def connects(story: Story) -> Iterator[Connects]:
+def connects(story: CapturedLog) -> Iterator[Connects]:
     """Makes clients, whose connections are closed in the end."""
     clients: list[Client] = []
 
     def connect(uri: str, **settings: Any) -> Client:
         clients.append(
-            Config(base_uri=uri, **{"timeout": TIMEOUT, "timeout_short": TIMEOUT_SHORT} | settings).new(story.log)
+            ClientConfig(base_uri=uri, **{"timeout": TIMEOUT, "timeout_short": TIMEOUT_SHORT} | settings).build(
+                story.log
+            )
         )
         return clients[-1]
 
@@ -108,7 +110,7 @@ def test_a_password_without_user_is_not_sent(agent: Agent, connects: Connects) -
 
 
 def test_request_and_response_are_told_as_the_original_tells_them(
-    agent: Agent, connects: Connects, story: Story
+    agent: Agent, connects: Connects, story: CapturedLog
 ) -> None:
     agent.body = b"done"
     connects(agent.uri).send("PUT", "/v1/agent?a=1&a=2&b=", {"x": 1})
@@ -125,26 +127,28 @@ def test_request_and_response_are_told_as_the_original_tells_them(
     assert 0 < response["elapsed"] < SLACK * 1e9
 
 
-def test_every_request_has_an_id_of_its_own(agent: Agent, connects: Connects, story: Story) -> None:
+def test_every_request_has_an_id_of_its_own(agent: Agent, connects: Connects, story: CapturedLog) -> None:
     client = connects(agent.uri)
     client.send("PUT", "/v1/agent")
     client.send("PUT", "/v1/agent")
     assert len({line["request_id"] for line in story.lines}) == 2
 
 
-def test_a_request_can_be_told_at_a_lower_level(agent: Agent, connects: Connects, story: Story) -> None:
+def test_a_request_can_be_told_at_a_lower_level(agent: Agent, connects: Connects, story: CapturedLog) -> None:
     connects(agent.uri).send("PUT", "/v1/agent", level="debug")
     assert {line["level"] for line in story.lines} == {"debug"}
 
 
-def test_a_body_that_holds_secrets_is_told_as_it_may_be_shown(agent: Agent, connects: Connects, story: Story) -> None:
+def test_a_body_that_holds_secrets_is_told_as_it_may_be_shown(
+    agent: Agent, connects: Connects, story: CapturedLog
+) -> None:
     connects(agent.uri).send("PUT", "/v1/agent", {"key": "secret"}, shown={"key": "--redacted--"})
     assert json.loads(agent.requests[0].body) == {"key": "secret"}
     assert json.loads(story.lines[0]["body"]) == {"key": "--redacted--"}
     assert "secret" not in story.text
 
 
-def test_bodies_can_be_left_out_of_the_log(agent: Agent, connects: Connects, story: Story) -> None:
+def test_bodies_can_be_left_out_of_the_log(agent: Agent, connects: Connects, story: CapturedLog) -> None:
     agent.body = b"private answer"
     client = connects(agent.uri, skip_body=True)
     client.send("PUT", "/v1/agent", {"private": "request"})
@@ -154,7 +158,7 @@ def test_bodies_can_be_left_out_of_the_log(agent: Agent, connects: Connects, sto
     assert [line["body"] for line in story.lines] == ["--skipped--", "--skipped--", "", ""]
 
 
-def test_no_secret_is_in_any_line(connects: Connects, story: Story) -> None:
+def test_no_secret_is_in_any_line(connects: Connects, story: CapturedLog) -> None:
     headers = ("X-Api-Key", "secret-1", "Authorization", "secret-2", "X-Open", "open")
     answered = {"Set-Cookie": "secret-3", "x-api-key": "secret-4", "X-Open": "open too"}
     with Agent(500, b"no", answered) as agent:
@@ -174,7 +178,7 @@ def test_no_secret_is_in_any_line(connects: Connects, story: Story) -> None:
 
 def test_headers_are_shown_by_their_canonical_names_each_with_all_of_its_values() -> None:
     headers = [("x-a", "1"), ("X-A", "2"), ("cookie", "c"), ("x-mine", "m")]
-    assert shown_headers(headers, frozenset({"x-mine"})) == {
+    assert redact_headers(headers, frozenset({"x-mine"})) == {
         "X-A": ["1", "2"],
         "Cookie": ["--redacted--"],
         "X-Mine": ["--redacted--"],
@@ -198,7 +202,7 @@ def test_a_connection_is_used_again_after_an_error_status(agent: Agent, connects
 
 
 def test_a_connection_on_which_an_answer_broke_off_is_not_used_again(connects: Connects) -> None:
-    with Oddity(drips(b"x", start=OK + b"Content-Length: 100\r\n\r\n")) as oddity:
+    with MisbehavingServer(drips(b"x", start=OK + b"Content-Length: 100\r\n\r\n")) as oddity:
         client = connects(oddity.uri)
         failure(client)
         failure(client)
@@ -206,7 +210,7 @@ def test_a_connection_on_which_an_answer_broke_off_is_not_used_again(connects: C
 
 
 def test_a_connection_that_the_agent_closed_is_made_anew(connects: Connects) -> None:
-    with Oddity(says(OK + b"Content-Length: 0\r\n\r\n")) as oddity:
+    with MisbehavingServer(says(OK + b"Content-Length: 0\r\n\r\n")) as oddity:
         client = connects(oddity.uri)
         client.send("PUT", "/v1/agent")
         eventually(lambda: oddity.closed)
@@ -241,9 +245,9 @@ NONSENSE = {
 
 
 @pytest.mark.parametrize("nonsense", NONSENSE)
-def test_nonsense_is_an_error_that_says_so(connects: Connects, story: Story, nonsense: str) -> None:
+def test_nonsense_is_an_error_that_says_so(connects: Connects, story: CapturedLog, nonsense: str) -> None:
     act, reason = NONSENSE[nonsense]
-    with Oddity(act) as oddity:
+    with MisbehavingServer(act) as oddity:
         error = failure(connects(oddity.uri))
     assert str(error).startswith(f"PUT {oddity.uri}/v1/agent: ")
     assert reason in str(error)
@@ -266,7 +270,7 @@ SLOW = {
 @pytest.mark.parametrize("slowness", SLOW)
 def test_a_slow_answer_is_not_waited_for(connects: Connects, slowness: str) -> None:
     act, longest = SLOW[slowness]
-    with Oddity(act) as oddity:
+    with MisbehavingServer(act) as oddity:
         client = connects(oddity.uri)
         start = time.monotonic()
         error = failure(client)
@@ -276,14 +280,14 @@ def test_a_slow_answer_is_not_waited_for(connects: Connects, slowness: str) -> N
 
 
 def test_a_request_can_have_less_time_than_is_configured(connects: Connects) -> None:
-    with Oddity(hangs) as oddity:
+    with MisbehavingServer(hangs) as oddity:
         client = connects(oddity.uri, timeout=Duration.parse("1m"), timeout_short=Duration.parse("1m"))
         start = time.monotonic()
         failure(client, timeout=0.1)
     assert time.monotonic() - start < SLACK
 
 
-def test_a_port_where_nobody_listens_is_an_error(connects: Connects, story: Story) -> None:
+def test_a_port_where_nobody_listens_is_an_error(connects: Connects, story: CapturedLog) -> None:
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         uri = f"http://127.0.0.1:{silent.getsockname()[1]}"
@@ -296,7 +300,9 @@ def test_a_host_that_has_no_address_is_an_error(connects: Connects) -> None:
     assert "http://nowhere.invalid" in str(failure(connects("http://nowhere.invalid")))
 
 
-def test_a_header_that_can_not_be_sent_is_named_but_not_shown(agent: Agent, connects: Connects, story: Story) -> None:
+def test_a_header_that_can_not_be_sent_is_named_but_not_shown(
+    agent: Agent, connects: Connects, story: CapturedLog
+) -> None:
     error = failure(connects(agent.uri), headers={"X-Consul-Token": "secret\nline"})
     assert "X-Consul-Token" in str(error)
     assert "secret" not in str(error) + story.text
@@ -317,7 +323,7 @@ def test_a_bad_tls_file_is_told_at_the_start_and_is_no_more_than_an_error_later(
     if content is not None:
         file.write_bytes(content)
     settings: dict[str, Any] = {setting: str(file)}
-    (problem,) = Config(**settings).problems()
+    (problem,) = ClientConfig(**settings).problems()
     assert problem[0] == setting
     failure(connects(agent.uri.replace("http", "https"), **settings))
 
@@ -333,7 +339,7 @@ def test_tls_is_spoken_and_verified_by_the_authorities_of_the_file(
         assert connects(agent.uri, ca_file=str(cert)).send("PUT", "/v1/agent").status == 200
         assert connects(agent.uri, skip_verify=True).send("PUT", "/v1/agent").status == 200
         own: dict[str, Any] = {"cert_file": str(cert), "key_file": str(key)}
-        assert list(Config(ca_file=str(cert), **own).problems()) == []
+        assert list(ClientConfig(ca_file=str(cert), **own).problems()) == []
         assert connects(agent.uri, ca_file=str(cert), **own).send("PUT", "/v1/agent").status == 200
 
 
@@ -352,12 +358,12 @@ def test_tls_is_spoken_and_verified_by_the_authorities_of_the_file(
     ],
 )
 def test_a_uri_that_leads_nowhere_is_told(uri: str) -> None:
-    assert [name for name, _ in Config(base_uri=uri).problems()] == ["base_uri"]
+    assert [name for name, _ in ClientConfig(base_uri=uri).problems()] == ["base_uri"]
 
 
 @pytest.mark.parametrize("uri", ["http://localhost:8500", "https://consul.example.org/prefix/", "http://[::1]:8500"])
 def test_a_uri_that_leads_somewhere_is_good(uri: str) -> None:
-    assert list(Config(base_uri=uri).problems()) == []
+    assert list(ClientConfig(base_uri=uri).problems()) == []
 
 
 @pytest.mark.parametrize(
@@ -371,7 +377,7 @@ def test_a_uri_that_leads_somewhere_is_good(uri: str) -> None:
     ],
 )
 def test_settings_that_can_not_be_used_are_told(settings: dict[str, Any], name: str) -> None:
-    assert [found for found, _ in Config(**settings).problems()] == [name]
+    assert [found for found, _ in ClientConfig(**settings).problems()] == [name]
 
 
 def test_a_peer_may_take_longer_where_it_is_told_to_wait(connects: Connects) -> None:
@@ -379,13 +385,13 @@ def test_a_peer_may_take_longer_where_it_is_told_to_wait(connects: Connects) -> 
         ended.wait(2 * TIMEOUT.seconds)
         peer.sendall(OK + b"Content-Length: 4\r\n\r\nlate")
 
-    with Oddity(late) as oddity:
+    with MisbehavingServer(late) as oddity:
         assert connects(oddity.uri).send("GET", "/", wait=5.0).body == b"late"
         assert failure(connects(oddity.uri)).failing == "timeout"
 
 
 def test_whoever_waits_in_another_thread_is_cut_off_when_the_client_is_closed(connects: Connects) -> None:
-    with Oddity(hangs) as oddity, ThreadPoolExecutor(1) as pool:
+    with MisbehavingServer(hangs) as oddity, ThreadPoolExecutor(1) as pool:
         client = connects(oddity.uri)
         waiting = pool.submit(failure, client, wait=60.0)
         eventually(lambda: oddity.connections)
@@ -416,7 +422,7 @@ def test_another_client_of_the_same_settings_is_not_closed_along(agent: Agent, c
     [(b"", "unreachable"), (b"SSH-2.0-OpenSSH\r\n", "invalid"), (OK + b"Content-Length: 9\r\n\r\n", "unreachable")],
 )
 def test_it_is_told_how_a_request_failed(connects: Connects, answer: bytes, failing: str) -> None:
-    with Oddity(says(answer)) as oddity:
+    with MisbehavingServer(says(answer)) as oddity:
         assert failure(connects(oddity.uri)).failing == failing
 
 

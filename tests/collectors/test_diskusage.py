@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from stator.collectors.diskusage import Config, DiskUsage
+from stator.collectors.diskusage import DiskUsage, DiskUsageConfig
 
 # Free space changes under a test's hands: this many times at most df is asked before and after, until both agree.
 TRIES = 200
@@ -61,4 +61,4 @@ def test_a_filesystem_without_space_is_not_in_use() -> None:
 
 
 def test_a_path_that_is_named_twice_is_told_once() -> None:
-    assert Config(("/", "/proc", "/")).new() == DiskUsage(("/", "/proc"))
+    assert DiskUsageConfig(("/", "/proc", "/")).build() == DiskUsage(("/", "/proc"))

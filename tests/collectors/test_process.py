@@ -8,9 +8,9 @@ from collections.abc import Iterator
 import psutil
 import pytest
 
-from stator.collectors.process import Config
+from stator.collectors.process import ProcessConfig
 from stator.points import family_name
-from stator.processes.service import Processes
+from stator.processes.service import ServiceProcesses
 
 FAMILIES = {
     "process_cpu_seconds": "counter",
@@ -25,7 +25,7 @@ FAMILIES = {
 @pytest.fixture
 def values() -> Iterator[dict[str, float]]:
     before = list(gc.callbacks)
-    points = list(Config().new(Processes()).collect(0.0).points)
+    points = list(ProcessConfig().build(ServiceProcesses()).collect(0.0).points)
     assert {family_name("process", point.name, point.unit): point.type for point in points} == FAMILIES
     assert {point.labels for point in points} == {()}
     yield {family_name("process", point.name, point.unit): point.value for point in points}  # type: ignore[misc] # numbers

@@ -25,7 +25,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as read_text
 from prometheus_client.registry import Collector
 
-from stator.collectors.prometheus_client import Config, PrometheusRegistry
+from stator.collectors.prometheus_client import PrometheusClient, PrometheusClientConfig
 from stator.exposition.openmetrics import OPENMETRICS
 from stator.settings.declare import StartError
 from tests.exposition.exposing import exposed
@@ -93,7 +93,7 @@ class Odd(Collector):
 
 
 def ours(registry: CollectorRegistry) -> str:
-    return exposed(PrometheusRegistry(registry).collect(1.5))
+    return exposed(PrometheusClient(registry).collect(1.5))
 
 
 def comparable(found: dict[Series, float]) -> dict[Series, str]:
@@ -123,7 +123,7 @@ def test_types_are_those_of_the_library_itself_where_they_are_true() -> None:
 def test_created_series_are_there_in_text_and_left_to_the_format_in_openmetrics() -> None:
     registry = instrumented()
     assert types(ours(registry))["requests_created"] == "gauge"
-    text = exposed(PrometheusRegistry(registry).collect(1.5), dialect=OPENMETRICS)
+    text = exposed(PrometheusClient(registry).collect(1.5), dialect=OPENMETRICS)
     families = {family.name: family for family in read_openmetrics(text)}  # type: ignore[no-untyped-call] # it has no types
     assert [sample.name for sample in families["requests"].samples] == ["requests_total"] * 2
     assert families["state"].samples[1].value == 1
@@ -135,8 +135,8 @@ def test_created_series_are_away_where_the_application_does_not_want_them() -> N
     code = (
         "from prometheus_client import Counter\n"
         "Counter('requests', 'r')\n"
-        "from stator.collectors.prometheus_client import Config\n"
-        "print(*(point.name for point in Config().new({}).collect(0.0).points))"
+        "from stator.collectors.prometheus_client import PrometheusClientConfig\n"
+        "print(*(point.name for point in PrometheusClientConfig().build({}).collect(0.0).points))"
     )
     env = os.environ | {"PROMETHEUS_DISABLE_CREATED_SERIES": "True"}
     names = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True).stdout
@@ -145,7 +145,7 @@ def test_created_series_are_away_where_the_application_does_not_want_them() -> N
 
 
 def test_the_default_registry_is_collected_where_nothing_else_is_told() -> None:
-    mine = samples(exposed(Config().new({}).collect(1.5)))
+    mine = samples(exposed(PrometheusClientConfig().build({}).collect(1.5)))
     theirs = samples(generate_latest(REGISTRY).decode())
     assert mine.keys() == theirs.keys()
     steady = [series for series in theirs if not series[0].startswith(VOLATILE)]
@@ -166,7 +166,7 @@ def test_one_collector_of_the_application_that_fails_is_told() -> None:
 
     registry.register(Broken())
     with pytest.raises(OSError, match="no database"):
-        PrometheusRegistry(registry).collect(1.5)
+        PrometheusClient(registry).collect(1.5)
 
 
 def test_all_processes_are_collected_from_their_folder(tmp_path: Path) -> None:
@@ -182,19 +182,19 @@ def test_all_processes_are_collected_from_their_folder(tmp_path: Path) -> None:
         subprocess.run([sys.executable, "-c", code, count], env=env, check=True)
     registry = CollectorRegistry()
     MultiProcessCollector(registry, str(tmp_path))  # type: ignore[no-untyped-call] # it has no types
-    mine = samples(exposed(Config().new({"PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}).collect(1.5)))
+    mine = samples(exposed(PrometheusClientConfig().build({"PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}).collect(1.5)))
     assert mine == samples(generate_latest(registry).decode())
     assert mine["requests_total", frozenset({("code", "200")})] == 3
 
 
 def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
     with pytest.raises(StartError, match=r"PROMETHEUS_MULTIPROC_DIR='.*/missing': expected a folder"):
-        Config().new({"PROMETHEUS_MULTIPROC_DIR": str(tmp_path / "missing")})
+        PrometheusClientConfig().build({"PROMETHEUS_MULTIPROC_DIR": str(tmp_path / "missing")})
 
 
 def test_what_the_application_adds_later_is_seen() -> None:
     registry = instrumented()
-    collector = PrometheusRegistry(registry)
+    collector = PrometheusClient(registry)
     collector.collect(1.5)
     Gauge("late", "l", registry=registry).set(1)
     assert "late 1.0" in exposed(collector.collect(2.5)).splitlines()

@@ -13,9 +13,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from stator.collectors.runtime import Config, Runtime
+from stator.collectors.runtime import Runtime, RuntimeConfig
 from stator.points import Point, family_name
-from stator.processes.service import Processes
+from stator.processes.service import ServiceProcesses
 
 FAMILIES = {
     "pyrt_cpu_user_seconds": "counter",
@@ -37,7 +37,7 @@ FAMILIES = {
 @pytest.fixture
 def runtime() -> Iterator[Runtime]:
     before = list(gc.callbacks)
-    yield Config().new("stator", "I90Ltn4", Processes())
+    yield RuntimeConfig().build("stator", "I90Ltn4", ServiceProcesses())
     gc.callbacks[:] = before
 
 
@@ -65,9 +65,11 @@ def test_all_points_tell_application_run_and_process(runtime: Runtime) -> None:
 
 
 def test_each_process_is_told_with_its_role() -> None:
-    processes = Processes(1)
+    processes = ServiceProcesses(1)
     processes.enter("worker", 1)
-    (point,) = (each for each in points(Config().new("stator", "I90Ltn4", processes)) if each.name == "threads")
+    (point,) = (
+        each for each in points(RuntimeConfig().build("stator", "I90Ltn4", processes)) if each.name == "threads"
+    )
     assert point.labels == (("process_id", str(os.getpid())), ("role", "worker"), ("worker", "1"))
     gc.callbacks.pop()
 

@@ -9,21 +9,21 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from stator.collectors.textfile import Config, TextFiles
-from stator.exposition.encoder import Formatter
-from stator.exposition.format import Dialect
+from stator.collectors.textfile import Textfile, TextfileConfig
+from stator.exposition.encoder import Encoder
+from stator.exposition.format import Format
 from stator.exposition.openmetrics import OPENMETRICS
 from stator.exposition.text import TEXT_0_0_4
 from stator.points import Histogram, Point, PointsAt, Summary
-from tests.captured_log import Story
+from tests.captured_log import CapturedLog
 from tests.exposition.exposing import exposed
 
 Values = dict[str, Any]
 
 
 @pytest.fixture
-def story(tmp_path: Path) -> Iterator[Story]:
-    with Story(tmp_path / "log") as story:
+def story(tmp_path: Path) -> Iterator[CapturedLog]:
+    with CapturedLog(tmp_path / "log") as story:
         yield story
 
 
@@ -34,9 +34,10 @@ def folder(tmp_path: Path) -> Path:
     return folder
 
 
-def of(story: Story, *paths: Path | str) -> TextFiles:
+def of(story: CapturedLog, *paths: Path | str) -> Textfile:
     """A collector of the files in these folders."""
-    return Config(tuple(map(str, paths))).new(lambda: Formatter(TEXT_0_0_4, timestamps=False).exposition(), story.log)
+    formatter = Encoder(TEXT_0_0_4, timestamps=False)
+    return TextfileConfig(tuple(map(str, paths))).build(formatter.exposition, story.log)
 
 
 def write(folder: Path, name: str, text: str | bytes) -> Path:
@@ -48,30 +49,30 @@ def write(folder: Path, name: str, text: str | bytes) -> Path:
     return file
 
 
-def points(collector: TextFiles) -> list[Point]:
+def points(collector: Textfile) -> list[Point]:
     return list(collector.collect(0.0).points)
 
 
-def values(collector: TextFiles) -> Values:
+def values(collector: Textfile) -> Values:
     """Values by name; those of our own that differ with each run are left out."""
     found = {point.name: point.value for point in points(collector)}
     found.pop("node_textfile_mtime_seconds", None)
     return found
 
 
-def reasons(story: Story) -> dict[str, str]:
+def reasons(story: CapturedLog) -> dict[str, str]:
     """What was logged of each file, by its name."""
     return {Path(line["file"]).name: line["reason"] for line in story.told("failed to read a text file")}
 
 
-def shown(text: str, story: Story, folder: Path, dialect: Dialect = TEXT_0_0_4) -> str:
+def shown(text: str, story: CapturedLog, folder: Path, dialect: Format = TEXT_0_0_4) -> str:
     """How families of a file are exposed."""
     write(folder, "a", text)
     ours = [point for point in points(of(story, folder)) if not point.name.startswith("node_textfile")]
     return exposed(PointsAt("", 0.0, points=ours), dialect=dialect)
 
 
-def test_families_of_all_types_keep_names_labels_and_descriptions(story: Story, folder: Path) -> None:
+def test_families_of_all_types_keep_names_labels_and_descriptions(story: CapturedLog, folder: Path) -> None:
     text = """\
 # HELP jobs_done_total Jobs \\\\ "done"\\nso far
 # TYPE jobs_done_total counter
@@ -104,7 +105,7 @@ odd -1
     assert story.text == ""
 
 
-def test_a_histogram_and_a_summary_are_read_as_such(story: Story, folder: Path) -> None:
+def test_a_histogram_and_a_summary_are_read_as_such(story: CapturedLog, folder: Path) -> None:
     write(
         folder,
         "a",
@@ -118,14 +119,14 @@ def test_a_histogram_and_a_summary_are_read_as_such(story: Story, folder: Path) 
 
 @pytest.mark.parametrize(("dialect", "type_"), [(TEXT_0_0_4, "counter"), (OPENMETRICS, "unknown")])
 def test_a_counter_without_total_keeps_its_name_in_every_format(
-    story: Story, folder: Path, dialect: Dialect, type_: str
+    story: CapturedLog, folder: Path, dialect: Format, type_: str
 ) -> None:
     lines = shown("# TYPE jobs counter\njobs 3\n", story, folder, dialect).splitlines()
     assert f"# TYPE jobs {type_}" in lines
     assert "jobs 3" in lines
 
 
-def test_what_has_no_type_or_description_is_told_as_such(story: Story, folder: Path) -> None:
+def test_what_has_no_type_or_description_is_told_as_such(story: CapturedLog, folder: Path) -> None:
     assert shown("depth 1\n", story, folder).splitlines() == [
         "",
         f"# HELP depth Metric read from {folder}/a.prom",
@@ -134,7 +135,7 @@ def test_what_has_no_type_or_description_is_told_as_such(story: Story, folder: P
     ]
 
 
-def test_what_does_not_fit_its_type_is_told_as_unknown(story: Story, folder: Path) -> None:
+def test_what_does_not_fit_its_type_is_told_as_unknown(story: CapturedLog, folder: Path) -> None:
     text = '# TYPE down counter\ndown -1\n# TYPE h histogram\nh_bucket{le="1"} 2\nh_bucket{le="+Inf"} 1\nh_sum 1\n'
     families = {family.name: family for family in text_string_to_metric_families(shown(text, story, folder))}
     assert {name: family.type for name, family in families.items()} == dict.fromkeys(
@@ -143,13 +144,13 @@ def test_what_does_not_fit_its_type_is_told_as_unknown(story: Story, folder: Pat
     assert [sample.labels for sample in families["h_bucket"].samples] == [{"le": "1"}, {"le": "+Inf"}]
 
 
-def test_samples_of_a_family_need_not_stand_together(story: Story, folder: Path) -> None:
+def test_samples_of_a_family_need_not_stand_together(story: CapturedLog, folder: Path) -> None:
     text = '# TYPE a gauge\na{x="1"} 1\nb 2\na{x="2"} 3\n'
     assert shown(text, story, folder).count("# TYPE a gauge") == 1
     assert reasons(story) == {}
 
 
-def test_files_of_several_folders_share_a_family(story: Story, folder: Path, tmp_path: Path) -> None:
+def test_files_of_several_folders_share_a_family(story: CapturedLog, folder: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     other.mkdir()
     write(folder, "one", 'a{from="one"} 1\n')
@@ -158,7 +159,7 @@ def test_files_of_several_folders_share_a_family(story: Story, folder: Path, tmp
     assert [point.labels[0][1] for point in points(collector) if point.name == "a"] == ["one", "two"]
 
 
-def test_thousands_of_files_may_share_a_family(story: Story, folder: Path) -> None:
+def test_thousands_of_files_may_share_a_family(story: CapturedLog, folder: Path) -> None:
     for number in range(1000):
         write(folder, f"{number:03}", f'# TYPE jobs gauge\njobs{{queue="{number}"}} 1\n')
     write(folder, "twice", '# TYPE jobs gauge\njobs{queue="7"} 1\n')
@@ -167,7 +168,7 @@ def test_thousands_of_files_may_share_a_family(story: Story, folder: Path) -> No
     assert reasons(story) == {"twice.prom": 'jobs{queue="7"} comes twice'}
 
 
-def test_a_file_that_is_too_big_to_be_meant_is_told_and_the_rest_served(story: Story, folder: Path) -> None:
+def test_a_file_that_is_too_big_to_be_meant_is_told_and_the_rest_served(story: CapturedLog, folder: Path) -> None:
     log = write(folder, "log", "")
     with log.open("wb") as file:
         file.truncate(1 << 32)
@@ -176,7 +177,7 @@ def test_a_file_that_is_too_big_to_be_meant_is_told_and_the_rest_served(story: S
     assert reasons(story) == {"log.prom": "it has more than 64 MiB"}
 
 
-def test_only_prom_files_are_read_and_each_once(story: Story, folder: Path) -> None:
+def test_only_prom_files_are_read_and_each_once(story: CapturedLog, folder: Path) -> None:
     write(folder, "a", "a 1\n")
     write(folder, ".hidden", "hidden 1\n")
     (folder / "b.prom.tmp").write_text("b 1")
@@ -187,7 +188,7 @@ def test_only_prom_files_are_read_and_each_once(story: Story, folder: Path) -> N
     }
 
 
-def test_a_pattern_names_folders_that_come_later(story: Story, tmp_path: Path) -> None:
+def test_a_pattern_names_folders_that_come_later(story: CapturedLog, tmp_path: Path) -> None:
     collector = of(story, tmp_path / "*/metrics")
     assert values(collector) == {"node_textfile_scrape_error": 1}
     for name in ("one", "two"):
@@ -196,7 +197,7 @@ def test_a_pattern_names_folders_that_come_later(story: Story, tmp_path: Path) -
     assert values(collector) == {"one": 1, "two": 1, "node_textfile_scrape_error": 0}
 
 
-def test_each_files_time_is_told(story: Story, folder: Path) -> None:
+def test_each_files_time_is_told(story: CapturedLog, folder: Path) -> None:
     file = write(folder, "a", "")
     os.utime(file, (1.5, 2.5))
     (point, _) = points(of(story, folder))
@@ -220,7 +221,9 @@ def test_each_files_time_is_told(story: Story, folder: Path) -> None:
         ("node_textfile_scrape_error 0\n", "node_textfile_scrape_error: its type unknown is not that of its family"),
     ],
 )
-def test_a_bad_file_fails_alone_and_the_log_says_why(story: Story, folder: Path, text: str | bytes, why: str) -> None:
+def test_a_bad_file_fails_alone_and_the_log_says_why(
+    story: CapturedLog, folder: Path, text: str | bytes, why: str
+) -> None:
     file = write(folder, "bad", text)
     write(folder, "good", "good 1\n")
     found = points(of(story, folder))
@@ -231,7 +234,7 @@ def test_a_bad_file_fails_alone_and_the_log_says_why(story: Story, folder: Path,
     assert why in line["reason"]
 
 
-def test_of_two_files_that_do_not_go_together_the_later_fails(story: Story, folder: Path) -> None:
+def test_of_two_files_that_do_not_go_together_the_later_fails(story: CapturedLog, folder: Path) -> None:
     write(folder, "a", "# TYPE x gauge\nx 1\n")
     write(folder, "b", "# TYPE x counter\nx 2\ny 3\n")
     write(folder, "c", "# TYPE x gauge\nx 1\n")
@@ -242,7 +245,7 @@ def test_of_two_files_that_do_not_go_together_the_later_fails(story: Story, fold
     }
 
 
-def test_what_can_not_be_read_is_told_and_the_rest_served(story: Story, folder: Path, tmp_path: Path) -> None:
+def test_what_can_not_be_read_is_told_and_the_rest_served(story: CapturedLog, folder: Path, tmp_path: Path) -> None:
     (folder / "gone.prom").symlink_to("nowhere")
     (folder / "folder.prom").mkdir()
     os.mkfifo(folder / "pipe.prom")
@@ -258,14 +261,14 @@ def test_what_can_not_be_read_is_told_and_the_rest_served(story: Story, folder: 
     }
 
 
-def test_a_file_with_a_name_that_is_no_text_is_told_and_the_rest_served(story: Story, folder: Path) -> None:
+def test_a_file_with_a_name_that_is_no_text_is_told_and_the_rest_served(story: CapturedLog, folder: Path) -> None:
     write(folder, "good", "good 1\n")
     Path(os.fsdecode(os.fsencode(folder) + b"/k\xe4fer.prom")).write_text("bad 1\n")
     assert values(of(story, folder)) == {"good": 1, "node_textfile_scrape_error": 1}
     assert reasons(story) == {"k\ufffdfer.prom": "its name is not UTF-8"}
 
 
-def test_a_failure_is_logged_once_for_each_change_of_its_file(story: Story, folder: Path) -> None:
+def test_a_failure_is_logged_once_for_each_change_of_its_file(story: CapturedLog, folder: Path) -> None:
     collector = of(story, folder, folder / "missing")
     write(folder, "a", "bad\n")
     for _ in range(3):
@@ -279,7 +282,7 @@ def test_a_failure_is_logged_once_for_each_change_of_its_file(story: Story, fold
     assert len(story.lines) == 3
 
 
-def test_files_that_change_come_and_go_are_seen_at_the_next_scrape(story: Story, folder: Path) -> None:
+def test_files_that_change_come_and_go_are_seen_at_the_next_scrape(story: CapturedLog, folder: Path) -> None:
     collector = of(story, folder)
     assert values(collector) == {"node_textfile_scrape_error": 0}
     file = write(folder, "a", "a 1\n")
@@ -290,7 +293,7 @@ def test_files_that_change_come_and_go_are_seen_at_the_next_scrape(story: Story,
     assert values(collector) == {"node_textfile_scrape_error": 0}
 
 
-def test_a_file_that_was_mended_is_served_again(story: Story, folder: Path) -> None:
+def test_a_file_that_was_mended_is_served_again(story: CapturedLog, folder: Path) -> None:
     collector = of(story, folder)
     write(folder, "a", "a\n")
     assert values(collector) == {"node_textfile_scrape_error": 1}
@@ -298,7 +301,7 @@ def test_a_file_that_was_mended_is_served_again(story: Story, folder: Path) -> N
     assert values(collector) == {"a": 1, "node_textfile_scrape_error": 0}
 
 
-def test_a_file_that_did_not_change_is_not_read_again(story: Story, folder: Path) -> None:
+def test_a_file_that_did_not_change_is_not_read_again(story: CapturedLog, folder: Path) -> None:
     write(folder, "a", "a NaN\n")
     collector = of(story, folder)
     before = points(collector)[0]

@@ -9,17 +9,17 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from stator.concurrency.gather import Round
-from stator.concurrency.single_flight import STUCK_AFTER, Outcome, Station
-from stator.concurrency.threads import Crew
-from stator.exporter import BRIEF, Ask, Config, Exporter, Scrape
-from stator.exposition.encoder import Formatter
+from stator.concurrency.single_flight import STUCK_AFTER, Outcome, SingleFlight
+from stator.concurrency.threads import DaemonThreads
+from stator.exporter import BRIEF, Exporter, MetricsConfig, ScrapeRequest, ScrapeResponse
+from stator.exposition.encoder import Encoder
 from stator.exposition.text import TEXT_0_0_4
 from stator.points import Collector, Point, PointsAt
-from tests.captured_log import Story
+from tests.captured_log import CapturedLog
 from tests.program import eventually
 
 SOON = 3.0
-FORMATTER = Formatter(TEXT_0_0_4, timestamps=False)
+FORMATTER = Encoder(TEXT_0_0_4, timestamps=False)
 
 
 class Clock:
@@ -59,7 +59,7 @@ class Other:
 class Broken:
     """Never waits, and always fails."""
 
-    def never_waits(self) -> bool:
+    def is_nonblocking(self) -> bool:
         return True
 
     def collect(self, now: float) -> PointsAt:
@@ -67,7 +67,7 @@ class Broken:
         raise OSError(msg)
 
 
-class Prompt(Clock):
+class NonBlockingCollector(Clock):
     """Says that it never waits; gives so many points."""
 
     def __init__(self, size: int = 1) -> None:
@@ -75,7 +75,7 @@ class Prompt(Clock):
         self._labels = [(("number", str(number)),) for number in range(size)]
         self.thread = ""
 
-    def never_waits(self) -> bool:
+    def is_nonblocking(self) -> bool:
         return True
 
     def collect(self, now: float) -> PointsAt:
@@ -86,8 +86,8 @@ class Prompt(Clock):
 
 
 @pytest.fixture
-def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
-    with Story(tmp_path_factory.mktemp("story") / "log") as made:
+def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CapturedLog]:
+    with CapturedLog(tmp_path_factory.mktemp("story") / "log") as made:
         yield made
 
 
@@ -99,12 +99,12 @@ def hanging() -> Iterator[Hanging]:
     eventually(lambda: not made.at_work)
 
 
-def exporter(story: Story, collectors: Mapping[str, Collector]) -> Exporter:
-    return Exporter(collectors, Config(), (), story.log)
+def exporter(story: CapturedLog, collectors: Mapping[str, Collector]) -> Exporter:
+    return Exporter(collectors, MetricsConfig(), (), story.log)
 
 
-def ask(timeout: float = 0.0, only: frozenset[str] | None = None) -> Ask:
-    return Ask(FORMATTER, timeout=timeout, only=only)
+def ask(timeout: float = 0.0, only: frozenset[str] | None = None) -> ScrapeRequest:
+    return ScrapeRequest(FORMATTER, timeout=timeout, only=only)
 
 
 def value(body: bytes, series: str) -> float:
@@ -123,7 +123,7 @@ def collecting() -> int:
 # Deadlines
 
 
-def test_a_scrape_ends_in_time_with_what_has_finished(story: Story, hanging: Hanging) -> None:
+def test_a_scrape_ends_in_time_with_what_has_finished(story: CapturedLog, hanging: Hanging) -> None:
     start = time.monotonic()
     body = exporter(story, {"hanging": hanging, "other": Other()}).scrape(ask(timeout=0.3)).body
     assert 0.3 <= time.monotonic() - start < SOON
@@ -132,7 +132,9 @@ def test_a_scrape_ends_in_time_with_what_has_finished(story: Story, hanging: Han
     assert (story.line["collector"], story.line["reason"]) == ("hanging", "it did not answer in time")
 
 
-def test_a_collector_that_hangs_is_not_asked_again_and_piles_up_no_threads(story: Story, hanging: Hanging) -> None:
+def test_a_collector_that_hangs_is_not_asked_again_and_piles_up_no_threads(
+    story: CapturedLog, hanging: Hanging
+) -> None:
     made = exporter(story, {"hanging": hanging, "other": Other()})
     made.scrape(ask(timeout=STUCK_AFTER))
     before = collecting()
@@ -147,7 +149,7 @@ def test_a_collector_that_hangs_is_not_asked_again_and_piles_up_no_threads(story
 
 
 def test_a_collector_that_hung_recovers_by_itself_and_is_not_waited_for_longer_the_next_time(
-    story: Story, hanging: Hanging
+    story: CapturedLog, hanging: Hanging
 ) -> None:
     made = exporter(story, {"hanging": hanging})
     made.scrape(ask(timeout=0.5))
@@ -161,7 +163,7 @@ def test_a_collector_that_hung_recovers_by_itself_and_is_not_waited_for_longer_t
 
 
 def test_a_scrape_while_another_waits_for_the_stuck_is_answered_once_it_is_known(
-    story: Story, hanging: Hanging
+    story: CapturedLog, hanging: Hanging
 ) -> None:
     made = exporter(story, {"hanging": hanging, "other": Other()})
     with ThreadPoolExecutor() as clients:
@@ -176,7 +178,7 @@ def test_a_scrape_while_another_waits_for_the_stuck_is_answered_once_it_is_known
         assert success(first.result(SOON).body, "hanging") == 1
 
 
-def test_a_slow_collector_works_for_many_scrapes_that_come_one_after_another(story: Story) -> None:
+def test_a_slow_collector_works_for_many_scrapes_that_come_one_after_another(story: CapturedLog) -> None:
     slow = Clock(lambda: time.sleep(0.4))
     made = exporter(story, {"slow": slow, "other": Other()})
 
@@ -191,7 +193,7 @@ def test_a_slow_collector_works_for_many_scrapes_that_come_one_after_another(sto
     assert (slow.calls < 16, slow.most_at_work) == (True, 1)
 
 
-def test_collectors_that_take_long_are_asked_at_the_same_time(story: Story) -> None:
+def test_collectors_that_take_long_are_asked_at_the_same_time(story: CapturedLog) -> None:
     together = threading.Barrier(4)
 
     def member(name: str) -> Collector:
@@ -206,7 +208,7 @@ def test_collectors_that_take_long_are_asked_at_the_same_time(story: Story) -> N
     assert [success(body, name) for name in "abcd"] == [1, 1, 1, 1]
 
 
-def test_points_that_hang_while_they_are_taken_hang_nobody_else(story: Story) -> None:
+def test_points_that_hang_while_they_are_taken_hang_nobody_else(story: CapturedLog) -> None:
     gate = threading.Event()
 
     class Dripping:
@@ -222,7 +224,7 @@ def test_points_that_hang_while_they_are_taken_hang_nobody_else(story: Story) ->
     assert (success(body, "dripping"), success(body, "other")) == (0, 1)
 
 
-def test_without_collectors_there_is_an_answer_too(story: Story) -> None:
+def test_without_collectors_there_is_an_answer_too(story: CapturedLog) -> None:
     made = exporter(story, {"other": Other()})
     assert b"stator_build_info 1" in made.scrape(ask(only=frozenset())).body
 
@@ -230,7 +232,7 @@ def test_without_collectors_there_is_an_answer_too(story: Story) -> None:
 # Sharing
 
 
-def test_scrapes_that_wait_together_share_and_none_has_a_value_from_before_it_asked(story: Story) -> None:
+def test_scrapes_that_wait_together_share_and_none_has_a_value_from_before_it_asked(story: CapturedLog) -> None:
     clock = Clock(lambda: time.sleep(0.02))
     made = exporter(story, {"clock": clock})
     asks = [ask(), ask(timeout=5)]
@@ -248,7 +250,7 @@ def test_scrapes_that_wait_together_share_and_none_has_a_value_from_before_it_as
     assert (clock.calls < 250, clock.most_at_work) == (True, 1)
 
 
-def test_no_scrape_is_lost_when_many_come_at_once(story: Story) -> None:
+def test_no_scrape_is_lost_when_many_come_at_once(story: CapturedLog) -> None:
     clock = Clock()
     made = exporter(story, {"clock": clock, "other": Other()})
 
@@ -272,7 +274,7 @@ def test_no_scrape_is_lost_when_many_come_at_once(story: Story) -> None:
 
 
 def test_a_round_that_is_hurried_before_its_turn_begins_at_once_and_nobody_joins_it_later(
-    story: Story, hanging: Hanging
+    story: CapturedLog, hanging: Hanging
 ) -> None:
     made = exporter(story, {"hanging": hanging, "other": Other()})
     first, second = made.begin(ask()), made.begin(ask())
@@ -290,7 +292,7 @@ def test_a_round_that_is_hurried_before_its_turn_begins_at_once_and_nobody_joins
     eventually(lambda: not made._running and not made._next)
 
 
-def test_hurrying_or_closing_a_round_that_is_over_changes_nothing(story: Story) -> None:
+def test_hurrying_or_closing_a_round_that_is_over_changes_nothing(story: CapturedLog) -> None:
     made = exporter(story, {"other": Other()})
     round_ = made.begin(ask())
     body = round_.answer.result(SOON).body
@@ -301,7 +303,7 @@ def test_hurrying_or_closing_a_round_that_is_over_changes_nothing(story: Story) 
     assert success(made.scrape(ask()).body, "other") == 1
 
 
-def test_nobody_can_cancel_the_answer_of_the_others(story: Story, hanging: Hanging) -> None:
+def test_nobody_can_cancel_the_answer_of_the_others(story: CapturedLog, hanging: Hanging) -> None:
     round_ = exporter(story, {"hanging": hanging}).begin(ask())
     assert not round_.answer.cancel()
     hanging.gate.set()
@@ -315,13 +317,13 @@ def test_an_answer_that_can_not_be_made_is_told_to_who_waits_and_lets_the_next_b
         msg = "no paper"
         raise OSError(msg)
 
-    stations = {"other": Station(Other(), time.monotonic)}
+    stations = {"other": SingleFlight(Other(), time.monotonic)}
     round_: Round[bytes] = Round(
         stations,
         1.0,
         now=time.time,
         clock=time.monotonic,
-        crew=Crew(),
+        crew=DaemonThreads(),
         finish=fail,
         is_brief=lambda _: True,
         let_go=over.append,
@@ -332,7 +334,7 @@ def test_an_answer_that_can_not_be_made_is_told_to_who_waits_and_lets_the_next_b
     eventually(lambda: over == [round_])
 
 
-def test_rounds_closed_while_they_end_are_answered_once(story: Story) -> None:
+def test_rounds_closed_while_they_end_are_answered_once(story: CapturedLog) -> None:
     made = exporter(story, {"clock": Clock(lambda: time.sleep(0.001)), "other": Other()})
     for _ in range(200):
         round_ = made.begin(ask())
@@ -342,13 +344,13 @@ def test_rounds_closed_while_they_end_are_answered_once(story: Story) -> None:
     assert eventually(lambda: success(made.scrape(ask()).body, "clock")) == 1
 
 
-def test_nothing_runs_in_a_thread_before_the_first_scrape(story: Story) -> None:
+def test_nothing_runs_in_a_thread_before_the_first_scrape(story: CapturedLog) -> None:
     before = threading.active_count()
     exporter(story, {"other": Other()})
     assert threading.active_count() == before
 
 
-def test_idle_threads_are_few_and_used_again(story: Story) -> None:
+def test_idle_threads_are_few_and_used_again(story: CapturedLog) -> None:
     before = collecting()
     made = exporter(story, {"other": Other()})
     for _ in range(100):
@@ -356,7 +358,7 @@ def test_idle_threads_are_few_and_used_again(story: Story) -> None:
     assert collecting() <= before + 2
 
 
-def test_what_was_collected_is_let_go_when_it_is_answered(story: Story) -> None:
+def test_what_was_collected_is_let_go_when_it_is_answered(story: CapturedLog) -> None:
     class Big:
         def collect(self, now: float) -> PointsAt:
             return PointsAt(
@@ -366,7 +368,7 @@ def test_what_was_collected_is_let_go_when_it_is_answered(story: Story) -> None:
     def kept() -> bool:
         gc.collect()
         rounds = (each.answer.result() for each in gc.get_objects() if isinstance(each, Round) and each.answer.done())
-        return any(isinstance(answer, Scrape) and b"big_b" in answer.body for answer in rounds)
+        return any(isinstance(answer, ScrapeResponse) and b"big_b" in answer.body for answer in rounds)
 
     made = exporter(story, {"big": Big()})
     for _ in range(3):
@@ -377,39 +379,39 @@ def test_what_was_collected_is_let_go_when_it_is_answered(story: Story) -> None:
 # Those that never wait
 
 
-def test_where_nobody_waits_a_round_is_over_when_it_has_begun(story: Story) -> None:
-    made = exporter(story, {"one": Prompt(), "other": Prompt()})
+def test_where_nobody_waits_a_round_is_over_when_it_has_begun(story: CapturedLog) -> None:
+    made = exporter(story, {"one": NonBlockingCollector(), "other": NonBlockingCollector()})
     before = collecting()
     for _ in range(3):
         assert success(made.begin(ask()).answer.result(0).body, "one") == 1
     assert collecting() <= before
 
 
-def test_who_begins_a_round_does_not_wait_if_one_of_many_may(story: Story, hanging: Hanging) -> None:
-    made = exporter(story, {"prompt": Prompt(), "hanging": hanging})
+def test_who_begins_a_round_does_not_wait_if_one_of_many_may(story: CapturedLog, hanging: Hanging) -> None:
+    made = exporter(story, {"prompt": NonBlockingCollector(), "hanging": hanging})
     round_ = made.begin(ask())
     assert not round_.answer.done()
     hanging.gate.set()
     assert success(round_.answer.result(SOON).body, "prompt") == 1
 
 
-def test_many_points_of_those_that_never_wait_are_formatted_by_another_thread(story: Story) -> None:
-    prompt = Prompt(size=BRIEF + 1)
+def test_many_points_of_those_that_never_wait_are_formatted_by_another_thread(story: CapturedLog) -> None:
+    prompt = NonBlockingCollector(size=BRIEF + 1)
     with FORMATTER.lock:
         round_ = exporter(story, {"prompt": prompt}).begin(ask())
         assert prompt.thread == threading.current_thread().name
     assert success(round_.answer.result(SOON).body, "prompt") == 1
 
 
-def test_a_formatter_at_work_for_another_is_not_waited_for(story: Story) -> None:
-    made = exporter(story, {"prompt": Prompt()})
+def test_a_formatter_at_work_for_another_is_not_waited_for(story: CapturedLog) -> None:
+    made = exporter(story, {"prompt": NonBlockingCollector()})
     with FORMATTER.lock:
         round_ = made.begin(ask())
         assert not round_.answer.done()
     assert success(round_.answer.result(SOON).body, "prompt") == 1
 
 
-def test_one_that_never_waits_and_fails_fails_alone(story: Story) -> None:
-    made = exporter(story, {"bad": Broken(), "prompt": Prompt()})
+def test_one_that_never_waits_and_fails_fails_alone(story: CapturedLog) -> None:
+    made = exporter(story, {"bad": Broken(), "prompt": NonBlockingCollector()})
     body = made.begin(ask()).answer.result(0).body
     assert (success(body, "bad"), success(body, "prompt")) == (0, 1)

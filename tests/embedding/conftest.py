@@ -7,7 +7,7 @@ from typing import Protocol
 
 import pytest
 
-from tests.captured_log import Story
+from tests.captured_log import CapturedLog
 from tests.embedding.applications import EMBEDDINGS, FILES, Command
 from tests.integration.programs import free_ports
 from tests.program import Answer, Program, eventually
@@ -125,6 +125,6 @@ def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 
 @pytest.fixture
-def story(tmp_path: Path) -> Iterator[Story]:
-    with Story(tmp_path / "log") as made:
+def story(tmp_path: Path) -> Iterator[CapturedLog]:
+    with CapturedLog(tmp_path / "log") as made:
         yield made

@@ -18,7 +18,7 @@ import pytest
 
 import stator
 from stator.settings.environment import ConfigError
-from tests.captured_log import Story
+from tests.captured_log import CapturedLog
 from tests.web.asgi import Reply, call
 
 Ask = Callable[..., Reply]
@@ -130,7 +130,7 @@ def test_two_event_loops_may_be_answered_at_the_same_time() -> None:
     second.close()
 
 
-def test_a_log_that_is_given_is_used(ask: Ask, story: Story, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_log_that_is_given_is_used(ask: Ask, story: CapturedLog, caplog: pytest.LogCaptureFixture) -> None:
     ask("/metrics", collectors=[Broken()], log=story.log)
     assert story.line["collector"] == "broken"
     ask("/metrics", collectors=[Broken()], log=logging.getLogger("shop.stator"))

@@ -6,12 +6,12 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from stator.embedding.membership import Presence
+from stator.embedding.membership import Membership
 from tests.program import ROOT
 
 
-def come(folder: Path, *what: object) -> Presence:
-    made = Presence(folder, *what)
+def come(folder: Path, *what: object) -> Membership:
+    made = Membership(folder, *what)
     made.come()
     return made
 
@@ -29,7 +29,7 @@ def test_of_those_who_leave_at_the_same_time_one_is_the_last(tmp_path: Path) -> 
     for _ in range(20):
         leaving = [come(tmp_path, "shop") for _ in range(4)]
         with ThreadPoolExecutor(len(leaving)) as threads:
-            told = list(threads.map(Presence.is_last, leaving))
+            told = list(threads.map(Membership.is_last, leaving))
         assert told.count(True) == 1
         for each in leaving:
             each.leave()
@@ -44,8 +44,8 @@ def test_those_who_serve_something_else_do_not_count(tmp_path: Path) -> None:
 COMES_AND_STAYS = """
 import sys, time
 from pathlib import Path
-from stator.embedding.membership import Presence
-Presence(Path(sys.argv[1]), "shop").come()
+from stator.embedding.membership import Membership
+Membership(Path(sys.argv[1]), "shop").come()
 print("here", flush=True)
 time.sleep(60)
 """
@@ -63,7 +63,7 @@ def test_one_that_was_killed_has_left(tmp_path: Path) -> None:
 
 
 def test_who_comes_waits_until_the_last_one_has_left(tmp_path: Path) -> None:
-    leaving, coming = come(tmp_path, "shop"), Presence(tmp_path, "shop")
+    leaving, coming = come(tmp_path, "shop"), Membership(tmp_path, "shop")
     assert leaving.is_last()
     thread = threading.Thread(target=coming.come)
     thread.start()
@@ -83,4 +83,4 @@ def test_nothing_is_left_behind(tmp_path: Path) -> None:
 
 
 def test_who_never_came_is_alone(tmp_path: Path) -> None:
-    assert Presence(tmp_path, "shop").is_last()
+    assert Membership(tmp_path, "shop").is_last()

@@ -9,17 +9,17 @@ from urllib.parse import urlsplit
 import pytest
 
 import stator
-from stator.embedding.membership import Presence
+from stator.embedding.membership import Membership
 from stator.embedding.registration import LATE, Registration
-from stator.roster.roster import Config, Roster
-from tests.captured_log import Story
+from stator.roster.roster import Roster, RosterConfig
+from tests.captured_log import CapturedLog
 from tests.fakes import Agent
 from tests.program import eventually
 
 
 @pytest.fixture
-def story(tmp_path: Path) -> Iterator[Story]:
-    with Story(tmp_path / "log") as made:
+def story(tmp_path: Path) -> Iterator[CapturedLog]:
+    with CapturedLog(tmp_path / "log") as made:
         yield made
 
 
@@ -33,7 +33,7 @@ def service() -> Iterator[Agent]:
 class World:
     """A service, and the file in which it is registered."""
 
-    def __init__(self, service: Agent, file: Path, story: Story) -> None:
+    def __init__(self, service: Agent, file: Path, story: CapturedLog) -> None:
         self.port = urlsplit(service.uri).port or 0
         self._file, self._story = file, story
 
@@ -49,7 +49,7 @@ class World:
 
 
 @pytest.fixture
-def world(service: Agent, tmp_path: Path, story: Story) -> World:
+def world(service: Agent, tmp_path: Path, story: CapturedLog) -> World:
     return World(service, tmp_path / "targets.json", story)
 
 
@@ -81,7 +81,7 @@ def test_it_is_unregistered_where_an_error_ends_the_context(world: World) -> Non
     assert world.targets() == []
 
 
-def test_it_stays_registered_until_the_last_of_those_that_serve_has_left(world: World, story: Story) -> None:
+def test_it_stays_registered_until_the_last_of_those_that_serve_has_left(world: World, story: CapturedLog) -> None:
     with world.registered():
         with world.registered():
             eventually(lambda: len(story.told("registered")) == 2)
@@ -99,12 +99,12 @@ def test_stopping_what_was_not_started_or_is_stopped_does_nothing(world: World) 
         assert world.targets() == []
 
 
-def made(story: Story, folder: Path, **options: Any) -> Registration:
-    roster = Roster(Config(), None, lambda: pytest.fail("there is nothing to register"), lambda: True, story.log)
-    return Registration(roster, Presence(folder), options.pop("is_ready", lambda: True), story.log, **options)
+def made(story: CapturedLog, folder: Path, **options: Any) -> Registration:
+    roster = Roster(RosterConfig(), None, lambda: pytest.fail("there is nothing to register"), lambda: True, story.log)
+    return Registration(roster, Membership(folder), options.pop("is_ready", lambda: True), story.log, **options)
 
 
-def test_a_service_that_does_not_answer_for_long_is_told_once(story: Story, tmp_path: Path) -> None:
+def test_a_service_that_does_not_answer_for_long_is_told_once(story: CapturedLog, tmp_path: Path) -> None:
     seconds = iter([0.0, LATE / 2, *[LATE] * 1000])
     with made(story, tmp_path, is_ready=lambda: False, clock=lambda: next(seconds)):
         eventually(lambda: story.lines)
@@ -113,7 +113,7 @@ def test_a_service_that_does_not_answer_for_long_is_told_once(story: Story, tmp_
     ]
 
 
-def test_where_no_lock_can_be_had_it_is_told_and_registered_all_the_same(story: Story, tmp_path: Path) -> None:
+def test_where_no_lock_can_be_had_it_is_told_and_registered_all_the_same(story: CapturedLog, tmp_path: Path) -> None:
     with made(story, tmp_path / "missing"):
         eventually(lambda: story.told("not registering: no discovery service is configured (STTR_CLIENT_BASEURI)"))
     assert story.lines[0]["msg"] == "can't tell whether other processes serve, leaving for all of them"

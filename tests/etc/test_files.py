@@ -14,11 +14,11 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from stator.collectors.catalog import Run
+from stator.collectors.catalog import CollectorContext
 from stator.config import Config
-from stator.exporter import Ask, Exporter
+from stator.exporter import Exporter, ScrapeRequest
 from stator.log.writer import Sink
-from stator.processes.service import Processes
+from stator.processes.service import ServiceProcesses
 
 ROOT = Path(__file__).resolve().parents[2]
 ETC = ROOT / "etc"
@@ -48,10 +48,10 @@ def load(path: Path) -> Any:
 def exposed() -> set[str]:
     """The names of all samples that Stator exposes when nothing is configured."""
     config = Config()
-    log = config.logger.new(Sink(1), terminal=False)
-    scrape = Exporter(config.collectors.new(Run("stator", "run", Processes(), log)), config.metrics, (), log).scrape(
-        Ask(config.formats().accepting(""))
-    )
+    log = config.logger.build(Sink(1), terminal=False)
+    scrape = Exporter(
+        config.collectors.build(CollectorContext("stator", "run", ServiceProcesses(), log)), config.metrics, (), log
+    ).scrape(ScrapeRequest(config.formats().encoder_for("")))
     families = text_string_to_metric_families(scrape.body.decode())
     return {sample.name for family in families for sample in family.samples}
 

@@ -1,17 +1,17 @@
 """Points as text, for tests: what a formatter makes of them that has written nothing before."""
 
-from stator.exposition.encoder import Formatter
-from stator.exposition.format import Dialect
+from stator.exposition.encoder import Encoder
+from stator.exposition.format import Format
 from stator.exposition.text import TEXT_0_0_4
 from stator.points import PointsAt
 
 
-def exposed(*sources: PointsAt, dialect: Dialect = TEXT_0_0_4, timestamps: bool = False) -> str:
+def exposed(*sources: PointsAt, dialect: Format = TEXT_0_0_4, timestamps: bool = False) -> str:
     """A whole exposition of several sources."""
-    return written(Formatter(dialect, timestamps=timestamps), *sources)
+    return written(Encoder(dialect, timestamps=timestamps), *sources)
 
 
-def written(formatter: Formatter, *sources: PointsAt) -> str:
+def written(formatter: Encoder, *sources: PointsAt) -> str:
     """A whole exposition by a formatter that may have written others."""
     exposition = formatter.exposition()
     for nth, points_at in enumerate(sources):

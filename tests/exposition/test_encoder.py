@@ -4,9 +4,9 @@ import gc
 
 import pytest
 
-from stator.exposition.encoder import Formatter
+from stator.exposition.encoder import Encoder
 from stator.exposition.openmetrics import OPENMETRICS
-from stator.exposition.template import Layout
+from stator.exposition.template import Template
 from stator.points import Histogram, Labels, Point, PointError, PointsAt
 from tests.exposition.exposing import exposed, written
 from tests.exposition.points import ABROAD, SHOP
@@ -38,25 +38,25 @@ SEQUENCES = {
 
 @pytest.mark.parametrize("sequence", SEQUENCES.values(), ids=SEQUENCES)
 def test_a_later_exposition_is_as_a_first(sequence: list[PointsAt]) -> None:
-    formatter = Formatter(OPENMETRICS, timestamps=False)
+    formatter = Encoder(OPENMETRICS, timestamps=False)
     for points_at in sequence:
         assert written(formatter, SHOP, points_at) == exposed(SHOP, points_at, dialect=OPENMETRICS)
 
 
 def test_sources_that_come_and_go_leave_the_others_as_they_are() -> None:
-    formatter = Formatter(OPENMETRICS, timestamps=False)
+    formatter = Encoder(OPENMETRICS, timestamps=False)
     for sources in ((SHOP, ABROAD), (SHOP,), (ABROAD, SHOP), (), (SHOP, gauges(ONE), ABROAD)):
         assert written(formatter, *sources) == exposed(*sources, dialect=OPENMETRICS)
 
 
 def layouts() -> int:
     gc.collect()
-    return sum(isinstance(each, Layout) for each in gc.get_objects())
+    return sum(isinstance(each, Template) for each in gc.get_objects())
 
 
 def test_only_the_last_layout_of_each_source_is_kept() -> None:
     before = layouts()
-    formatter = Formatter(OPENMETRICS, timestamps=False)
+    formatter = Encoder(OPENMETRICS, timestamps=False)
     for nth in range(10):
         written(formatter, SHOP, gauges((("k", str(nth)),)))
         assert layouts() - before == 2
@@ -66,7 +66,7 @@ def test_only_the_last_layout_of_each_source_is_kept() -> None:
 
 
 def test_many_points_are_written_as_few_are() -> None:
-    formatter = Formatter(OPENMETRICS, timestamps=False)
+    formatter = Encoder(OPENMETRICS, timestamps=False)
     labels = [(("k", str(nth)),) for nth in range(10_000)]
     for value in (0.5, 1.5):
         lines = written(formatter, gauges(*labels, value=value)).splitlines()

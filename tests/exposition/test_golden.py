@@ -7,7 +7,7 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as read_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as read_text
 
-from stator.exposition.format import Dialect
+from stator.exposition.format import Format
 from stator.exposition.openmetrics import OPENMETRICS, OPENMETRICS_UTF8
 from stator.exposition.text import TEXT_0_0_4, TEXT_1_0_0, TEXT_1_0_0_UTF8
 from tests.exposition.exposing import exposed
@@ -25,14 +25,14 @@ EVERY_DIALECT = pytest.mark.parametrize(("name", "dialect"), DIALECTS.items(), i
 
 
 @EVERY_DIALECT
-def test_a_whole_exposition_is_its_golden_file(name: str, dialect: Dialect) -> None:
+def test_a_whole_exposition_is_its_golden_file(name: str, dialect: Format) -> None:
     # The older format as it comes by default, with times; the newer ones without.
     text = exposed(SHOP, ABROAD, dialect=dialect, timestamps=dialect is TEXT_0_0_4)
     assert text.encode() == (GOLDEN / f"{name}.txt").read_bytes()
 
 
 @EVERY_DIALECT
-def test_a_golden_file_has_as_many_samples_for_a_reader_as_lines(name: str, dialect: Dialect) -> None:
+def test_a_golden_file_has_as_many_samples_for_a_reader_as_lines(name: str, dialect: Format) -> None:
     text = (GOLDEN / f"{name}.txt").read_bytes().decode()
     families = list((read_text if "text/plain" in dialect.content_type else read_openmetrics)(text))
     lines = [line for line in text.split("\n") if line and not line.startswith("#")]

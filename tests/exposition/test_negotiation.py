@@ -2,7 +2,7 @@
 
 import pytest
 
-from stator.exposition.format import Dialect
+from stator.exposition.format import Format
 from stator.exposition.negotiation import dialect, encoding
 from stator.exposition.openmetrics import OPENMETRICS, OPENMETRICS_UTF8
 from stator.exposition.text import TEXT_0_0_4, TEXT_1_0_0, TEXT_1_0_0_UTF8
@@ -65,7 +65,7 @@ OPEN, TEXT = "application/openmetrics-text", "text/plain"
         ("none", "", TEXT_0_0_4),
     ],
 )
-def test_a_program_gets_the_best_format_that_it_knows(program: str, accept: str, expected: Dialect) -> None:
+def test_a_program_gets_the_best_format_that_it_knows(program: str, accept: str, expected: Format) -> None:
     assert dialect(accept) is expected, program
 
 
@@ -107,7 +107,7 @@ def test_a_program_gets_the_best_format_that_it_knows(program: str, accept: str,
         ("/;=,;;==\x00é", TEXT_0_0_4),
     ],
 )
-def test_version_escaping_and_quality_choose(accept: str, expected: Dialect) -> None:
+def test_version_escaping_and_quality_choose(accept: str, expected: Format) -> None:
     assert dialect(accept) is expected
 
 

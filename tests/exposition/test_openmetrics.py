@@ -2,7 +2,7 @@
 
 import pytest
 
-from stator.exposition.format import Dialect
+from stator.exposition.format import Format
 from stator.exposition.openmetrics import OPENMETRICS, OPENMETRICS_UTF8
 from stator.exposition.text import TEXT_0_0_4
 from stator.points import Histogram, Point, PointsAt, Type, Value
@@ -17,7 +17,7 @@ def whole(*points: Point) -> PointsAt:
 @pytest.mark.parametrize(
     ("name", "dialect"), [("jobs", OPENMETRICS), ("jobs", OPENMETRICS_UTF8), ("jobs.done", OPENMETRICS_UTF8)]
 )
-def test_a_counter_or_info_without_its_ending_is_unknown(type_: Type, name: str, dialect: Dialect) -> None:
+def test_a_counter_or_info_without_its_ending_is_unknown(type_: Type, name: str, dialect: Format) -> None:
     lines = exposed(whole(Point(name, "d", "", type_, 1)), dialect=dialect).splitlines()
     assert lines[1].endswith(" unknown")
     assert lines[2] in {f"{name} 1", f'{{"{name}"}} 1'}

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
-from stator.exposition.encoder import Formatter
-from stator.exposition.format import Dialect
+from stator.exposition.encoder import Encoder
+from stator.exposition.format import Format
 from stator.exposition.openmetrics import OPENMETRICS, OPENMETRICS_UTF8
 from stator.exposition.text import TEXT_0_0_4
 from stator.points import Histogram, Point, PointError, PointsAt, Summary, Type
@@ -27,7 +27,7 @@ class State(StrEnum):
     UP = "up"
 
 
-class Kind(StrEnum):
+class SettingType(StrEnum):
     """A type with a name."""
 
     GAUGE = "gauge"
@@ -59,9 +59,9 @@ def histogram(*buckets: tuple[Any, Any], total: Any = 1.0, count: Any = 9) -> Hi
     return Histogram(buckets, total, count)
 
 
-def refusal(*points: Point, labels: Any = (), dialect: Dialect = TEXT_0_0_4) -> str:
+def refusal(*points: Point, labels: Any = (), dialect: Format = TEXT_0_0_4) -> str:
     """The message for points of a source that stands between two others, which come out as if it weren't there."""
-    formatter = Formatter(dialect, timestamps=False)
+    formatter = Encoder(dialect, timestamps=False)
     for _ in range(2):
         exposition = formatter.exposition()
         exposition.add("before", FINE)
@@ -140,7 +140,7 @@ NO_LABELS: list[Any] = [
 
 @DIALECTS
 @pytest.mark.parametrize(("bad", "message"), BAD)
-def test_a_bad_point_is_named_with_the_reason(bad: Point, message: str, dialect: Dialect) -> None:
+def test_a_bad_point_is_named_with_the_reason(bad: Point, message: str, dialect: Format) -> None:
     assert refusal(bad, dialect=dialect) == message
 
 
@@ -196,7 +196,7 @@ def test_what_is_no_point_is_refused() -> None:
 @pytest.mark.parametrize("stamp", [None, "now", math.nan, math.inf])
 def test_a_time_that_is_none_is_refused(stamp: Any) -> None:
     for dialect in (TEXT_0_0_4, OPENMETRICS):
-        exposition = Formatter(dialect, timestamps=True).exposition()
+        exposition = Encoder(dialect, timestamps=True).exposition()
         with pytest.raises(PointError, match=f"a: {stamp!r} is no time"):
             exposition.add("bad", PointsAt("a", stamp, points=[point("gauge", 1)]))
         assert b"".join(exposition.pieces()) == dialect.end
@@ -218,7 +218,7 @@ def test_the_same_name_and_labels_twice_are_refused(first: Any, second: Any, typ
     value = histogram((-1, 1)) if type_ == "histogram" else 1
     assert refusal(point(type_, value, first), point(type_, value, second)) == f"a_b {[*second]} comes twice"
     for dialect in (TEXT_0_0_4, OPENMETRICS_UTF8):
-        exposition = Formatter(dialect, timestamps=False).exposition()
+        exposition = Encoder(dialect, timestamps=False).exposition()
         exposition.add("good", PointsAt("a", 0.0, points=[point(type_, value, first)]))
         with pytest.raises(PointError, match=r"^a_b.* comes twice$"):
             exposition.add("bad", PointsAt("a", 0.0, points=[point(type_, value, second)]))
@@ -237,7 +237,7 @@ def test_names_that_are_the_same_once_escaped_are_refused_only_then() -> None:
 def test_a_type_that_disagrees_is_refused() -> None:
     message = "a_b [('k', 'v')]: its type counter is not that of its family, gauge"
     assert refusal(point("gauge", 1), point("counter", 1, (("k", "v"),))) == message
-    formatter = Formatter(TEXT_0_0_4, timestamps=False)
+    formatter = Encoder(TEXT_0_0_4, timestamps=False)
     with pytest.raises(PointError, match=r"^a_b: its type gauge is not that of its family, unknown$"):
         written(formatter, *(PointsAt("a", 0.0, points=[point(type_, 1)]) for type_ in ("unknown", "gauge")))
 
@@ -253,7 +253,7 @@ def test_a_name_that_a_histogram_takes_is_refused(name: str) -> None:
 
 
 def test_a_point_that_turns_bad_is_refused_and_one_that_turns_good_is_back() -> None:
-    formatter = Formatter(TEXT_0_0_4, timestamps=False)
+    formatter = Encoder(TEXT_0_0_4, timestamps=False)
     good = PointsAt("a", 0.0, points=[point("histogram", histogram((1, 2)))])
     text = written(formatter, good)
     for value in (3, None, Summary(((1, 1),), 1, 1), histogram((1, 10)), histogram((2, 1), (1, 1))):
@@ -274,14 +274,14 @@ def test_points_of_one_family_from_several_sources_come_under_one_header() -> No
 
 
 @DIALECTS
-def test_what_would_be_written_without_a_name_is_refused(dialect: Dialect) -> None:
+def test_what_would_be_written_without_a_name_is_refused(dialect: Format) -> None:
     for bad in (Point("", "d", "", "gauge", 1), Point("_total", "d", "", "counter", 1)):
         with pytest.raises(PointError, match="its family has no name"):
             exposed(PointsAt("", 0.0, points=[bad]), dialect=dialect)
 
 
 def test_a_type_that_is_no_plain_text_is_refused() -> None:
-    assert "is none of the types" in refusal(point(Kind.GAUGE, 1))
+    assert "is none of the types" in refusal(point(SettingType.GAUGE, 1))
 
 
 def test_labels_whose_names_are_right_only_in_sum_are_refused() -> None:
@@ -303,7 +303,7 @@ def test_what_can_not_be_compared_is_refused_once_and_forgotten() -> None:
 
         __hash__ = tuple.__hash__
 
-    formatter = Formatter(TEXT_0_0_4, timestamps=False)
+    formatter = Encoder(TEXT_0_0_4, timestamps=False)
     for labels in ((("k", "1"),), Evil((("k", "1"),)), (("k", "2"),), (("k", "3"),)):
         assert f'k="{labels[0][1]}"' in written(formatter, PointsAt("a", 0.0, points=[point("gauge", 1, labels)]))
 

@@ -10,14 +10,13 @@ from typing import Any
 
 import pytest
 
-from stator.client.client import Config as ClientConfig
-from stator.roster.consul.registrar import Config
+from stator.client.client import ClientConfig
 from stator.roster.consul.registrar import Consul as Registrar
+from stator.roster.consul.registrar import ConsulConfig
 from stator.roster.registrar import RegistrarError
-from stator.roster.service import Config as ServiceConfig
-from stator.roster.service import Service
+from stator.roster.service import Service, ServiceConfig
 from stator.settings.duration import Duration
-from tests.captured_log import Story
+from tests.captured_log import CapturedLog
 from tests.fakes import Agent
 from tests.integration.programs import Consul, eventually
 
@@ -31,17 +30,17 @@ def registers(consul: Consul, tmp_path: Path) -> Iterator[Registers]:
     made: list[Registrar] = []
 
     def register(**settings: Any) -> Registrar:
-        made.append(Config(**settings).new(ClientConfig(base_uri=consul.url).new(story.log)))
+        made.append(ConsulConfig(**settings).build(ClientConfig(base_uri=consul.url).build(story.log)))
         return made[-1]
 
-    with Story(tmp_path / "log") as story:
+    with CapturedLog(tmp_path / "log") as story:
         yield register
         for each in made:
             each.close()
 
 
 def service(port: int = 8087, **settings: Any) -> Service:
-    return ServiceConfig(**{"id": "1", "ip_address": "127.0.0.1", **settings}).new(port, "")
+    return ServiceConfig(**{"id": "1", "ip_address": "127.0.0.1", **settings}).build(port, "")
 
 
 def as_shown(consul: Consul, id_: str = "stator-1") -> dict[str, Any]:

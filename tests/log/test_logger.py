@@ -15,36 +15,36 @@ from typing import Any
 
 import pytest
 
-from stator.log.logger import Config, bind, new_id, unbind
+from stator.log.logger import LoggerConfig, bind, new_id, unbind
 from stator.log.stdlib import adopt_stdlib
 from stator.log.writer import Sink
 from stator.settings.declare import Secret
-from tests.captured_log import Story
+from tests.captured_log import CapturedLog
 
 CUT = "--truncated--"
 
 
-Writes = Callable[..., Story]
+Writes = Callable[..., CapturedLog]
 
 
 @pytest.fixture
 def writes(tmp_path: Path) -> Iterator[Writes]:
     with ExitStack() as open_:
 
-        def make(config: Config | None = None, *, terminal: bool = False) -> Story:
+        def make(config: LoggerConfig | None = None, *, terminal: bool = False) -> CapturedLog:
             path = tmp_path / ("terminal" if terminal else "log")
-            return open_.enter_context(Story(path, config or Config(), terminal=terminal))
+            return open_.enter_context(CapturedLog(path, config or LoggerConfig(), terminal=terminal))
 
         yield make
 
 
 @pytest.fixture
-def written(writes: Writes) -> Story:
+def written(writes: Writes) -> CapturedLog:
     return writes()
 
 
 @pytest.fixture
-def adopted(written: Story) -> Iterator[Story]:
+def adopted(written: CapturedLog) -> Iterator[CapturedLog]:
     """A log to which the standard library's logging goes, until the test is over."""
     root = logging.getLogger()
     handlers, level = root.handlers, root.level
@@ -55,7 +55,7 @@ def adopted(written: Story) -> Iterator[Story]:
     root.setLevel(level)
 
 
-def test_who_logs_stands_first_then_the_fields_as_they_were_given(written: Story) -> None:
+def test_who_logs_stands_first_then_the_fields_as_they_were_given(written: CapturedLog) -> None:
     bound = written.log.bind(zebra=1, request_id="r", worker_id="w", run_id="x", app_id="stator")
     bound.info("hello", path="/", ant=2)
     assert list(written.line) == (
@@ -63,7 +63,7 @@ def test_who_logs_stands_first_then_the_fields_as_they_were_given(written: Story
     )
 
 
-def test_a_line_tells_when_it_was_written_in_utc_with_a_fraction(written: Story) -> None:
+def test_a_line_tells_when_it_was_written_in_utc_with_a_fraction(written: CapturedLog) -> None:
     before = datetime.now(UTC)
     written.log.info("now")
     stamp = written.line["ts"]
@@ -76,52 +76,52 @@ def test_a_line_tells_when_it_was_written_in_utc_with_a_fraction(written: Story)
     [(999, "a" * 986 + CUT), (14, "a" + CUT), (13, CUT), (5, CUT), (1, CUT), (0, "a" * 2000)],
 )
 def test_a_field_is_cut_at_its_greatest_length(writes: Writes, length: int, shown: str) -> None:
-    written = writes(Config(max_len=length))
+    written = writes(LoggerConfig(max_len=length))
     written.log.info("long", text="a" * 2000, body=b"a" * 2000)
     assert written.line["text"] == written.line["body"] == shown
 
 
 def test_what_fits_is_not_cut(writes: Writes) -> None:
-    written = writes(Config(max_len=20))
+    written = writes(LoggerConfig(max_len=20))
     written.log.info("short", text="a" * 20, body="ä".encode() * 20, nested=["b" * 16])
     assert (written.line["text"], written.line["body"]) == ("a" * 20, "ä" * 20)
     assert json.loads(written.line["nested"]) == ["b" * 16]
 
 
 def test_the_message_and_nested_values_are_cut_too(writes: Writes) -> None:
-    written = writes(Config(max_len=20))
+    written = writes(LoggerConfig(max_len=20))
     written.log.info("m" * 50, nested={"key": "v" * 50})
     assert written.line["msg"] == "m" * 7 + CUT
     assert written.line["nested"] == '{"key":' + CUT
 
 
 def test_a_cut_through_a_character_leaves_no_rubbish(writes: Writes) -> None:
-    written = writes(Config(max_len=20))
+    written = writes(LoggerConfig(max_len=20))
     written.log.info("long", body="€".encode() * 1000)
     assert written.line["body"] == "€" * 7 + CUT
 
 
-def test_numbers_and_truth_stay_what_they_are(written: Story) -> None:
+def test_numbers_and_truth_stay_what_they_are(written: CapturedLog) -> None:
     written.log.info("plain", whole=-3, fraction=0.1, true=True, nothing=None, large=2**63 - 1)
     line = written.line
     assert (line["whole"], line["fraction"], line["true"], line["nothing"]) == (-3, 0.1, True, None)
     assert line["large"] == 2**63 - 1
 
 
-def test_nested_values_are_json_text_as_the_original_writes_them(written: Story) -> None:
+def test_nested_values_are_json_text_as_the_original_writes_them(written: CapturedLog) -> None:
     written.log.info("nested", headers={"Accept": ["*/*"]}, query={}, pairs=(("a", 1),), keys={1: None})
     line = written.line
     assert line["headers"] == '{"Accept":["*/*"]}'
     assert (line["query"], line["pairs"], line["keys"]) == ("{}", '[["a",1]]', '{"1":null}')
 
 
-def test_bytes_are_text_and_those_that_are_not_utf_8_are_marked(written: Story) -> None:
+def test_bytes_are_text_and_those_that_are_not_utf_8_are_marked(written: CapturedLog) -> None:
     written.log.info("bytes", body="Zürich".encode(), other=bytearray(b"a\xffb"), view=memoryview(b"v"), none=b"")
     line = written.line
     assert (line["body"], line["other"], line["view"], line["none"]) == ("Zürich", "a\ufffdb", "v", "")
 
 
-def test_whatever_is_logged_makes_a_line_of_json(written: Story) -> None:
+def test_whatever_is_logged_makes_a_line_of_json(written: CapturedLog) -> None:
     circle: list[object] = []
     circle.append(circle)
     written.log.info(
@@ -142,13 +142,13 @@ def test_whatever_is_logged_makes_a_line_of_json(written: Story) -> None:
     assert line["newline"] == "a\nb\x00"
 
 
-def test_a_secret_is_hidden_wherever_it_is_logged(written: Story) -> None:
+def test_a_secret_is_hidden_wherever_it_is_logged(written: CapturedLog) -> None:
     written.log.info("secret", token=Secret("hunter2"), nested={"token": Secret("hunter2")})
     assert "hunter2" not in written.text
     assert "--redacted--" in written.line["token"]
 
 
-def test_an_error_tells_its_type_message_and_traceback(written: Story) -> None:
+def test_an_error_tells_its_type_message_and_traceback(written: CapturedLog) -> None:
     try:
         raise LookupError("nobody here")  # noqa: EM101, TRY003, TRY301
     except LookupError as error:
@@ -167,7 +167,7 @@ def test_a_cut_traceback_still_names_where_it_happened(writes: Writes) -> None:
         msg = "at the bottom"
         raise ValueError(msg)
 
-    written = writes(Config(max_len=300))
+    written = writes(LoggerConfig(max_len=300))
     try:
         deep(50)
     except ValueError as error:
@@ -177,7 +177,7 @@ def test_a_cut_traceback_still_names_where_it_happened(writes: Writes) -> None:
     assert "raise ValueError(msg)" in told["traceback"].splitlines()[0]
 
 
-def test_an_error_that_can_not_tell_its_message_is_logged_all_the_same(written: Story) -> None:
+def test_an_error_that_can_not_tell_its_message_is_logged_all_the_same(written: CapturedLog) -> None:
     class MuteError(Exception):
         def __str__(self) -> str:
             raise RuntimeError
@@ -187,7 +187,7 @@ def test_an_error_that_can_not_tell_its_message_is_logged_all_the_same(written: 
     assert "can't be made" in written.line["error"]["message"]
 
 
-def test_an_error_names_its_cause(written: Story) -> None:
+def test_an_error_names_its_cause(written: CapturedLog) -> None:
     try:
         try:
             os.stat("/nonexistent")  # noqa: PTH116
@@ -200,13 +200,13 @@ def test_an_error_names_its_cause(written: Story) -> None:
 
 
 def test_what_is_below_the_level_is_not_logged(writes: Writes) -> None:
-    written = writes(Config(level="warning"))
+    written = writes(LoggerConfig(level="warning"))
     for level in ("debug", "info", "warning", "error"):
         getattr(written.log, level)(level)
     assert [(line["level"], line["msg"]) for line in written.lines] == [("warning", "warning"), ("error", "error")]
 
 
-def test_what_is_bound_to_a_context_is_on_every_line_of_it_alone(written: Story) -> None:
+def test_what_is_bound_to_a_context_is_on_every_line_of_it_alone(written: CapturedLog) -> None:
     token = bind(request_id="one")
     written.log.info("inside")
     other = threading.Thread(target=written.log.info, args=("elsewhere",))
@@ -258,13 +258,13 @@ def test_whatever_is_bound_or_logged_makes_a_line(writes: Writes, what: str, *, 
     assert written.text.count("given") == 1
 
 
-def test_a_float_of_its_own_type_is_a_number(written: Story) -> None:
+def test_a_float_of_its_own_type_is_a_number(written: CapturedLog) -> None:
     written.log.info("read", value=Reading(1.5))
     assert written.line["value"] == 1.5
 
 
 def test_who_logs_is_never_cut(writes: Writes) -> None:
-    written = writes(Config(max_len=2))
+    written = writes(LoggerConfig(max_len=2))
     token = bind(request_id="request")
     written.log.bind(app_id="stator", bound="stator").info("hello")
     unbind(token)
@@ -272,7 +272,7 @@ def test_who_logs_is_never_cut(writes: Writes) -> None:
     assert (line["app_id"], line["request_id"], line["bound"]) == ("stator", "request", CUT)
 
 
-def test_what_is_bound_to_a_logger_goes_before_what_is_bound_to_the_context(written: Story) -> None:
+def test_what_is_bound_to_a_logger_goes_before_what_is_bound_to_the_context(written: CapturedLog) -> None:
     bound = written.log.bind(app_id="stator", request_id="own")
     token = bind(worker_id="w", request_id="other")
     written.log.info("one")
@@ -283,7 +283,7 @@ def test_what_is_bound_to_a_logger_goes_before_what_is_bound_to_the_context(writ
     assert [line.get("app_id") for line in written.lines] == [None, "stator", None]
 
 
-def test_what_libraries_log_comes_in_the_same_form(adopted: Story) -> None:
+def test_what_libraries_log_comes_in_the_same_form(adopted: CapturedLog) -> None:
     logging.getLogger("some.library").warning("%d left", 3)
     logging.getLogger("some.library").info("too low to be told")
     try:
@@ -298,18 +298,18 @@ def test_what_libraries_log_comes_in_the_same_form(adopted: Story) -> None:
 @pytest.mark.parametrize(
     ("number", "level"), [(30, "warning"), (35, "warning"), (40, "error"), (50, "critical"), (99, "critical")]
 )
-def test_a_librarys_own_levels_become_the_nearest_of_ours(adopted: Story, number: int, level: str) -> None:
+def test_a_librarys_own_levels_become_the_nearest_of_ours(adopted: CapturedLog, number: int, level: str) -> None:
     logging.getLogger("some.library").log(number, "hello")
     assert adopted.line["level"] == level
 
 
-def test_a_library_that_logs_badly_is_heard_all_the_same(adopted: Story) -> None:
+def test_a_library_that_logs_badly_is_heard_all_the_same(adopted: CapturedLog) -> None:
     adopt_stdlib(adopted.log)  # alone, without pytest's own handler, which can't bear it
     logging.getLogger("some.library").warning("%d left of \udcff", "none")
     assert adopted.line["msg"] == "%d left of \\udcff ('none',)"
 
 
-def test_pythons_warnings_are_logged(adopted: Story) -> None:
+def test_pythons_warnings_are_logged(adopted: CapturedLog) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("always")
         logging.captureWarnings(capture=False)
@@ -322,7 +322,7 @@ def test_pythons_warnings_are_logged(adopted: Story) -> None:
 
 @pytest.mark.parametrize(("format_", "terminal"), [("auto", True), ("text", False)])
 def test_text_is_for_people(writes: Writes, format_: Any, terminal: bool) -> None:
-    written = writes(Config(format=format_), terminal=terminal)
+    written = writes(LoggerConfig(format=format_), terminal=terminal)
     written.log.bind(app_id="stator").warning("careful", path="/x y", count=3, nested={"a": [1]}, body=b"b")
     (line,) = written.text.splitlines()
     plain = re.sub(r"\x1b\[\d*m", "", line)
@@ -332,13 +332,13 @@ def test_text_is_for_people(writes: Writes, format_: Any, terminal: bool) -> Non
 
 
 def test_json_can_be_had_on_a_terminal(writes: Writes) -> None:
-    written = writes(Config(format="json"), terminal=True)
+    written = writes(LoggerConfig(format="json"), terminal=True)
     written.log.info("hello")
     assert written.line["msg"] == "hello"
 
 
 def test_an_error_in_text_has_its_traceback_below(writes: Writes) -> None:
-    written = writes(Config(format="text"))
+    written = writes(LoggerConfig(format="text"))
     try:
         1 / 0  # noqa: B018
     except ZeroDivisionError as error:
@@ -349,7 +349,7 @@ def test_an_error_in_text_has_its_traceback_below(writes: Writes) -> None:
 
 
 def test_what_a_client_sent_can_not_command_the_terminal(writes: Writes) -> None:
-    written = writes(Config(format="text"))
+    written = writes(LoggerConfig(format="text"))
     written.log.info("request \x1b[2J", path="/\x1b]0;owned\x07", body=b"a\nfake line\x9b2J\x7f", nested=["\x1b"])
     (line,) = written.text.splitlines()
     without_colours = re.sub(r"\x1b\[\d*m", "", line)
@@ -360,7 +360,7 @@ def test_what_a_client_sent_can_not_command_the_terminal(writes: Writes) -> None
 def test_a_terminal_gets_text(tmp_path: Path) -> None:
     leader, follower = pty.openpty()
     try:
-        log = Config().new(Sink(follower), terminal=os.isatty(follower))
+        log = LoggerConfig().build(Sink(follower), terminal=os.isatty(follower))
         log.info("hello", name="you")
         assert re.search(rb"\x1b\[.*hello.*name.*you.*\r\n", os.read(leader, 1000))
     finally:

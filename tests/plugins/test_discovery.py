@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from stator.collectors.catalog import Run
-from stator.config import Config, extended
-from stator.log.logger import Config as LoggerConfig
+from stator.collectors.catalog import CollectorContext
+from stator.config import Config, with_plugin_settings
+from stator.log.logger import LoggerConfig
 from stator.log.writer import Sink
 from stator.points import Collector
-from stator.processes.service import Processes
+from stator.processes.service import ServiceProcesses
 from stator.settings.dump import dump
 from stator.settings.environment import ConfigError, decode
 from stator.settings.table import rows
@@ -73,7 +73,7 @@ def install(name: str, code: str, *entry_points: str) -> None:
 
 
 def config_class(variables: dict[str, str]) -> type[Config]:
-    return extended("STTR", variables)
+    return with_plugin_settings("STTR", variables)
 
 
 def environment(chosen: str, **variables: str) -> dict[str, str]:
@@ -88,8 +88,8 @@ def configured(chosen: str, **variables: str) -> Config:
 
 def collectors(config: Config) -> dict[str, Collector]:
     with Path(os.devnull).open("wb") as nowhere:
-        log = LoggerConfig().new(Sink(nowhere.fileno()), terminal=False)
-        return config.collectors.new(Run("stator", "I90Ltn4", Processes(), log))
+        log = LoggerConfig().build(Sink(nowhere.fileno()), terminal=False)
+        return config.collectors.build(CollectorContext("stator", "I90Ltn4", ServiceProcesses(), log))
 
 
 def problems(chosen: str, **variables: str) -> list[str]:

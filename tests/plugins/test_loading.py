@@ -61,7 +61,7 @@ def make(spec: str) -> Any:
     found = find([spec], "", "STTR", ())
     if found.failures:
         raise StartError(*found.failures)
-    return found.plugins[spec].new(None)
+    return found.plugins[spec].build(None)
 
 
 def reason(spec: str) -> str:

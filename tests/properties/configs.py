@@ -6,7 +6,7 @@ import attrs
 from hypothesis import strategies as st
 
 from stator.config import Config
-from stator.settings.declare import Secret, Setting, declared, walk
+from stator.settings.declare import Secret, Setting, declared, iter_settings
 from stator.settings.duration import LONGEST, Duration
 
 # What an environment can hold: no NUL, no lone surrogates.
@@ -18,7 +18,7 @@ HEADER_LISTS = st.lists(HEADERS, max_size=2).map(lambda pairs: tuple(word for pa
 NAMES = st.sampled_from(["", "default", "team-1"])
 ENDPOINTS = st.sampled_from(["10.0.0.1:8087", "stator.example", "[2001:db8::1]:8087", "[::1]"])
 PAIRS = st.tuples(KEYS, TEXTS.map(lambda text: text.replace(",", "").strip()))
-KINDS: dict[Any, st.SearchStrategy[Any]] = {
+SETTING_TYPES: dict[Any, st.SearchStrategy[Any]] = {
     bool: st.booleans(),
     int: st.integers(min_value=-(2**63), max_value=2**63 - 1) | st.integers(min_value=0, max_value=70000),
     float: st.floats(allow_nan=False, allow_infinity=False),
@@ -67,7 +67,7 @@ def _values(setting: Setting) -> st.SearchStrategy[Any]:
         return PARTICULAR[setting.name]
     if get_origin(setting.type) is Literal:
         return st.sampled_from(get_args(setting.type))
-    values = KINDS[setting.type]
+    values = SETTING_TYPES[setting.type]
     return values.filter(setting.check.holds) if setting.check else values
 
 
@@ -82,13 +82,13 @@ def _made(config: type[Any], settings: dict[tuple[str, ...], Setting], path: tup
 
 def configs() -> st.SearchStrategy[Config]:
     """Configs without secrets that an environment can give."""
-    made: st.SearchStrategy[Config] = _made(Config, {each.path: each for each in walk(Config, "STTR")}, ())
+    made: st.SearchStrategy[Config] = _made(Config, {each.path: each for each in iter_settings(Config, "STTR")}, ())
     return made
 
 
 def environments() -> st.SearchStrategy[dict[str, str]]:
     """Any texts at all for some of the settings."""
-    names = [each.name for each in walk(Config, "STTR")]
+    names = [each.name for each in iter_settings(Config, "STTR")]
     likely = st.sampled_from(
         ["", "0", "1", "-1", "5s", "true", "auto", "file", "wave", "a,b", "a=b", "%", "%s", "http://"]
     )

@@ -15,8 +15,8 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as read_text
 from prometheus_client.samples import Sample
 
-from stator.exposition.encoder import Formatter
-from stator.exposition.format import Dialect
+from stator.exposition.encoder import Encoder
+from stator.exposition.format import Format
 from stator.exposition.openmetrics import OPENMETRICS, OPENMETRICS_UTF8
 from stator.exposition.text import TEXT_0_0_4, TEXT_1_0_0_UTF8
 from stator.points import Histogram, Labels, Point, PointError, PointsAt, Summary, Type, Value
@@ -24,7 +24,7 @@ from tests.exposition.exposing import exposed, written
 
 Reader = Callable[[str], Iterable[Metric]]
 # Each format with its reader, which is prometheus_client's.
-FORMATS: dict[str, tuple[Dialect, Reader]] = {
+FORMATS: dict[str, tuple[Format, Reader]] = {
     "text": (TEXT_0_0_4, read_text),
     "text with UTF-8 names": (TEXT_1_0_0_UTF8, read_text),
     "OpenMetrics": (OPENMETRICS, read_openmetrics),
@@ -96,7 +96,7 @@ def only(reader: Reader, text: str) -> Metric:
 @EVERY_FORMAT
 @given(labels=label_sets(), data=st.data(), type_=st.sampled_from(sorted(VALUES)), stamp=STAMPS)
 def test_numbers_labels_and_times_read_back_the_same(
-    dialect: Dialect,
+    dialect: Format,
     reader: Reader,
     labels: tuple[Labels, list[Labels]],
     data: st.DataObject,
@@ -119,7 +119,7 @@ def test_numbers_labels_and_times_read_back_the_same(
 @EVERY_FORMAT
 @given(help_=TEXTS.map(str.strip), common=NAMES, name=NAMES, unit=st.sampled_from(["", "seconds"]))
 def test_names_help_and_unit_read_back_the_same(
-    dialect: Dialect, reader: Reader, help_: str, common: str, name: str, unit: str
+    dialect: Format, reader: Reader, help_: str, common: str, name: str, unit: str
 ) -> None:
     points_at = PointsAt(common, 0.0, points=[Point(name, help_, unit, "gauge", 1)])
     family = only(reader, exposed(points_at, dialect=dialect))
@@ -131,7 +131,7 @@ def test_names_help_and_unit_read_back_the_same(
 @EVERY_UTF8_FORMAT
 @given(common=UTF8_NAMES, name=UTF8_NAMES, labels=label_sets(UTF8_NAMES.filter(lambda key: not key.startswith("__"))))
 def test_names_beyond_the_legacy_characters_read_back_the_same(
-    dialect: Dialect, reader: Reader, common: str, name: str, labels: tuple[Labels, list[Labels]]
+    dialect: Format, reader: Reader, common: str, name: str, labels: tuple[Labels, list[Labels]]
 ) -> None:
     shared, own = labels
     points = [Point(name, "d", "", "gauge", 1.5, each) for each in own]
@@ -144,7 +144,7 @@ def test_names_beyond_the_legacy_characters_read_back_the_same(
 
 @EVERY_FORMAT
 @given(data=st.data())
-def test_a_histogram_reads_back_the_same(dialect: Dialect, reader: Reader, data: st.DataObject) -> None:
+def test_a_histogram_reads_back_the_same(dialect: Format, reader: Reader, data: st.DataObject) -> None:
     # OpenMetrics has no negative sums, and none at all with negative bounds.
     bounds, sums = (
         (st.floats(min_value=0).map(abs), NOT_NEGATIVE)
@@ -175,7 +175,7 @@ def test_a_histogram_with_bounds_below_zero_has_neither_sum_nor_count_in_openmet
 
 @EVERY_FORMAT
 @given(data=st.data())
-def test_a_summary_reads_back_the_same(dialect: Dialect, reader: Reader, data: st.DataObject) -> None:
+def test_a_summary_reads_back_the_same(dialect: Format, reader: Reader, data: st.DataObject) -> None:
     # OpenMetrics has no negative values here.
     own, sums = (NOT_NEGATIVE | st.just(math.nan), NOT_NEGATIVE) if reader is read_openmetrics else (NUMBERS, NUMBERS)
     value = data.draw(summaries(own, sums))
@@ -210,12 +210,12 @@ SOURCES = st.lists(
 @EVERY_FORMAT
 @given(expositions=st.lists(SOURCES, min_size=2, max_size=4), again=st.booleans())
 def test_what_came_before_does_not_change_an_exposition_and_all_can_be_read(
-    dialect: Dialect, reader: Reader, expositions: list[list[PointsAt]], again: bool
+    dialect: Format, reader: Reader, expositions: list[list[PointsAt]], again: bool
 ) -> None:
-    kept = Formatter(dialect, timestamps=False)
+    kept = Encoder(dialect, timestamps=False)
     for sources in expositions * (1 + again):
         text = as_far_as_good(kept, sources)
-        assert text == as_far_as_good(Formatter(dialect, timestamps=False), sources)
+        assert text == as_far_as_good(Encoder(dialect, timestamps=False), sources)
         with suppress(ReaderError):
             read(reader, text)
 
@@ -234,7 +234,7 @@ def read(reader: Reader, text: str) -> None:
         raise
 
 
-def as_far_as_good(formatter: Formatter, sources: list[PointsAt]) -> str:
+def as_far_as_good(formatter: Encoder, sources: list[PointsAt]) -> str:
     """An exposition of those sources that can be exposed."""
     exposition = formatter.exposition()
     for nth, source in enumerate(sources):
@@ -245,7 +245,7 @@ def as_far_as_good(formatter: Formatter, sources: list[PointsAt]) -> str:
 
 @given(st.lists(st.tuples(TEXTS, TEXTS), max_size=3, unique_by=lambda pair: pair[0]), NUMBERS)
 def test_new_numbers_go_into_kept_lines_whatever_is_in_their_labels(labels: list[tuple[str, str]], new: float) -> None:
-    formatter = Formatter(OPENMETRICS_UTF8, timestamps=False)
+    formatter = Encoder(OPENMETRICS_UTF8, timestamps=False)
     own = tuple((f"x{name}", value) for name, value in labels)
     for number in (0.5, new):
         points_at = PointsAt("%", 0.0, points=[Point("%b", "%s", "", "gauge", number, own)])

@@ -12,14 +12,13 @@ from typing import Any
 
 import pytest
 
-from stator.roster.file_sd import Config, File
+from stator.roster.file_sd import File, FileConfig
 from stator.roster.registrar import RegistrarError
-from stator.roster.service import Config as ServiceConfig
-from stator.roster.service import Service
+from stator.roster.service import Service, ServiceConfig
 
 
 def service(**settings: Any) -> Service:
-    return ServiceConfig(**{"id": "1", "ip_address": "10.0.0.1", "tags": ("dev", "metrics")} | settings).new(8087, "")
+    return ServiceConfig(**{"id": "1", "ip_address": "10.0.0.1", "tags": ("dev", "metrics")} | settings).build(8087, "")
 
 
 @pytest.fixture
@@ -29,7 +28,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def file(path: Path) -> File:
-    return Config(str(path)).new()
+    return FileConfig(str(path)).build()
 
 
 def test_writes_one_target_and_takes_it_away(file: File, path: Path) -> None:
@@ -100,7 +99,7 @@ def test_a_target_of_yesterday_is_replaced(file: File, path: Path) -> None:
 def test_a_folder_that_is_gone_is_an_error_that_names_the_file(tmp_path: Path) -> None:
     folder = tmp_path / "targets"
     folder.mkdir()
-    file = Config(str(folder / "stator.json")).new()
+    file = FileConfig(str(folder / "stator.json")).build()
     shutil.rmtree(folder)
     with pytest.raises(RegistrarError, match=r"can't write .*/targets/stator.json: No such file or directory"):
         file.register(service())
@@ -127,7 +126,7 @@ def test_a_folder_in_its_place_is_an_error_and_leaves_nothing_behind(file: File,
 )
 def test_a_path_that_can_not_be_used_is_told_at_the_start(tmp_path: Path, name: str, reason: str) -> None:
     (tmp_path / "folder.json").mkdir()
-    ((setting, expected),) = Config(str(tmp_path / name)).problems()
+    ((setting, expected),) = FileConfig(str(tmp_path / name)).problems()
     assert setting == "path"
     assert reason in expected
 
@@ -174,5 +173,5 @@ def test_a_file_that_can_not_be_read_is_an_error_that_names_it(file: File, path:
 
 
 def test_a_path_that_can_be_used_is_good(path: Path) -> None:
-    assert list(Config(str(path)).problems()) == []
-    assert list(Config().problems()) == []
+    assert list(FileConfig(str(path)).problems()) == []
+    assert list(FileConfig().problems()) == []

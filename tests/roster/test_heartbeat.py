@@ -10,8 +10,8 @@ from stator.roster.heartbeat import Health, Heartbeat, Monitor
 from stator.roster.registrar import RegistrarError
 from stator.roster.service import Service
 from stator.settings.duration import Duration
-from tests.captured_log import Story
-from tests.fakes import OK, Agent, Oddity, drips, hangs, says
+from tests.captured_log import CapturedLog
+from tests.fakes import OK, Agent, MisbehavingServer, drips, hangs, says
 from tests.program import eventually
 
 GOOD, BAD = Health(passing=True, output="fine"), Health(passing=False, output="oops")
@@ -54,8 +54,8 @@ Beats = Callable[..., Heartbeat]
 
 
 @pytest.fixture
-def story(tmp_path: Path) -> Iterator[Story]:
-    with Story(tmp_path / "log") as made:
+def story(tmp_path: Path) -> Iterator[CapturedLog]:
+    with CapturedLog(tmp_path / "log") as made:
         yield made
 
 
@@ -65,7 +65,7 @@ def board() -> Board:
 
 
 @pytest.fixture
-def beats(board: Board, story: Story) -> Iterator[Beats]:
+def beats(board: Board, story: CapturedLog) -> Iterator[Beats]:
     made: list[Heartbeat] = []
 
     def start(interval: float = 0.01) -> Heartbeat:
@@ -93,7 +93,7 @@ def test_reports_at_once_what_was_registered_anew(board: Board, beats: Beats) ->
     eventually(lambda: board.reports == [GOOD, BAD])
 
 
-def test_tells_each_change_once(board: Board, beats: Beats, story: Story) -> None:
+def test_tells_each_change_once(board: Board, beats: Beats, story: CapturedLog) -> None:
     heartbeat = beats()
     eventually(lambda: board.reports.count(GOOD) > 2)
     board.health = BAD
@@ -112,7 +112,9 @@ def test_tells_each_change_once(board: Board, beats: Beats, story: Story) -> Non
 
 
 @pytest.mark.parametrize("error", [RegistrarError("connection refused"), RuntimeError("unforeseen")])
-def test_goes_on_after_a_failure_and_tells_it_once(board: Board, beats: Beats, story: Story, error: Exception) -> None:
+def test_goes_on_after_a_failure_and_tells_it_once(
+    board: Board, beats: Beats, story: CapturedLog, error: Exception
+) -> None:
     board.error = error
     beats()
     (line,) = eventually(lambda: story.told("failed to report health, trying again"))
@@ -123,7 +125,7 @@ def test_goes_on_after_a_failure_and_tells_it_once(board: Board, beats: Beats, s
     assert len(story.told("failed to report health, trying again")) == 1
 
 
-def test_nothing_is_reported_after_the_end(board: Board, beats: Beats, story: Story) -> None:
+def test_nothing_is_reported_after_the_end(board: Board, beats: Beats, story: CapturedLog) -> None:
     heartbeat = beats()
     eventually(lambda: board.reports)
     heartbeat.end()
@@ -134,7 +136,7 @@ def test_nothing_is_reported_after_the_end(board: Board, beats: Beats, story: St
     assert story.lines[-1]["msg"] == "worker stopped"
 
 
-def test_a_report_that_hangs_does_not_hold_up_the_end(board: Board, beats: Beats, story: Story) -> None:
+def test_a_report_that_hangs_does_not_hold_up_the_end(board: Board, beats: Beats, story: CapturedLog) -> None:
     board.open.clear()
     heartbeat = beats()
     eventually(lambda: board.tries)
@@ -144,11 +146,11 @@ def test_a_report_that_hangs_does_not_hold_up_the_end(board: Board, beats: Beats
     eventually(lambda: story.told("worker stopped"))
 
 
-def monitored(uri: str, story: Story) -> Health:
+def monitored(uri: str, story: CapturedLog) -> Health:
     return Monitor(Duration.parse("200ms"), ("X-Probe", "hunter2"), story.log)(service(uri))
 
 
-def test_a_good_answer_passes(story: Story) -> None:
+def test_a_good_answer_passes(story: CapturedLog) -> None:
     with Agent(body=b'{"status":"ok"}') as us:
         health = monitored(us.uri, story)
         assert health == Health(True, f'GET {us.uri}/monitor was answered with status 200: {{"status":"ok"}}')
@@ -159,7 +161,7 @@ def test_a_good_answer_passes(story: Story) -> None:
 
 
 @pytest.mark.parametrize("status", [301, 404, 429, 500, 503])
-def test_a_bad_answer_does_not(story: Story, status: int) -> None:
+def test_a_bad_answer_does_not(story: CapturedLog, status: int) -> None:
     with Agent(status, b"no") as us:
         health = monitored(us.uri, story)
     assert not health.passing
@@ -169,10 +171,10 @@ def test_a_bad_answer_does_not(story: Story, status: int) -> None:
 @pytest.mark.parametrize(
     "act", [hangs, drips(OK), drips(b"x", start=OK + b"Content-Length: 999\r\n\r\n"), says(b""), says(b"SSH-2.0\r\n")]
 )
-def test_no_whole_answer_in_time_does_not(story: Story, act: Callable[..., None]) -> None:
-    with Oddity(act) as us:
+def test_no_whole_answer_in_time_does_not(story: CapturedLog, act: Callable[..., None]) -> None:
+    with MisbehavingServer(act) as us:
         assert not monitored(us.uri, story).passing
 
 
-def test_nobody_there_does_not(story: Story) -> None:
+def test_nobody_there_does_not(story: CapturedLog) -> None:
     assert not monitored("http://127.0.0.1:1", story).passing

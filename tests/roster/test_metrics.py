@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from stator.points import PointsAt
-from stator.roster.metrics import State
+from stator.roster.metrics import RosterMetrics
 from stator.roster.registrar import REASONS, RegistrarError
-from tests.captured_log import Story
+from tests.captured_log import CapturedLog
 
 
 class Time:
@@ -23,8 +23,8 @@ class Time:
 
 
 @pytest.fixture
-def story(tmp_path: Path) -> Iterator[Story]:
-    with Story(tmp_path / "log") as made:
+def story(tmp_path: Path) -> Iterator[CapturedLog]:
+    with CapturedLog(tmp_path / "log") as made:
         yield made
 
 
@@ -34,8 +34,8 @@ def clock() -> Time:
 
 
 @pytest.fixture
-def state(story: Story, clock: Time) -> State:
-    return State(story.log, now=lambda: 1e9 + clock(), clock=clock)
+def state(story: CapturedLog, clock: Time) -> RosterMetrics:
+    return RosterMetrics(story.log, now=lambda: 1e9 + clock(), clock=clock)
 
 
 def numbers(points_at: PointsAt) -> dict[str, object]:
@@ -44,17 +44,19 @@ def numbers(points_at: PointsAt) -> dict[str, object]:
     return {name: value for name, value in named.items() if value}
 
 
-def told(story: Story) -> list[str]:
+def told(story: CapturedLog) -> list[str]:
     return [line["msg"] for line in story.lines]
 
 
-def test_every_number_is_there_from_the_start(state: State) -> None:
+def test_every_number_is_there_from_the_start(state: RosterMetrics) -> None:
     points = list(state.collect(5.0).points)
     assert numbers(state.collect(5.0)) == {}
     assert [dict(point.labels)["reason"] for point in points if point.name == "failures"] == list(REASONS)
 
 
-def test_a_registration_is_told_once_and_confirmed_again_and_again(state: State, story: Story, clock: Time) -> None:
+def test_a_registration_is_told_once_and_confirmed_again_and_again(
+    state: RosterMetrics, story: CapturedLog, clock: Time
+) -> None:
     state.sent()
     state.confirmed("a-1")
     clock.seconds += 60
@@ -68,7 +70,7 @@ def test_a_registration_is_told_once_and_confirmed_again_and_again(state: State,
 
 
 def test_an_outage_is_told_when_it_begins_and_when_it_ends_with_its_length(
-    state: State, story: Story, clock: Time
+    state: RosterMetrics, story: CapturedLog, clock: Time
 ) -> None:
     state.confirmed("a-1")
     for reason in ("connection reset", *["connection refused"] * 100):
@@ -82,7 +84,7 @@ def test_an_outage_is_told_when_it_begins_and_when_it_ends_with_its_length(
     assert numbers(state.collect(0))["recoveries"] == 1
 
 
-def test_an_agent_that_is_back_and_has_forgotten_us_is_no_failure(state: State, story: Story) -> None:
+def test_an_agent_that_is_back_and_has_forgotten_us_is_no_failure(state: RosterMetrics, story: CapturedLog) -> None:
     state.confirmed("a-1")
     state.failed(RegistrarError("connection refused", "unreachable"))
     state.missed("the agent does not know the service")
@@ -90,20 +92,20 @@ def test_an_agent_that_is_back_and_has_forgotten_us_is_no_failure(state: State, 
     assert told(story) == ["registered", "registration lost", "not registered, registering now", "registered again"]
 
 
-def test_a_failure_that_nobody_foresaw_is_other_and_told_in_full(state: State, story: Story) -> None:
+def test_a_failure_that_nobody_foresaw_is_other_and_told_in_full(state: RosterMetrics, story: CapturedLog) -> None:
     state.failed(ZeroDivisionError("oops"))
     assert numbers(state.collect(0)) == {"other": 1}
     assert story.line["error"]["message"] == "oops"
 
 
-def test_whoever_leaves_is_no_longer_registered_but_not_lost(state: State, story: Story) -> None:
+def test_whoever_leaves_is_no_longer_registered_but_not_lost(state: RosterMetrics, story: CapturedLog) -> None:
     state.confirmed("a-1")
     state.left()
     assert "registered" not in numbers(state.collect(0))
     assert told(story) == ["registered"]
 
 
-def test_another_process_sees_the_numbers(state: State) -> None:
+def test_another_process_sees_the_numbers(state: RosterMetrics) -> None:
     receiving, sending = os.pipe()
     child = os.fork()
     if child == 0:

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from stator.roster.registrar import Registrar, RegistrarError, Sight
-from stator.roster.roster import Config, Roster
+from stator.roster.registrar import Observation, Registrar, RegistrarError
+from stator.roster.roster import Roster, RosterConfig
 from stator.roster.service import Service
 from stator.settings.duration import Duration
-from tests.captured_log import Story
+from tests.captured_log import CapturedLog
 from tests.program import eventually
 
 SERVICE = Service("stator-1", "stator", (), (), "127.0.0.1", 8087, "http://127.0.0.1:8087/monitor")
@@ -67,7 +67,7 @@ class Registry:
         self._answer()
         self.services.add(service.id)
 
-    def look(self, service: Service, *, since: str = "", wait: float = 0.0) -> Sight:
+    def look(self, service: Service, *, since: str = "", wait: float = 0.0) -> Observation:
         self.looks += 1
         self._answer()
         if since and since == self.mark and self.patient and not self._woken:
@@ -76,7 +76,7 @@ class Registry:
         self._answer()
         if self._woken:
             raise REFUSED
-        return Sight(self.wrong, self.mark) if service.id in self.services else Sight("forgotten")
+        return Observation(self.wrong, self.mark) if service.id in self.services else Observation("forgotten")
 
     def wake(self) -> None:
         self._woken = True
@@ -108,13 +108,13 @@ def registry() -> Iterator[Registry]:
 
 
 @pytest.fixture
-def story(tmp_path: Path) -> Iterator[Story]:
-    with Story(tmp_path / "log") as made:
+def story(tmp_path: Path) -> Iterator[CapturedLog]:
+    with CapturedLog(tmp_path / "log") as made:
         yield made
 
 
 @pytest.fixture
-def enrols(registry: Registry, story: Story) -> Iterator[Enrols]:
+def enrols(registry: Registry, story: CapturedLog) -> Iterator[Enrols]:
     """Starts rosters, which are stopped in the end, on a clock that may run faster than the real one."""
     rosters: list[Roster] = []
 
@@ -129,7 +129,7 @@ def enrols(registry: Registry, story: Story) -> Iterator[Enrols]:
     ) -> Roster:
         periods: dict[str, Any] = {name: Duration.parse(text) for name, text in config.items()}
         clock = lambda: time.monotonic() * speed  # noqa: E731
-        roster = Roster(Config(**periods), registrar, find, serves, story.log, jitter=lambda: jitter, clock=clock)
+        roster = Roster(RosterConfig(**periods), registrar, find, serves, story.log, jitter=lambda: jitter, clock=clock)
         rosters.append(roster)
         roster.start()
         return roster
@@ -153,7 +153,7 @@ def leave(roster: Roster) -> float:
 
 
 def test_registers_when_it_starts_and_unregisters_when_it_stops(
-    registry: Registry, enrols: Enrols, story: Story
+    registry: Registry, enrols: Enrols, story: CapturedLog
 ) -> None:
     roster = enrols()
     eventually(lambda: registry.services == {"stator-1"})
@@ -164,7 +164,7 @@ def test_registers_when_it_starts_and_unregisters_when_it_stops(
     assert len({line["worker_id"] for line in story.lines}) == 1
 
 
-def test_registers_again_as_soon_as_it_is_forgotten(registry: Registry, enrols: Enrols, story: Story) -> None:
+def test_registers_again_as_soon_as_it_is_forgotten(registry: Registry, enrols: Enrols, story: CapturedLog) -> None:
     enrols()
     eventually(lambda: story.told("registered"))
     back: list[dict[str, Any]] = []
@@ -176,14 +176,14 @@ def test_registers_again_as_soon_as_it_is_forgotten(registry: Registry, enrols: 
     assert all(0 <= line["away_seconds"] < 1 for line in story.told("registered again"))
 
 
-def more_told(story: Story, msg: str, *, than: int) -> list[dict[str, Any]]:
+def more_told(story: CapturedLog, msg: str, *, than: int) -> list[dict[str, Any]]:
     """Lines with a message as soon as there are more than so many."""
     lines = story.told(msg)
     return lines if len(lines) > than else []
 
 
 def test_what_is_wrong_is_put_right_and_what_an_operator_has_set_is_kept_only_at_first(
-    registry: Registry, enrols: Enrols, story: Story
+    registry: Registry, enrols: Enrols, story: CapturedLog
 ) -> None:
     enrols()
     eventually(lambda: story.told("registered"))
@@ -196,7 +196,9 @@ def test_what_is_wrong_is_put_right_and_what_an_operator_has_set_is_kept_only_at
     assert story.told("registration lost")[0]["reason"] == "Tags differ"
 
 
-def test_whoever_is_wronged_again_and_again_takes_it_easy(registry: Registry, enrols: Enrols, story: Story) -> None:
+def test_whoever_is_wronged_again_and_again_takes_it_easy(
+    registry: Registry, enrols: Enrols, story: CapturedLog
+) -> None:
     registry.wrong = "Port is 1 instead of 8087"
     start = time.monotonic()
     enrols(jitter=1)
@@ -213,7 +215,9 @@ def test_does_not_register_again_where_all_is_as_it_should_be(registry: Registry
     assert registry.registrations == 1
 
 
-def test_what_does_not_serve_is_not_registered_until_it_does(registry: Registry, enrols: Enrols, story: Story) -> None:
+def test_what_does_not_serve_is_not_registered_until_it_does(
+    registry: Registry, enrols: Enrols, story: CapturedLog
+) -> None:
     serving = threading.Event()
     enrols(serves=serving.is_set, retry_max="10ms")
     eventually(lambda: story.told("failed to register, trying again"))
@@ -228,7 +232,9 @@ def test_what_does_not_serve_is_not_registered_until_it_does(registry: Registry,
     eventually(lambda: story.told("registered again"))
 
 
-def test_an_outage_that_changed_nothing_needs_no_registration(registry: Registry, enrols: Enrols, story: Story) -> None:
+def test_an_outage_that_changed_nothing_needs_no_registration(
+    registry: Registry, enrols: Enrols, story: CapturedLog
+) -> None:
     enrols(retry_max="10ms")
     eventually(lambda: registry.looks >= 2)
     registry.fail(REFUSED)
@@ -243,7 +249,7 @@ def test_an_outage_that_changed_nothing_needs_no_registration(registry: Registry
     assert story.told("failed to register, trying again") == []
 
 
-def test_an_outage_of_many_reasons_costs_few_lines(registry: Registry, enrols: Enrols, story: Story) -> None:
+def test_an_outage_of_many_reasons_costs_few_lines(registry: Registry, enrols: Enrols, story: CapturedLog) -> None:
     roster = enrols(retry_max="1ms")
     eventually(lambda: registry.looks >= 2)
     for number in range(20):
@@ -278,7 +284,7 @@ def test_a_registry_whose_mark_changes_all_the_time_is_not_asked_all_the_time(
 
 
 def test_tries_again_after_a_failure_and_tells_the_first_and_the_end(
-    registry: Registry, enrols: Enrols, story: Story
+    registry: Registry, enrols: Enrols, story: CapturedLog
 ) -> None:
     registry.error = REFUSED
     enrols(retry_max="10ms")
@@ -290,7 +296,7 @@ def test_tries_again_after_a_failure_and_tells_the_first_and_the_end(
     assert story.told("registered")[0]["failures"] >= 5
 
 
-def test_tells_when_a_failure_gets_another_reason(registry: Registry, enrols: Enrols, story: Story) -> None:
+def test_tells_when_a_failure_gets_another_reason(registry: Registry, enrols: Enrols, story: CapturedLog) -> None:
     registry.error = REFUSED
     enrols(retry_max="10ms")
     eventually(lambda: registry.registrations >= 3)
@@ -318,7 +324,7 @@ def test_never_asks_without_a_pause(registry: Registry, enrols: Enrols, retry_ma
 
 
 def test_an_error_that_nobody_foresaw_is_told_in_full_and_does_not_end_it(
-    registry: Registry, enrols: Enrols, story: Story
+    registry: Registry, enrols: Enrols, story: CapturedLog
 ) -> None:
     registry.error = ZeroDivisionError("oops")
     enrols(retry_max="10ms")
@@ -330,7 +336,7 @@ def test_an_error_that_nobody_foresaw_is_told_in_full_and_does_not_end_it(
     assert "_answer" in failure["error"]["traceback"]
 
 
-def test_looks_up_the_address_again_until_it_is_found(registry: Registry, enrols: Enrols, story: Story) -> None:
+def test_looks_up_the_address_again_until_it_is_found(registry: Registry, enrols: Enrols, story: CapturedLog) -> None:
     tries = iter([OSError(101, "Network is unreachable"), OSError(101, "Network is unreachable")])
 
     def find() -> Service:
@@ -351,7 +357,9 @@ def test_leaves_at_once_where_it_was_about_to_try_again(registry: Registry, enro
     assert leave(roster) < 1
 
 
-def test_asks_only_once_to_leave_where_it_never_registered(registry: Registry, enrols: Enrols, story: Story) -> None:
+def test_asks_only_once_to_leave_where_it_never_registered(
+    registry: Registry, enrols: Enrols, story: CapturedLog
+) -> None:
     registry.error = REFUSED
     roster = enrols(retry_max="10ms")
     eventually(lambda: registry.registrations >= 2)
@@ -379,7 +387,7 @@ def test_does_not_ask_to_leave_where_it_never_had_an_address(registry: Registry,
     assert registry.registrations == registry.departures == 0
 
 
-def test_tries_to_leave_until_it_works(registry: Registry, enrols: Enrols, story: Story) -> None:
+def test_tries_to_leave_until_it_works(registry: Registry, enrols: Enrols, story: CapturedLog) -> None:
     roster = enrols(retry_max="10ms")
     eventually(lambda: registry.services)
     registry.error = REFUSED
@@ -392,7 +400,7 @@ def test_tries_to_leave_until_it_works(registry: Registry, enrols: Enrols, story
     assert story.told("unregistered")
 
 
-def test_gives_up_leaving_after_a_while_and_says_so(registry: Registry, enrols: Enrols, story: Story) -> None:
+def test_gives_up_leaving_after_a_while_and_says_so(registry: Registry, enrols: Enrols, story: CapturedLog) -> None:
     roster = enrols(speed=20, retry_max="10ms")
     eventually(lambda: registry.services)
     registry.error = ValueError("nonsense")
@@ -403,7 +411,7 @@ def test_gives_up_leaving_after_a_while_and_says_so(registry: Registry, enrols: 
 
 @pytest.mark.parametrize("registered", [True, False])
 def test_gives_up_leaving_where_the_discovery_service_hangs_and_says_so(
-    registry: Registry, enrols: Enrols, story: Story, registered: bool
+    registry: Registry, enrols: Enrols, story: CapturedLog, registered: bool
 ) -> None:
     if not registered:
         registry.open.clear()
@@ -417,15 +425,17 @@ def test_gives_up_leaving_where_the_discovery_service_hangs_and_says_so(
     assert failure["reason"] == "not done within 5.0 seconds"
 
 
-def test_says_that_it_does_not_register_where_there_is_nothing_to_register_with(enrols: Enrols, story: Story) -> None:
+def test_says_that_it_does_not_register_where_there_is_nothing_to_register_with(
+    enrols: Enrols, story: CapturedLog
+) -> None:
     roster = enrols(None)
     assert "STTR_CLIENT_BASEURI" in story.line["msg"]
     roster.stop()
     assert roster.left(0)
 
 
-def test_leaves_at_once_where_it_never_started(registry: Registry, story: Story) -> None:
-    roster = Roster(Config(), registry, lambda: SERVICE, lambda: True, story.log)
+def test_leaves_at_once_where_it_never_started(registry: Registry, story: CapturedLog) -> None:
+    roster = Roster(RosterConfig(), registry, lambda: SERVICE, lambda: True, story.log)
     roster.stop()
     assert roster.left(0)
     assert story.lines == []

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from stator.roster.service import Config, look_up
+from stator.roster.service import ServiceConfig, look_up
 
 
 def has_ipv6() -> bool:
@@ -17,26 +17,26 @@ def has_ipv6() -> bool:
 
 
 def test_the_names_and_addresses_of_the_original() -> None:
-    config = Config(id="123654", tags=("dev", "metrics"), ip_address="127.0.0.1")
-    service = config.new(8087, "http://localhost:8500")
+    config = ServiceConfig(id="123654", tags=("dev", "metrics"), ip_address="127.0.0.1")
+    service = config.build(8087, "http://localhost:8500")
     assert (service.id, service.name, service.tags) == ("stator-123654", "stator", ("dev", "metrics"))
     assert (service.address, service.port) == ("127.0.0.1", 8087)
     assert service.monitor_url == "http://127.0.0.1:8087/monitor"
 
 
 def test_without_an_id_it_is_known_by_host_and_port() -> None:
-    assert Config(ip_address="10.0.0.1").new(9090, "").id == f"stator-{socket.gethostname()}-9090"
+    assert ServiceConfig(ip_address="10.0.0.1").build(9090, "").id == f"stator-{socket.gethostname()}-9090"
 
 
 def test_an_ipv6_address_stands_in_brackets_in_a_url_and_without_as_an_address() -> None:
-    service = Config(ip_address="2001:db8::1").new(8087, "")
+    service = ServiceConfig(ip_address="2001:db8::1").build(8087, "")
     assert service.address == "2001:db8::1"
     assert service.monitor_url == "http://[2001:db8::1]:8087/monitor"
 
 
 def test_the_monitor_endpoint_can_be_elsewhere() -> None:
     spec = "https://%s:%d/health%%20check?deep=1"
-    assert Config(ip_address="a.example", monitor_spec=spec).new(443, "").monitor_url == (
+    assert ServiceConfig(ip_address="a.example", monitor_spec=spec).build(443, "").monitor_url == (
         "https://a.example:443/health%20check?deep=1"
     )
 
@@ -55,7 +55,7 @@ def test_the_address_toward_another_loopback_address_is_that_of_loopback() -> No
 @pytest.mark.skipif(not has_ipv6(), reason="no IPv6 here")
 def test_the_address_toward_an_ipv6_discovery_service_is_ipv6() -> None:
     assert look_up("http://[::1]:8500") == "::1"
-    assert Config().new(8087, "http://[::1]:8500").monitor_url == "http://[::1]:8087/monitor"
+    assert ServiceConfig().build(8087, "http://[::1]:8500").monitor_url == "http://[::1]:8087/monitor"
 
 
 def test_nothing_needs_to_listen_at_the_discovery_service() -> None:
@@ -86,30 +86,30 @@ def test_a_discovery_service_without_address_fails_the_look_up() -> None:
     ],
 )
 def test_a_monitor_spec_that_gives_no_url_is_told(spec: str) -> None:
-    ((name, expected),) = Config(monitor_spec=spec).problems()
+    ((name, expected),) = ServiceConfig(monitor_spec=spec).problems()
     assert name == "monitor_spec"
     assert "http://%s:%d/monitor" in expected
 
 
 @pytest.mark.parametrize("spec", ["http://%s:%d/monitor", "https://%s:%d", "http://%s:%d/a?b=%%20"])
 def test_a_monitor_spec_that_gives_a_url_is_good(spec: str) -> None:
-    assert list(Config(monitor_spec=spec).problems()) == []
+    assert list(ServiceConfig(monitor_spec=spec).problems()) == []
 
 
 def test_an_empty_name_or_address_is_told() -> None:
-    assert [name for name, _ in Config(name="", ip_address="").problems()] == ["name", "ip_address"]
+    assert [name for name, _ in ServiceConfig(name="", ip_address="").problems()] == ["name", "ip_address"]
 
 
 def test_we_ask_ourselves_where_we_are_bound_whatever_others_use() -> None:
-    config = Config(ip_address="203.0.113.7", monitor_spec="https://%s:%d/health")
-    assert config.new(8087, "").own_url == "http://127.0.0.1:8087/monitor"
-    assert config.new(8087, "", "10.0.0.1").own_url == "http://10.0.0.1:8087/monitor"
-    assert config.new(8087, "", "::1").own_url == "http://[::1]:8087/monitor"
+    config = ServiceConfig(ip_address="203.0.113.7", monitor_spec="https://%s:%d/health")
+    assert config.build(8087, "").own_url == "http://127.0.0.1:8087/monitor"
+    assert config.build(8087, "", "10.0.0.1").own_url == "http://10.0.0.1:8087/monitor"
+    assert config.build(8087, "", "::1").own_url == "http://[::1]:8087/monitor"
 
 
 def test_tagged_addresses_have_our_port_where_they_name_none() -> None:
     tagged = (("lan", "10.0.0.1:80"), ("wan", "a.example"), ("v6", "[2001:db8::1]:443"), ("local", "[::1]"))
-    assert Config(ip_address="127.0.0.1", tagged_addresses=tagged).new(8087, "").tagged_addresses == (
+    assert ServiceConfig(ip_address="127.0.0.1", tagged_addresses=tagged).build(8087, "").tagged_addresses == (
         ("lan", "10.0.0.1", 80),
         ("wan", "a.example", 8087),
         ("v6", "2001:db8::1", 443),
@@ -137,14 +137,14 @@ def test_tagged_addresses_have_our_port_where_they_name_none() -> None:
     ],
 )
 def test_a_tagged_address_that_is_none_is_told(text: str) -> None:
-    ((name, expected),) = Config(tagged_addresses=(("lan", text),)).problems()
+    ((name, expected),) = ServiceConfig(tagged_addresses=(("lan", text),)).problems()
     assert name == "tagged_addresses"
     assert "[2001:db8::1]:8087" in expected
 
 
 def test_a_tag_that_two_addresses_have_is_told() -> None:
     twice = (("lan", "10.0.0.1"), ("lan", "10.0.0.2"))
-    assert [name for name, _ in Config(tagged_addresses=twice).problems()] == ["tagged_addresses"]
+    assert [name for name, _ in ServiceConfig(tagged_addresses=twice).problems()] == ["tagged_addresses"]
 
 
 @pytest.mark.parametrize(
@@ -153,4 +153,4 @@ def test_a_tag_that_two_addresses_have_is_told() -> None:
 def test_a_weight_that_consul_would_refuse_is_told(setting: str, value: int) -> None:
     settings: dict[str, Any] = {setting: value}
     with pytest.raises(ValueError, match=f"{setting}={value}: expected an integer from"):
-        Config(**settings)
+        ServiceConfig(**settings)

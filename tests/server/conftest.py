@@ -7,7 +7,7 @@ from typing import Protocol
 
 import pytest
 
-from tests.captured_log import Story
+from tests.captured_log import CapturedLog
 from tests.program import MODULE, Program
 
 
@@ -46,6 +46,6 @@ def starts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Starts]:
 
 
 @pytest.fixture
-def story(tmp_path: Path) -> Iterator[Story]:
-    with Story(tmp_path / "log") as made:
+def story(tmp_path: Path) -> Iterator[CapturedLog]:
+    with CapturedLog(tmp_path / "log") as made:
         yield made

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.fakes import OK, Agent, Oddity, drips, says
+from tests.fakes import OK, Agent, MisbehavingServer, drips, says
 from tests.program import Program, eventually
 from tests.server.conftest import Starts
 
@@ -37,7 +37,7 @@ def complaints(program: Program) -> int:
 
 
 def test_all_of_the_rosters_metrics_are_there_from_the_start(starts: Starts) -> None:
-    with Oddity(drips(b"x", every=60)) as silent:
+    with MisbehavingServer(drips(b"x", every=60)) as silent:
         told = roster(starts({"STTR_CLIENT_BASEURI": silent.uri}))
         assert all(value == 0 for name, value in told.items() if not name.startswith("stator_"))
         reasons = {"unreachable", "timeout", "denied", "unavailable", "invalid", "address", "file", "unready", "other"}
@@ -88,7 +88,7 @@ def test_an_agent_that_goes_bad_and_recovers_is_lost_and_found(
 )
 def test_an_agent_that_answers_badly_from_the_start_harms_nothing(starts: Starts, answer: Any, reason: str) -> None:
     env = {"STTR_CLIENT_TIMEOUT": "1s", "STTR_CLIENT_TIMEOUTSHORT": "1s"}
-    with Oddity(answer) as oddity:
+    with MisbehavingServer(answer) as oddity:
         program = starts({"STTR_CLIENT_BASEURI": oddity.uri, **env})
         eventually(lambda: roster(program)[reason] >= 2)
         assert roster(program)["registered"] == 0

@@ -16,7 +16,7 @@ from signal import SIGTERM
 
 import pytest
 
-from tests.fakes import Agent, Oddity, hangs, says
+from tests.fakes import Agent, MisbehavingServer, hangs, says
 from tests.program import MODULE, Line, Program, eventually
 from tests.server.conftest import Starts
 
@@ -79,7 +79,7 @@ def test_a_discovery_service_that_refuses_is_told_once(starts: Starts) -> None:
     ],
 )
 def test_a_discovery_service_that_answers_nonsense_is_told_once(starts: Starts, answer: bytes, reason: str) -> None:
-    with Oddity(says(answer)) as oddity:
+    with MisbehavingServer(says(answer)) as oddity:
         program = starts({"STTR_CLIENT_BASEURI": oddity.uri})
         assert reason in failure(program)
         ends_well(program)
@@ -101,7 +101,7 @@ def test_a_discovery_service_that_fails_is_asked_again_but_not_without_a_pause(s
 
 
 def test_a_discovery_service_that_hangs_does_not_hang_the_service(starts: Starts) -> None:
-    with Oddity(hangs) as oddity:
+    with MisbehavingServer(hangs) as oddity:
         program = starts({"STTR_CLIENT_BASEURI": oddity.uri, "STTR_CLIENT_TIMEOUTSHORT": "200ms"})
         assert failure(program) == f"PUT {oddity.uri}/v1/agent/service/register: timed out"
         assert oddity.connections < 10
@@ -109,7 +109,7 @@ def test_a_discovery_service_that_hangs_does_not_hang_the_service(starts: Starts
 
 
 def test_a_discovery_service_that_hangs_does_not_hang_the_end(starts: Starts) -> None:
-    with Oddity(hangs) as oddity:
+    with MisbehavingServer(hangs) as oddity:
         program = starts({"STTR_CLIENT_BASEURI": oddity.uri})
         program.wait_for("sending request")
         ends_well(program, within=5 + SOON)
@@ -337,7 +337,7 @@ def log_to_nobody() -> Iterator[int]:
 
 
 def serves_and_ends(program: Program) -> None:
-    eventually(lambda: answers(program))
+    eventually(lambda: is_serving(program))
     start = time.monotonic()
     for _ in range(50):
         assert program.get("/monitor").status == 200
@@ -345,7 +345,7 @@ def serves_and_ends(program: Program) -> None:
     ends_well(program)
 
 
-def answers(program: Program) -> bool:
+def is_serving(program: Program) -> bool:
     try:
         return program.get("/monitor").status == 200
     except OSError:

@@ -4,7 +4,7 @@ import socket
 
 import pytest
 
-from stator.server.listener import let_in_no_more
+from stator.server.listener import drop_new_connections
 
 
 def test_who_is_connected_is_served_and_who_comes_later_is_ignored_until_it_is_closed() -> None:
@@ -12,7 +12,7 @@ def test_who_is_connected_is_served_and_who_comes_later_is_ignored_until_it_is_c
         where = listener.getsockname()
         with socket.create_connection(where) as served, socket.create_connection(where) as waiting:
             accepted, _ = listener.accept()
-            let_in_no_more(listener)
+            drop_new_connections(listener)
             with accepted:
                 served.sendall(b"ask")
                 assert accepted.recv(9) == b"ask"

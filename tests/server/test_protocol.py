@@ -117,7 +117,7 @@ import time
 from stator import Point, PointsAt
 
 class Blocking:
-    def never_waits(self):
+    def is_nonblocking(self):
         return True
 
     def collect(self, now):
@@ -154,7 +154,7 @@ async def whole(_scope: Scope, _receive: Receive, send: Send) -> None:
     await send({"type": "http.response.body", "body": b"ol"})
 
 
-async def answers(app: App, count: int) -> bytes:
+async def is_serving(app: App, count: int) -> bytes:
     """What comes for so many requests on a connection, of which the last asks for its end."""
     loop, app.let_go = asyncio.get_running_loop(), lambda: None  # type: ignore[attr-defined]
     worker = SimpleNamespace(
@@ -173,14 +173,14 @@ async def answers(app: App, count: int) -> bytes:
 
 @pytest.mark.parametrize("app", [nothing, failing, half], ids=lambda app: app.__name__)
 def test_where_the_application_does_not_answer_the_client_is_told_and_let_go(app: App) -> None:
-    came = asyncio.run(answers(app, 2))
+    came = asyncio.run(is_serving(app, 2))
     assert came.startswith(b"HTTP/1.1 500 Internal Server Error\r\n")
     assert came.count(b"HTTP/1.1 ") == 1
     assert b"Connection: close\r\n" in came
 
 
 def test_an_answer_in_pieces_comes_whole() -> None:
-    came = asyncio.run(answers(whole, 2))
+    came = asyncio.run(is_serving(whole, 2))
     assert came.count(b"HTTP/1.1 200 OK\r\n") == came.count(b"\r\n\r\nwhol") == 2
     assert came.count(b"Connection: close\r\n") == 1
 

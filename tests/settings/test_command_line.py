@@ -18,7 +18,7 @@ from tests.settings.conftest import Answer, Ask
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def loaded(*argv: str, **environ: str) -> command_line.Launched[Config]:
+def loaded(*argv: str, **environ: str) -> command_line.Loaded[Config]:
     return command_line.load(Config, prefix="STTR", about="about", version="1", argv=argv, environ=environ)
 
 

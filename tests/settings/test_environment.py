@@ -7,7 +7,7 @@ import pytest
 from attrs import evolve, frozen
 
 from stator.config import Config
-from stator.settings.declare import Check, Secret, at_least, part, setting
+from stator.settings.declare import Constraint, Secret, at_least, section, setting
 from stator.settings.duration import Duration
 from stator.settings.environment import ConfigError, decode, encode, unread
 
@@ -31,10 +31,13 @@ class Car:
     nap: Duration = setting(Duration.parse("1m"), desc="how long it rests")
     key: Secret = setting(Secret(), desc="what starts it")
     stickers: tuple[str, ...] = setting(
-        (), desc="word, word", check=Check("pairs", lambda words: len(words) % 2 == 0), show=lambda _, words: len(words)
+        (),
+        desc="word, word",
+        check=Constraint("pairs", lambda words: len(words) % 2 == 0),
+        show=lambda _, words: len(words),
     )
-    engine: Engine = part(Engine)
-    spare: Engine = part(Engine, env="")
+    engine: Engine = section(Engine)
+    spare: Engine = section(Engine, env="")
 
 
 def car(**variables: str) -> Car:
@@ -240,7 +243,7 @@ def test_the_originals_variables_mean_what_they_meant() -> None:
             "STTR_SERVER_TIMEOUT": "4s",
         },
     )
-    service = config.roster.service.new(config.server.port, config.client.base_uri)
+    service = config.roster.service.build(config.server.port, config.client.base_uri)
     assert config.logger.max_len == 80
     assert config.client.base_uri == "https://consul:8501"
     assert (config.client.timeout, config.client.timeout_short) == (120e9, 3e9)

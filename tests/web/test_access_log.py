@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from stator.exporter import Config, Exporter
-from stator.exposition.negotiation import Formats
+from stator.exporter import Exporter, MetricsConfig
+from stator.exposition.negotiation import Negotiator
 from stator.log.logger import bound
 from stator.points import PointsAt
-from stator.web.access_log import KEPT_TEXTS, MAX_BODY, App, Message, Receive, RequestLog, Scope, Send
-from stator.web.app import create
-from tests.captured_log import Story
+from stator.web.access_log import KEPT_TEXTS, MAX_BODY, AccessLogMiddleware, App, Message, Receive, Scope, Send
+from stator.web.app import asgi_app
+from tests.captured_log import CapturedLog
 from tests.web.asgi import Reply, call, scope
 
 BODY = (("Content-Length", "5"),)
@@ -45,8 +45,8 @@ def ask(app: App, method: str = "GET", target: str = "/", *args: Any, **more: An
     return asyncio.run(call(app, method, target, *args, **more))
 
 
-def test_request_and_response_are_told_as_the_original_tells_them(story: Story) -> None:
-    app = RequestLog(answering(b"done", [(b"content-type", b"text/plain")]), story.log)
+def test_request_and_response_are_told_as_the_original_tells_them(story: CapturedLog) -> None:
+    app = AccessLogMiddleware(answering(b"done", [(b"content-type", b"text/plain")]), story.log)
     ask(app, "PUT", "/a%20b?x=1&x=2&y=", (("Accept", "*/*"), ("accept", "text/plain"), *BODY), (b"hello",))
     request, response = story.lines
     assert [line["msg"] for line in story.lines] == ["received request", "sending response"]
@@ -60,8 +60,8 @@ def test_request_and_response_are_told_as_the_original_tells_them(story: Story) 
     assert request["request_id"] == response["request_id"]
 
 
-def test_headers_that_come_again_and_again_and_others_in_between_are_each_told_as_they_are(story: Story) -> None:
-    app = RequestLog(answering(), story.log)
+def test_headers_that_come_again_and_again_and_others_in_between_are_each_told_as_they_are(story: CapturedLog) -> None:
+    app = AccessLogMiddleware(answering(), story.log)
     for number in range(2 * KEPT_TEXTS):
         ask(app, "GET", "/", (("X-Same", "same"), ("X-Number", str(number // 2))))
     requests = [line for line in story.lines if line["msg"] == "received request"]
@@ -69,18 +69,18 @@ def test_headers_that_come_again_and_again_and_others_in_between_are_each_told_a
     assert told == [{"X-Same": ["same"], "X-Number": [str(number // 2)]} for number in range(2 * KEPT_TEXTS)]
 
 
-def test_an_address_of_ipv4_is_shown_as_one(story: Story) -> None:
-    ask(RequestLog(answering(), story.log), client=("::ffff:10.1.2.3", 1))
+def test_an_address_of_ipv4_is_shown_as_one(story: CapturedLog) -> None:
+    ask(AccessLogMiddleware(answering(), story.log), client=("::ffff:10.1.2.3", 1))
     assert story.lines[0]["remote_ip"] == "10.1.2.3"
 
 
-def test_a_peer_without_address_is_no_trouble(story: Story) -> None:
-    assert ask(RequestLog(answering(), story.log), client=None).status == 201
+def test_a_peer_without_address_is_no_trouble(story: CapturedLog) -> None:
+    assert ask(AccessLogMiddleware(answering(), story.log), client=None).status == 201
 
 
-def test_secret_headers_are_hidden_on_both_sides(story: Story) -> None:
+def test_secret_headers_are_hidden_on_both_sides(story: CapturedLog) -> None:
     answered = [(b"set-cookie", b"secret-1"), (b"x-mine", b"secret-2"), (b"x-open", b"open")]
-    app = RequestLog(answering(headers=answered), story.log, frozenset({"x-mine"}))
+    app = AccessLogMiddleware(answering(headers=answered), story.log, frozenset({"x-mine"}))
     sent = (
         ("Authorization", "secret-3"),
         ("Cookie", "secret-4"),
@@ -98,7 +98,7 @@ def test_secret_headers_are_hidden_on_both_sides(story: Story) -> None:
 class Fails:
     """A collector that logs, warns by the standard library, and fails."""
 
-    def __init__(self, story: Story) -> None:
+    def __init__(self, story: CapturedLog) -> None:
         self._story = story
 
     def collect(self, now: float) -> PointsAt:
@@ -107,9 +107,9 @@ class Fails:
         raise OSError(msg)
 
 
-def test_all_that_is_logged_for_a_request_has_its_id_in_whatever_thread(story: Story) -> None:
-    exporter = Exporter({"mine": Fails(story)}, Config(), (), story.log)
-    app = RequestLog(create(exporter, Formats(), {}, story.log), story.log)
+def test_all_that_is_logged_for_a_request_has_its_id_in_whatever_thread(story: CapturedLog) -> None:
+    exporter = Exporter({"mine": Fails(story)}, MetricsConfig(), (), story.log)
+    app = AccessLogMiddleware(asgi_app(exporter, Negotiator(), {}, story.log), story.log)
     assert b'stator_collector_success{collector="mine"} 0' in ask(app, "GET", "/metrics").body
     assert [line["msg"] for line in story.lines] == (
         ["received request", "collecting", "failed to collect", "sending response"]
@@ -117,14 +117,14 @@ def test_all_that_is_logged_for_a_request_has_its_id_in_whatever_thread(story: S
     assert len({line["request_id"] for line in story.lines}) == 1
 
 
-def test_requests_at_the_same_time_have_ids_of_their_own(story: Story) -> None:
+def test_requests_at_the_same_time_have_ids_of_their_own(story: CapturedLog) -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         story.log.info("inside", path=scope["path"])
         await asyncio.sleep(0)
         await echo(scope, receive, send)
 
     async def many() -> None:
-        await asyncio.gather(*(call(RequestLog(app, story.log), "GET", f"/{number}") for number in range(5)))
+        await asyncio.gather(*(call(AccessLogMiddleware(app, story.log), "GET", f"/{number}") for number in range(5)))
 
     asyncio.run(many())
     ids = {line["path"]: line["request_id"] for line in story.told("received request")}
@@ -132,8 +132,8 @@ def test_requests_at_the_same_time_have_ids_of_their_own(story: Story) -> None:
     assert {line["path"]: line["request_id"] for line in story.told("inside")} == ids
 
 
-def test_no_answer_is_sent_before_its_line_is_written(story: Story) -> None:
-    app = RequestLog(answering(), story.log, lines=story.sink)
+def test_no_answer_is_sent_before_its_line_is_written(story: CapturedLog) -> None:
+    app = AccessLogMiddleware(answering(), story.log, lines=story.sink)
     unsaid = []
 
     async def ask_for(path: str) -> None:
@@ -154,29 +154,32 @@ def test_no_answer_is_sent_before_its_line_is_written(story: Story) -> None:
     assert unsaid == []
 
 
-def test_nothing_of_a_request_stays_bound_after_it(story: Story) -> None:
+def test_nothing_of_a_request_stays_bound_after_it(story: CapturedLog) -> None:
     async def one() -> Mapping[str, str]:
-        await call(RequestLog(answering(), story.log), "GET", "/")
+        await call(AccessLogMiddleware(answering(), story.log), "GET", "/")
         return bound()
 
     assert asyncio.run(one()) == {}
 
 
 @pytest.mark.parametrize("parts", [(b"hello",), (b"he", b"", b"llo"), (b"hell", b"o", b"")])
-def test_a_body_reaches_log_and_application_whole(story: Story, parts: tuple[bytes, ...]) -> None:
-    reply = ask(RequestLog(echo, story.log), "POST", "/", BODY, parts)
+def test_a_body_reaches_log_and_application_whole(story: CapturedLog, parts: tuple[bytes, ...]) -> None:
+    reply = ask(AccessLogMiddleware(echo, story.log), "POST", "/", BODY, parts)
     assert reply.body == b"hello"
     assert story.lines[0]["body"] == "hello"
 
 
-def test_a_body_without_a_length_is_read_too(story: Story) -> None:
-    reply = ask(RequestLog(echo, story.log), "POST", "/", (("Transfer-Encoding", "chunked"),), (b"he", b"llo"))
+def test_a_body_without_a_length_is_read_too(story: CapturedLog) -> None:
+    reply = ask(AccessLogMiddleware(echo, story.log), "POST", "/", (("Transfer-Encoding", "chunked"),), (b"he", b"llo"))
     assert reply.body == b"hello"
 
 
-def test_a_body_of_the_greatest_length_is_passed_on(story: Story) -> None:
+def test_a_body_of_the_greatest_length_is_passed_on(story: CapturedLog) -> None:
     body = b"x" * MAX_BODY
-    assert ask(RequestLog(echo, story.log), "POST", "/", (("Content-Length", str(MAX_BODY)),), (body,)).body == body
+    assert (
+        ask(AccessLogMiddleware(echo, story.log), "POST", "/", (("Content-Length", str(MAX_BODY)),), (body,)).body
+        == body
+    )
 
 
 @pytest.mark.parametrize(
@@ -188,22 +191,22 @@ def test_a_body_of_the_greatest_length_is_passed_on(story: Story) -> None:
     ],
 )
 def test_a_body_that_is_too_long_is_refused_and_not_read_to_its_end(
-    story: Story, headers: Any, parts: tuple[bytes, ...]
+    story: CapturedLog, headers: Any, parts: tuple[bytes, ...]
 ) -> None:
-    reply = ask(RequestLog(echo, story.log), "POST", "/", headers, parts)
+    reply = ask(AccessLogMiddleware(echo, story.log), "POST", "/", headers, parts)
     assert (reply.status, reply.headers["connection"]) == (413, "close")
     assert json.loads(reply.body) == {"error": "request body too long"}
     assert [line.get("status") for line in story.lines] == [None, 413]
 
 
-def test_a_body_that_does_not_come_is_refused_after_a_while(story: Story) -> None:
-    reply = ask(RequestLog(echo, story.log, patience=0.05), "POST", "/", BODY, (b"he",), ends=False)
+def test_a_body_that_does_not_come_is_refused_after_a_while(story: CapturedLog) -> None:
+    reply = ask(AccessLogMiddleware(echo, story.log, patience=0.05), "POST", "/", BODY, (b"he",), ends=False)
     assert (reply.status, reply.headers["connection"]) == (408, "close")
     assert story.lines[0]["body"] == "he"
     assert story.lines[1]["status"] == 408
 
 
-def test_who_leaves_before_the_request_is_whole_is_answered_by_nobody(story: Story) -> None:
+def test_who_leaves_before_the_request_is_whole_is_answered_by_nobody(story: CapturedLog) -> None:
     async def receive() -> Message:
         return coming.pop(0)
 
@@ -214,29 +217,29 @@ def test_who_leaves_before_the_request_is_whole_is_answered_by_nobody(story: Sto
         {"type": "http.request", "body": b"he", "more_body": True},
         {"type": "http.disconnect"},
     ]
-    asyncio.run(RequestLog(echo, story.log)(scope("POST", "/", BODY), receive, send))
+    asyncio.run(AccessLogMiddleware(echo, story.log)(scope("POST", "/", BODY), receive, send))
     assert [line["msg"] for line in story.lines] == ["received request", "response was not sent"]
     assert story.lines[0]["body"] == "he"
 
 
-def test_a_request_without_body_is_not_waited_for(story: Story) -> None:
-    reply = ask(RequestLog(answering(), story.log), "GET", "/")
+def test_a_request_without_body_is_not_waited_for(story: CapturedLog) -> None:
+    reply = ask(AccessLogMiddleware(answering(), story.log), "GET", "/")
     assert reply.status == 201
 
 
 @pytest.mark.parametrize("error", [RuntimeError("oops"), asyncio.CancelledError()])
-def test_a_response_that_never_comes_is_told_too(story: Story, error: BaseException) -> None:
+def test_a_response_that_never_comes_is_told_too(story: CapturedLog, error: BaseException) -> None:
     async def app(_scope: Scope, _receive: Receive, _send: Send) -> None:
         raise error
 
     with pytest.raises(type(error)):
-        ask(RequestLog(app, story.log))
+        ask(AccessLogMiddleware(app, story.log))
     first, last = story.lines
     assert (first["msg"], last["msg"], last["level"]) == ("received request", "response was not sent", "warning")
     assert first["request_id"] == last["request_id"]
 
 
-def test_a_response_in_parts_is_told_once_when_it_ends(story: Story) -> None:
+def test_a_response_in_parts_is_told_once_when_it_ends(story: CapturedLog) -> None:
     async def app(_scope: Scope, _receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
         for part in (b"one ", b"two"):
@@ -244,11 +247,11 @@ def test_a_response_in_parts_is_told_once_when_it_ends(story: Story) -> None:
         assert not story.told("sending response")
         await send({"type": "http.response.body"})
 
-    assert ask(RequestLog(app, story.log)).body == b"one two"
+    assert ask(AccessLogMiddleware(app, story.log)).body == b"one two"
     assert len(story.told("sending response")) == 1
 
 
-def test_what_is_no_http_is_passed_on_untold(story: Story) -> None:
+def test_what_is_no_http_is_passed_on_untold(story: CapturedLog) -> None:
     seen = []
 
     async def app(scope: Scope, _receive: Receive, _send: Send) -> None:
@@ -260,5 +263,5 @@ def test_what_is_no_http_is_passed_on_untold(story: Story) -> None:
     async def nowhere(_message: Message) -> None:
         pass
 
-    asyncio.run(RequestLog(app, story.log)(scope("GET", "/", type="lifespan"), nothing, nowhere))
+    asyncio.run(AccessLogMiddleware(app, story.log)(scope("GET", "/", type="lifespan"), nothing, nowhere))
     assert (seen, story.lines) == (["lifespan"], [])

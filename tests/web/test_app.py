@@ -9,12 +9,12 @@ from collections.abc import Callable
 import pytest
 
 from stator.concurrency.gather import Round
-from stator.exporter import Ask, Config, Exporter, Scrape
-from stator.exposition.negotiation import Formats
+from stator.exporter import Exporter, MetricsConfig, ScrapeRequest, ScrapeResponse
+from stator.exposition.negotiation import Negotiator
 from stator.points import Collector, Point, PointsAt
 from stator.web.access_log import App, Message
-from stator.web.app import create
-from tests.captured_log import Story
+from stator.web.app import asgi_app
+from tests.captured_log import CapturedLog
 from tests.web.asgi import Reply, call, scope
 
 SHOWN = {"version": "1.2.3", "client": {"password": "--redacted--"}}
@@ -31,13 +31,13 @@ class Up:
         return PointsAt("is", now, points=[Point("up", "", "", "gauge", 1)])
 
 
-def made(story: Story, collector: Collector) -> App:
-    app: App = create(Exporter({"up": collector}, Config(), (), story.log), Formats(), SHOWN, story.log)
+def made(story: CapturedLog, collector: Collector) -> App:
+    app: App = asgi_app(Exporter({"up": collector}, MetricsConfig(), (), story.log), Negotiator(), SHOWN, story.log)
     return app
 
 
 @pytest.fixture
-def app(story: Story) -> App:
+def app(story: CapturedLog) -> App:
     return made(story, Up())
 
 
@@ -95,24 +95,24 @@ def test_a_method_that_is_none_is_a_bad_request(app: App) -> None:
     assert "error" in json.loads(reply.body)
 
 
-def test_an_error_that_nobody_foresaw_is_told_to_the_log_alone(story: Story) -> None:
+def test_an_error_that_nobody_foresaw_is_told_to_the_log_alone(story: CapturedLog) -> None:
     def fail() -> None:
         msg = "the database's password is hunter2"
         raise RuntimeError(msg)
 
     class Broken(Exporter):
-        def begin(self, ask: Ask) -> Round[Scrape]:
+        def begin(self, ask: ScrapeRequest) -> Round[ScrapeResponse]:
             fail()
             return super().begin(ask)
 
-    exporter = Broken({}, Config(), (), story.log)
-    reply = ask(create(exporter, Formats(), SHOWN, story.log), "GET", "/metrics")
+    exporter = Broken({}, MetricsConfig(), (), story.log)
+    reply = ask(asgi_app(exporter, Negotiator(), SHOWN, story.log), "GET", "/metrics")
     assert (reply.status, reply.body) == (500, b'{"error":"internal server error"}')
     assert story.line["error"]["type"] == "RuntimeError"
     assert "in fail" in story.line["error"]["traceback"]
 
 
-def test_a_slow_scrape_holds_up_nobody_else(story: Story) -> None:
+def test_a_slow_scrape_holds_up_nobody_else(story: CapturedLog) -> None:
     go = threading.Event()
     app = made(story, Up(lambda: go.wait(10)))
 
@@ -127,7 +127,7 @@ def test_a_slow_scrape_holds_up_nobody_else(story: Story) -> None:
 
 
 @pytest.mark.parametrize("path", ["/metrics", "/nope"])
-def test_a_web_socket_is_refused_without_a_fuss(app: App, story: Story, path: str) -> None:
+def test_a_web_socket_is_refused_without_a_fuss(app: App, story: CapturedLog, path: str) -> None:
     sent: list[Message] = []
 
     async def receive() -> Message:

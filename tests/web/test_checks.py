@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from stator.web.checks import Check, Checks, Health
-from tests.captured_log import Story
+from tests.captured_log import CapturedLog
 from tests.program import eventually
 
 PATIENCE = 0.02
@@ -54,16 +54,16 @@ def states(health: Health) -> Any:
     return json.loads(health.body)["checks"]
 
 
-def made(story: Story, timeout: float = TIMEOUT, **checks: Check) -> Checks:
+def made(story: CapturedLog, timeout: float = TIMEOUT, **checks: Check) -> Checks:
     return Checks(checks, story.log, timeout)
 
 
-def test_no_checks_are_healthy_at_once(story: Story) -> None:
+def test_no_checks_are_healthy_at_once(story: CapturedLog) -> None:
     health = made(story).begin().answer.result(0)
     assert (health.ok, health.body) == (True, b'{"status":"ok"}')
 
 
-def test_one_that_hangs_holds_up_no_other(story: Story, stuck: Stuck) -> None:
+def test_one_that_hangs_holds_up_no_other(story: CapturedLog, stuck: Stuck) -> None:
     health = ask(made(story, stuck=stuck, good=passes, bad=fails))
     assert states(health) == {
         "stuck": "it did not answer in time",
@@ -72,7 +72,7 @@ def test_one_that_hangs_holds_up_no_other(story: Story, stuck: Stuck) -> None:
     }
 
 
-def test_one_that_is_stuck_is_not_asked_again_before_it_has_come_back(story: Story, stuck: Stuck) -> None:
+def test_one_that_is_stuck_is_not_asked_again_before_it_has_come_back(story: CapturedLog, stuck: Stuck) -> None:
     checks = made(story, stuck=stuck)
     ask(checks)
     threads = threading.active_count()
@@ -86,13 +86,13 @@ def test_one_that_is_stuck_is_not_asked_again_before_it_has_come_back(story: Sto
     assert stuck.asked == 2
 
 
-def test_a_slow_one_that_is_asked_by_several_at_once_passes_for_all(story: Story) -> None:
+def test_a_slow_one_that_is_asked_by_several_at_once_passes_for_all(story: CapturedLog) -> None:
     checks = made(story, timeout=10.0, slow=lambda: time.sleep(0.2))
     rounds = [checks.begin() for _ in range(3)]
     assert all(each.wait(PATIENCE, checks.timeout).ok for each in rounds)
 
 
-def test_a_coroutine_that_hangs_is_cancelled_in_time(story: Story) -> None:
+def test_a_coroutine_that_hangs_is_cancelled_in_time(story: CapturedLog) -> None:
     cancelled = threading.Event()
 
     async def hang() -> None:
@@ -106,7 +106,7 @@ def test_a_coroutine_that_hangs_is_cancelled_in_time(story: Story) -> None:
     assert cancelled.wait(10)
 
 
-def test_a_coroutine_that_does_not_let_itself_be_cancelled_is_not_asked_again(story: Story, stuck: Stuck) -> None:
+def test_a_coroutine_that_does_not_let_itself_be_cancelled_is_not_asked_again(story: CapturedLog, stuck: Stuck) -> None:
     async def hang() -> None:
         stuck()  # an event loop of its own, as over WSGI: it harms nobody else
 
@@ -116,7 +116,7 @@ def test_a_coroutine_that_does_not_let_itself_be_cancelled_is_not_asked_again(st
     assert stuck.asked == 1
 
 
-def test_a_checks_own_timeout_is_told_as_its_own(story: Story) -> None:
+def test_a_checks_own_timeout_is_told_as_its_own(story: CapturedLog) -> None:
     async def times_out() -> None:
         msg = "the replica is away"
         raise TimeoutError(msg)
@@ -134,14 +134,14 @@ def test_a_checks_own_timeout_is_told_as_its_own(story: Story) -> None:
         (SystemExit(3), "SystemExit: 3"),
     ],
 )
-def test_reasons_are_short_and_without_passwords(story: Story, error: BaseException, state: str) -> None:
+def test_reasons_are_short_and_without_passwords(story: CapturedLog, error: BaseException, state: str) -> None:
     def fail() -> None:
         raise error
 
     assert states(ask(made(story, bad=fail))) == {"bad": state}
 
 
-def test_the_log_tells_when_a_check_begins_to_fail_and_when_it_passes_again(story: Story) -> None:
+def test_the_log_tells_when_a_check_begins_to_fail_and_when_it_passes_again(story: CapturedLog) -> None:
     failing = True
 
     def check() -> bool:
@@ -162,7 +162,7 @@ def test_the_log_tells_when_a_check_begins_to_fail_and_when_it_passes_again(stor
     assert story.lines[0]["error"]["message"] == "no such table"
 
 
-def test_the_log_tells_of_another_reason(story: Story, stuck: Stuck) -> None:
+def test_the_log_tells_of_another_reason(story: CapturedLog, stuck: Stuck) -> None:
     acts: list[Check] = [fails, stuck]
 
     def check() -> None:

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from stator.collectors.host.family import Family
 from stator.collectors.host.files import Files
-from stator.log.changes import Troubles
+from stator.log.changes import ChangeLog
 from stator.points import Labels, Point, PointError, PointsAt
 
 SUCCESS = Family("scrape_collector_success", "Whether a group of families could be collected", "", "gauge")
@@ -37,7 +37,7 @@ class Host:
         self,
         groups: Mapping[str, Group],
         files: Callable[[], Files],
-        troubles: Troubles,
+        troubles: ChangeLog,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._groups, self._files, self._troubles, self._clock = groups, files, troubles, clock

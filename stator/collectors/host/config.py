@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from attrs import frozen
 
-from stator.log.changes import Log, Troubles
-from stator.settings.declare import LONGER_THAN_ZERO, Check, part, setting
+from stator.log.changes import ChangeLog, Log
+from stator.settings.declare import Constraint, positive, section, setting
 from stator.settings.duration import Duration
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def _is_pattern(text: str) -> bool:
     return True
 
 
-PATTERN = Check("a regular expression", _is_pattern)
+PATTERN = Constraint("a regular expression", _is_pattern)
 
 
 @frozen
@@ -60,9 +60,7 @@ class FilesystemConfig:
         desc="regular expression for filesystem types to leave out",
         check=PATTERN,
     )
-    mount_timeout: Duration = setting(
-        Duration.parse("1s"), desc="longest time to wait for filesystems", check=LONGER_THAN_ZERO
-    )
+    mount_timeout: Duration = setting(Duration.parse("1s"), desc="longest time to wait for filesystems", check=positive)
 
 
 @frozen
@@ -82,30 +80,30 @@ class VmstatConfig:
 
 
 @frozen
-class Config:
+class HostConfig:
     """What the host collector can be told."""
 
     collectors: tuple[str, ...] = setting(
         GROUPS,
         desc="node_exporter's collectors that host stands for",
-        check=Check(f"names out of {', '.join(GROUPS)}", lambda names: set(names) <= set(GROUPS)),
+        check=Constraint(f"names out of {', '.join(GROUPS)}", lambda names: set(names) <= set(GROUPS)),
     )
     procfs: str = setting("/proc", desc="where the host's /proc is, ex: /host/proc")
     sysfs: str = setting("/sys", desc="where the host's /sys is")
     rootfs: str = setting("/", desc="where the host's / is")
     udev: str = setting("/run/udev/data", desc="where the host's udev database is")
-    diskstats: DiskstatsConfig = part(DiskstatsConfig)
-    filesystem: FilesystemConfig = part(FilesystemConfig)
-    netdev: NetdevConfig = part(NetdevConfig)
-    vmstat: VmstatConfig = part(VmstatConfig)
+    diskstats: DiskstatsConfig = section(DiskstatsConfig)
+    filesystem: FilesystemConfig = section(FilesystemConfig)
+    netdev: NetdevConfig = section(NetdevConfig)
+    vmstat: VmstatConfig = section(VmstatConfig)
 
-    def new(self, log: Log) -> "Host":
+    def build(self, log: Log) -> "Host":
         """A collector of these groups, each once, that tells a log what it can't read."""
         from stator.collectors.host.collector import Host  # slow to import, and off by default
         from stator.collectors.host.files import Files
 
         groups = {name: self._group(name, log) for name in self.collectors}
-        return Host(groups, lambda: Files(self.procfs, self.sysfs), Troubles(log, "group"))
+        return Host(groups, lambda: Files(self.procfs, self.sysfs), ChangeLog(log, "group"))
 
     def _group(self, name: str, log: Log) -> "Group":
         from stator.collectors.host import cpu, disk, memory, network, system  # slow to import
@@ -133,11 +131,11 @@ class Config:
 
     def _filesystem(self, log: Log) -> "Group":
         from stator.collectors.host.filesystem import Filesystem, Filter  # slow to import
-        from stator.collectors.host.statvfs import Survey
+        from stator.collectors.host.statvfs import StatvfsPool
 
         own = self.filesystem
         excluded = Filter(_excluding(own.mount_points_exclude), _excluding(own.fs_types_exclude))
-        return Filesystem(excluded, self.rootfs, Survey(), own.mount_timeout.seconds, Troubles(log, "filesystem"))
+        return Filesystem(excluded, self.rootfs, StatvfsPool(), own.mount_timeout.seconds, ChangeLog(log, "filesystem"))
 
 
 def _excluding(text: str) -> re.Pattern[str] | None:

@@ -11,8 +11,8 @@ from attrs import frozen
 
 from stator.collectors.host.family import Family
 from stator.collectors.host.files import Files
-from stator.collectors.host.statvfs import Figures, Survey
-from stator.log.changes import Troubles
+from stator.collectors.host.statvfs import Figures, StatvfsPool
+from stator.log.changes import ChangeLog
 from stator.points import Labels, Point
 
 # What it calls a filesystem that hangs.
@@ -97,7 +97,7 @@ class Filesystem:
         troubles: Where those that can't be asked are told.
     """
 
-    def __init__(self, filter_: Filter, rootfs: str, survey: Survey, timeout: float, troubles: Troubles) -> None:
+    def __init__(self, filter_: Filter, rootfs: str, survey: StatvfsPool, timeout: float, troubles: ChangeLog) -> None:
         self._filter, self._rootfs = filter_, rootfs.rstrip("/").encode()
         self._survey, self._timeout, self._troubles = survey, timeout, troubles
         self._mountinfo = b""

@@ -22,7 +22,7 @@ PATIENCE = 0.05
 MOST_THREADS = 64
 
 
-class Survey:
+class StatvfsPool:
     """Asks filesystems, for one caller at a time.
 
     Args:

@@ -13,7 +13,7 @@ from urllib.parse import quote
 from attrs import define, field, frozen
 
 from stator.client.client import ClientError
-from stator.client.headers import HEADER_PAIRS, SENDABLE, header_pairs, is_header
+from stator.client.headers import HEADER_PAIRS, HEADER_SYNTAX, header_pairs, is_header
 from stator.log.logger import Log
 from stator.roster.consul.agent import Agent, Client
 from stator.roster.consul.diff import differences, wanted_checks
@@ -26,9 +26,9 @@ from stator.roster.consul.payload import (
     ttl_check_id,
 )
 from stator.roster.heartbeat import Health, Heartbeat, Monitor
-from stator.roster.registrar import Sight
+from stator.roster.registrar import Observation
 from stator.roster.service import Service
-from stator.settings.declare import LONGER_THAN_ZERO, REDACTED, Check, Secret, setting
+from stator.settings.declare import REDACTED, Constraint, Secret, positive, setting
 from stator.settings.duration import LONGEST, Duration
 
 # What Consul keeps of a check's output:
@@ -41,18 +41,18 @@ def _hidden_values(_config: object, words: tuple[str, ...]) -> list[str]:
     return [word if at % 2 == 0 else REDACTED for at, word in enumerate(words)]
 
 
-ENTERPRISE_NAME = Check(
+ENTERPRISE_NAME = Constraint(
     "a name of letters, digits and inner dashes, 64 at most",
     lambda name: not name or bool(re.fullmatch("(?!.{65})[A-Za-z0-9]+(-+[A-Za-z0-9]+)*", name)),
 )
 
 
 @frozen
-class Config:
+class ConsulConfig:
     """How Consul watches the service."""
 
-    check_interval: Duration = setting(Duration.parse("1m"), desc="health check period", check=LONGER_THAN_ZERO)
-    check_timeout: Duration = setting(Duration.parse("10s"), desc="health check timeout", check=LONGER_THAN_ZERO)
+    check_interval: Duration = setting(Duration.parse("1m"), desc="health check period", check=positive)
+    check_timeout: Duration = setting(Duration.parse("10s"), desc="health check timeout", check=positive)
     deregister_after: Duration = setting(Duration.parse("30m"), desc="deregister after failed check period")
     token: Secret = setting(Secret(), desc="ACL token")
     check: Literal["http", "ttl"] = setting(
@@ -71,7 +71,7 @@ class Config:
     def problems(self) -> Iterator[tuple[str, str]]:
         """Headers that can't be sent."""
         if not all(is_header(*pair) for pair in header_pairs(self.check_headers)):
-            yield "check_headers", SENDABLE
+            yield "check_headers", HEADER_SYNTAX
 
     @property
     def ttl(self) -> Duration:
@@ -95,7 +95,7 @@ class Config:
             return None
         return Heartbeat(Monitor(self.check_timeout, self.check_headers, log), self.check_interval.seconds, log)
 
-    def new(self, client: Client, heartbeat: Heartbeat | None = None) -> "Consul":
+    def build(self, client: Client, heartbeat: Heartbeat | None = None) -> "Consul":
         """A registrar that reaches the agent through a client."""
         places = {"ns": self.namespace, "partition": self.partition}
         agent = Agent(client, self.token, {name: value for name, value in places.items() if value})
@@ -115,7 +115,7 @@ class Consul:
         heartbeat: What reports health, where the agent does not ask for it.
     """
 
-    config: Config
+    config: ConsulConfig
     agent: Agent
     watched: Agent
     heartbeat: Heartbeat | None = None
@@ -163,7 +163,7 @@ class Consul:
                 if not _is_unknown(error):
                     raise
 
-    def look(self, service: Service, *, since: str = "", wait: float = 0.0) -> Sight:
+    def look(self, service: Service, *, since: str = "", wait: float = 0.0) -> Observation:
         """How the agent shows the service.
 
         Args:
@@ -178,11 +178,11 @@ class Consul:
         with self.watched.refusals(_right("read", service)):
             shown, mark = self._shown(service, since, wait)
             if shown is None:
-                return Sight("the agent does not know the service")
+                return Observation("the agent does not know the service")
             checks = self._checks(service)
         # The operator's: https://developer.hashicorp.com/consul/api-docs/agent/service#enable-maintenance-mode
         keep = f"_service_maintenance:{service.id}" in checks
-        return Sight("; ".join(self._wrong(service, shown, checks, keep=keep)), mark, keep)
+        return Observation("; ".join(self._wrong(service, shown, checks, keep=keep)), mark, keep)
 
     def wake(self) -> None:
         """Has a look that waits fail at once, and every later one."""

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from stator.collectors.host.config import Config
+from stator.collectors.host.config import HostConfig
 from stator.collectors.host.files import Files
 from stator.points import Point, family_name
 
@@ -164,9 +164,9 @@ def lay_out(folder: Path, changed: Texts | None = None) -> Path:
     return folder
 
 
-def hosted(machine: Path, **told: Any) -> Config:
+def hosted(machine: Path, **told: Any) -> HostConfig:
     """What a collector is told to read a machine that was laid out."""
-    return Config(
+    return HostConfig(
         procfs=f"{machine}/proc", sysfs=f"{machine}/sys", rootfs=f"{machine}/rootfs", udev=f"{machine}/udev", **told
     )
 

@@ -5,18 +5,18 @@ from pathlib import Path
 
 import pytest
 
-from stator.collectors.host.config import GROUPS, Config
-from stator.exposition.encoder import Formatter
+from stator.collectors.host.config import GROUPS, HostConfig
+from stator.exposition.encoder import Encoder
 from stator.exposition.text import TEXT_0_0_4
 from stator.points import Labels, PointsAt, family_name
 from stator.settings.environment import ConfigError, decode
-from tests.captured_log import Story
+from tests.captured_log import CapturedLog
 from tests.collectors.host.machine import hosted, lay_out
 
 
 @pytest.fixture
-def story(tmp_path: Path) -> Iterator[Story]:
-    with Story(tmp_path / "log") as story:
+def story(tmp_path: Path) -> Iterator[CapturedLog]:
+    with CapturedLog(tmp_path / "log") as story:
         yield story
 
 
@@ -31,8 +31,8 @@ def labelled(points_at: PointsAt, name: str) -> list[Labels]:
     return [point.labels for point in points_at.points if point.name == name]
 
 
-def test_all_groups_of_a_machine_can_be_collected(tmp_path: Path, story: Story) -> None:
-    points_at = hosted(lay_out(tmp_path / "machine")).new(story.log).collect(12.5)
+def test_all_groups_of_a_machine_can_be_collected(tmp_path: Path, story: CapturedLog) -> None:
+    points_at = hosted(lay_out(tmp_path / "machine")).build(story.log).collect(12.5)
     assert (points_at.name, points_at.stamp, points_at.labels) == ("node", 12.5, ())
     assert succeeded(points_at) == dict.fromkeys(GROUPS, 1)
     durations = [point for point in points_at.points if point.name == "scrape_collector_duration"]
@@ -40,14 +40,14 @@ def test_all_groups_of_a_machine_can_be_collected(tmp_path: Path, story: Story) 
     assert all(0 <= point.value < 10 for point in durations)  # type: ignore[operator] # numbers
 
 
-def test_nothing_is_told_twice(tmp_path: Path, story: Story) -> None:
-    points = hosted(lay_out(tmp_path / "machine")).new(story.log).collect(0.0).points
+def test_nothing_is_told_twice(tmp_path: Path, story: CapturedLog) -> None:
+    points = hosted(lay_out(tmp_path / "machine")).build(story.log).collect(0.0).points
     series = [(family_name("node", point.name, point.unit), frozenset(point.labels)) for point in points]
     assert len(set(series)) == len(series)
 
 
-def test_labels_are_the_same_objects_at_each_scrape_so_that_these_are_fast(tmp_path: Path, story: Story) -> None:
-    host = hosted(lay_out(tmp_path / "machine")).new(story.log)
+def test_labels_are_the_same_objects_at_each_scrape_so_that_these_are_fast(tmp_path: Path, story: CapturedLog) -> None:
+    host = hosted(lay_out(tmp_path / "machine")).build(story.log)
     # Those of a filesystem that can't be asked are made for the occasion.
     first, second = ([point.labels for point in host.collect(0.0).points if point.labels] for _ in range(2))
     anew = [own for own, again in zip(first, second, strict=True) if own is not again]
@@ -71,9 +71,9 @@ def test_labels_are_the_same_objects_at_each_scrape_so_that_these_are_fast(tmp_p
 )
 @pytest.mark.parametrize("content", [None, "\xff: what? - \n"])
 def test_a_file_that_is_missing_or_odd_takes_nothing_else_with_it(
-    tmp_path: Path, story: Story, group: str, path: str, content: str | None
+    tmp_path: Path, story: CapturedLog, group: str, path: str, content: str | None
 ) -> None:
-    host = hosted(lay_out(tmp_path / "machine", {path: content})).new(story.log)
+    host = hosted(lay_out(tmp_path / "machine", {path: content})).build(story.log)
     told = succeeded(host.collect(0.0))
     failed = {name for name, success in told.items() if not success}
     assert failed <= {group, "stat"}
@@ -92,19 +92,19 @@ def test_a_file_that_is_missing_or_odd_takes_nothing_else_with_it(
     ],
 )
 def test_a_group_that_could_not_be_exposed_takes_no_other_with_it(
-    tmp_path: Path, story: Story, path: str, content: str, group: str, reason: str
+    tmp_path: Path, story: CapturedLog, path: str, content: str, group: str, reason: str
 ) -> None:
-    host = hosted(lay_out(tmp_path / "machine", {path: content})).new(story.log)
+    host = hosted(lay_out(tmp_path / "machine", {path: content})).build(story.log)
     points_at = host.collect(0.0)
     assert [name for name, success in succeeded(points_at).items() if not success] == [group]
     (line,) = [line for line in story.told("can't read from host") if line.get("group")]
     assert (line["group"], reason in line["reason"]) == (group, True)
-    Formatter(TEXT_0_0_4, timestamps=False).exposition().add("host", points_at)
+    Encoder(TEXT_0_0_4, timestamps=False).exposition().add("host", points_at)
 
 
-def test_a_group_that_fails_is_told_once_and_so_is_its_recovery(tmp_path: Path, story: Story) -> None:
+def test_a_group_that_fails_is_told_once_and_so_is_its_recovery(tmp_path: Path, story: CapturedLog) -> None:
     machine = lay_out(tmp_path / "machine", {"proc/loadavg": None, "proc/1/mountinfo": ""})
-    host = hosted(machine).new(story.log)
+    host = hosted(machine).build(story.log)
     for _ in range(3):
         host.collect(0.0)
     (line,) = story.lines
@@ -120,17 +120,17 @@ def test_a_group_that_fails_is_told_once_and_so_is_its_recovery(tmp_path: Path, 
     assert (line["level"], line["msg"], line["group"]) == ("info", "can read from host again", "loadavg")
 
 
-def test_only_the_groups_that_are_named_are_collected(tmp_path: Path, story: Story) -> None:
-    points_at = hosted(lay_out(tmp_path / "machine"), collectors=("uname", "loadavg")).new(story.log).collect(0.0)
+def test_only_the_groups_that_are_named_are_collected(tmp_path: Path, story: CapturedLog) -> None:
+    points_at = hosted(lay_out(tmp_path / "machine"), collectors=("uname", "loadavg")).build(story.log).collect(0.0)
     names = [point.name for point in points_at.points if not point.name.startswith("scrape_")]
     assert names == ["uname_info", "load1", "load5", "load15"]
 
 
-def configured(**variables: str) -> Config:
-    return decode(Config, "STTR_HOST", {f"STTR_HOST_{name}": value for name, value in variables.items()})
+def configured(**variables: str) -> HostConfig:
+    return decode(HostConfig, "STTR_HOST", {f"STTR_HOST_{name}": value for name, value in variables.items()})
 
 
-def test_filters_and_places_are_settings(tmp_path: Path, story: Story) -> None:
+def test_filters_and_places_are_settings(tmp_path: Path, story: CapturedLog) -> None:
     machine = lay_out(tmp_path / "machine")
     config = configured(
         PROCFS=f"{machine}/proc",
@@ -143,7 +143,7 @@ def test_filters_and_places_are_settings(tmp_path: Path, story: Story) -> None:
         FILESYSTEM_FSTYPESEXCLUDE="^tmpfs$",
         VMSTAT_FIELDS="^nr_",
     )
-    points_at = config.new(story.log).collect(0.0)
+    points_at = config.build(story.log).collect(0.0)
     assert labelled(points_at, "disk_io_now") == [(("device", "loop0"),)]
     assert labelled(points_at, "network_receive") == [(("device", "eth0"),)]
     mounted = [dict(labels)["mountpoint"] for labels in labelled(points_at, "filesystem_readonly")]
@@ -151,10 +151,10 @@ def test_filters_and_places_are_settings(tmp_path: Path, story: Story) -> None:
     assert [point.name for point in points_at.points if "vmstat" in point.name] == ["vmstat_nr_free_pages"]
 
 
-def test_an_empty_filter_leaves_nothing_out(tmp_path: Path, story: Story) -> None:
+def test_an_empty_filter_leaves_nothing_out(tmp_path: Path, story: CapturedLog) -> None:
     machine = lay_out(tmp_path / "machine")
     config = configured(PROCFS=f"{machine}/proc", DISKSTATS_DEVICEEXCLUDE="", COLLECTORS="diskstats")
-    devices = [dict(labels)["device"] for labels in labelled(config.new(story.log).collect(0.0), "disk_io_now")]
+    devices = [dict(labels)["device"] for labels in labelled(config.build(story.log).collect(0.0), "disk_io_now")]
     assert devices == ["loop0", "sda", "sda1", "dm-0", "nvme0n1", "cciss/c0d0"]
 
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from stator.collectors.host.statvfs import MOST_THREADS, Figures, Survey
+from stator.collectors.host.statvfs import MOST_THREADS, Figures, StatvfsPool
 from tests.program import eventually
 
 # Far beyond what a good answer takes, far below what a test may take.
@@ -61,7 +61,7 @@ def answered(figures: dict[bytes, Figures]) -> list[bytes]:
 
 
 def test_those_that_answer_are_asked_by_one_thread_at_every_scrape(kernel: Filesystems) -> None:
-    survey = Survey(kernel.statvfs)
+    survey = StatvfsPool(kernel.statvfs)
     for _ in range(20):
         assert answered(survey.ask(good(5), LONG)) == good(5)
         # It may still be on its way back; then there would be two.
@@ -70,22 +70,22 @@ def test_those_that_answer_are_asked_by_one_thread_at_every_scrape(kernel: Files
 
 
 def test_an_error_is_an_answer() -> None:
-    assert isinstance(Survey().ask([b"/nowhere"], LONG)[b"/nowhere"], FileNotFoundError)
+    assert isinstance(StatvfsPool().ask([b"/nowhere"], LONG)[b"/nowhere"], FileNotFoundError)
 
 
 def test_nothing_to_ask_is_answered_by_nothing() -> None:
-    assert Survey().ask([], LONG) == {}
+    assert StatvfsPool().ask([], LONG) == {}
 
 
 def test_one_that_hangs_is_missing_and_the_rest_is_there(kernel: Filesystems) -> None:
-    survey = Survey(kernel.statvfs)
+    survey = StatvfsPool(kernel.statvfs)
     with within(LONG / 2):
         # On a busy machine it may take more than one go.
         assert eventually(lambda: answered(survey.ask([*hung(1), *good(5)], SHORT)) == good(5))
 
 
 def test_one_that_hangs_is_not_asked_again_nor_waited_for(kernel: Filesystems) -> None:
-    survey = Survey(kernel.statvfs)
+    survey = StatvfsPool(kernel.statvfs)
     survey.ask([*hung(1), *good(1)], SHORT)
     with within(LONG / 2):
         assert answered(survey.ask([*hung(1), *good(1)], LONG)) == good(1)
@@ -93,19 +93,19 @@ def test_one_that_hangs_is_not_asked_again_nor_waited_for(kernel: Filesystems) -
 
 
 def test_one_that_comes_back_is_asked_again(kernel: Filesystems) -> None:
-    survey = Survey(kernel.statvfs)
+    survey = StatvfsPool(kernel.statvfs)
     assert answered(survey.ask(hung(1), SHORT)) == []
     kernel.release()
     assert eventually(lambda: answered(survey.ask(hung(1), LONG))) == hung(1)
 
 
 def test_many_that_hang_do_not_hide_those_behind_them(kernel: Filesystems) -> None:
-    survey = Survey(kernel.statvfs)
+    survey = StatvfsPool(kernel.statvfs)
     assert eventually(lambda: answered(survey.ask([*hung(20), *good(3)], 2.0))) == good(3)
 
 
 def test_threads_are_bounded_and_with_none_left_nothing_is_waited_for(kernel: Filesystems) -> None:
-    survey = Survey(kernel.statvfs)
+    survey = StatvfsPool(kernel.statvfs)
     eventually(lambda: survey.ask(hung(2 * MOST_THREADS), 1.0) or survey._threads == MOST_THREADS)
     assert len(kernel.threads) <= MOST_THREADS
     with within(LONG / 2):
@@ -113,7 +113,7 @@ def test_threads_are_bounded_and_with_none_left_nothing_is_waited_for(kernel: Fi
 
 
 def test_threads_that_come_back_end_but_for_one(kernel: Filesystems) -> None:
-    survey = Survey(kernel.statvfs)
+    survey = StatvfsPool(kernel.statvfs)
     survey.ask([*hung(5), *good(5)], SHORT)
     kernel.release()
     eventually(lambda: survey._threads == survey._idle == 1)

@@ -10,16 +10,14 @@ from typing import Any
 
 import pytest
 
-from stator.client.client import Client
-from stator.client.client import Config as ClientConfig
-from stator.roster.consul.registrar import Config
-from stator.roster.registrar import RegistrarError, Sight
-from stator.roster.service import Config as ServiceConfig
-from stator.roster.service import Service
+from stator.client.client import Client, ClientConfig
+from stator.roster.consul.registrar import ConsulConfig
+from stator.roster.registrar import Observation, RegistrarError
+from stator.roster.service import Service, ServiceConfig
 from stator.settings.declare import Secret
 from stator.settings.dump import dump
 from stator.settings.duration import LONGEST, Duration
-from tests.captured_log import Story
+from tests.captured_log import CapturedLog
 from tests.fakes import Agent
 from tests.program import eventually
 
@@ -42,7 +40,7 @@ REGISTRATION = {
 
 def service(id_: str = "123654", meta: tuple[tuple[str, str], ...] = ()) -> Service:
     config = ServiceConfig(id=id_, tags=("dev", "metrics"), ip_address="127.0.0.1", meta=meta)
-    return config.new(8087, "http://localhost:8500")
+    return config.build(8087, "http://localhost:8500")
 
 
 @pytest.fixture
@@ -52,21 +50,21 @@ def agent() -> Iterator[Agent]:
 
 
 @pytest.fixture
-def story(tmp_path: Path) -> Iterator[Story]:
-    with Story(tmp_path / "log") as made:
+def story(tmp_path: Path) -> Iterator[CapturedLog]:
+    with CapturedLog(tmp_path / "log") as made:
         yield made
 
 
 @pytest.fixture
-def client(agent: Agent, story: Story) -> Iterator[Client]:
-    made = ClientConfig(base_uri=agent.uri, timeout=Duration.parse("5s")).new(story.log)
+def client(agent: Agent, story: CapturedLog) -> Iterator[Client]:
+    made = ClientConfig(base_uri=agent.uri, timeout=Duration.parse("5s")).build(story.log)
     yield made
     if made._pool:
         made._pool.clear()
 
 
 def test_registers_with_the_words_of_the_original(agent: Agent, client: Client) -> None:
-    Config().new(client).register(service())
+    ConsulConfig().build(client).register(service())
     (asked,) = agent.requests
     assert (asked.method, asked.path) == ("PUT", "/v1/agent/service/register")
     assert json.loads(asked.body) == REGISTRATION
@@ -74,8 +72,8 @@ def test_registers_with_the_words_of_the_original(agent: Agent, client: Client) 
 
 
 def test_registers_with_what_is_configured(agent: Agent, client: Client) -> None:
-    config = Config(Duration.parse("1s"), Duration.parse("250ms"), Duration.parse("1m30s"))
-    config.new(client).register(service(meta=(("version", "1.2"), ("zone", "a=b"))))
+    config = ConsulConfig(Duration.parse("1s"), Duration.parse("250ms"), Duration.parse("1m30s"))
+    config.build(client).register(service(meta=(("version", "1.2"), ("zone", "a=b"))))
     body = json.loads(agent.requests[0].body)
     assert body["Meta"] == {"version": "1.2", "zone": "a=b"}
     assert body["Check"] == {
@@ -88,8 +86,8 @@ def test_registers_with_what_is_configured(agent: Agent, client: Client) -> None
 
 
 def test_a_check_by_ttl_holds_longer_than_one_report_that_is_missed(agent: Agent, client: Client) -> None:
-    config = Config(Duration.parse("20s"), Duration.parse("5s"), check="ttl", check_headers=("X-A", "b"))
-    config.new(client).register(service())
+    config = ConsulConfig(Duration.parse("20s"), Duration.parse("5s"), check="ttl", check_headers=("X-A", "b"))
+    config.build(client).register(service())
     assert json.loads(agent.requests[0].body)["Check"] == {
         "CheckID": "service:stator-123654:ttl",
         "Status": "passing",
@@ -100,12 +98,14 @@ def test_a_check_by_ttl_holds_longer_than_one_report_that_is_missed(agent: Agent
 
 def test_the_longest_durations_make_a_ttl_that_consul_can_read() -> None:
     longest = Duration(LONGEST)
-    assert Config(longest, longest).ttl == longest
+    assert ConsulConfig(longest, longest).ttl == longest
 
 
-def test_every_request_goes_into_the_namespace_and_the_partition(agent: Agent, client: Client, story: Story) -> None:
-    config = Config(namespace="team-1", partition="eu", check="ttl")
-    with closing(config.new(client, config.heartbeat(story.log))) as consul:
+def test_every_request_goes_into_the_namespace_and_the_partition(
+    agent: Agent, client: Client, story: CapturedLog
+) -> None:
+    config = ConsulConfig(namespace="team-1", partition="eu", check="ttl")
+    with closing(config.build(client, config.heartbeat(story.log))) as consul:
         consul.register(service())
         eventually(lambda: agent.asked("/v1/agent/check/update/"))
         consul.look(service())
@@ -126,32 +126,32 @@ def test_every_request_goes_into_the_namespace_and_the_partition(agent: Agent, c
 def test_a_name_that_consul_would_refuse_is_told(setting: str, name: str) -> None:
     settings: dict[str, Any] = {setting: name}
     with pytest.raises(ValueError, match=f"{setting}='{name}': expected a name of letters"):
-        Config(**settings)
+        ConsulConfig(**settings)
 
 
 @pytest.mark.parametrize("words", [("X A", "b"), ("X-A", "b\nc"), ("", "b")])
 def test_check_headers_that_can_not_be_sent_are_told_but_not_shown(words: tuple[str, ...]) -> None:
-    config = Config(check_headers=words)
+    config = ConsulConfig(check_headers=words)
     assert [name for name, _ in config.problems()] == ["check_headers"]
     assert dump(config)["check_headers"] == [words[0], "--redacted--"]
 
 
 def test_unregisters_by_id(agent: Agent, client: Client) -> None:
-    Config().new(client).unregister(service())
+    ConsulConfig().build(client).unregister(service())
     (asked,) = agent.requests
     assert (asked.method, asked.path) == ("PUT", "/v1/agent/service/deregister/stator-123654")
     assert asked.body == b""
 
 
 def test_an_id_of_any_letters_is_unregistered(agent: Agent, client: Client) -> None:
-    Config().new(client).unregister(service("a/b c?d#é"))
+    ConsulConfig().build(client).unregister(service("a/b c?d#é"))
     assert agent.requests[0].path == "/v1/agent/service/deregister/stator-a%2Fb%20c%3Fd%23%C3%A9"
 
 
 def test_the_token_goes_along_and_is_read_anew_from_its_file(agent: Agent, client: Client, tmp_path: Path) -> None:
     file = tmp_path / "token"
     file.write_text("first\n")
-    consul = Config(token=Secret.from_file(file)).new(client)
+    consul = ConsulConfig(token=Secret.from_file(file)).build(client)
     consul.register(service())
     file.write_text("second\n")
     consul.unregister(service())
@@ -162,9 +162,9 @@ def test_the_token_goes_along_and_is_read_anew_from_its_file(agent: Agent, clien
 @pytest.mark.parametrize("answer", [(500, b'Unknown service {"stator-123654" {}}'), (404, b'Unknown service ID "a".')])
 def test_who_is_gone_already_is_unregistered(agent: Agent, client: Client, answer: tuple[int, bytes]) -> None:
     agent.status, agent.body = answer
-    Config().new(client).unregister(service())
+    ConsulConfig().build(client).unregister(service())
     with pytest.raises(RegistrarError, match="Unknown service"):
-        Config().new(client).register(service())
+        ConsulConfig().build(client).register(service())
 
 
 NEWER = b"Permission denied: token with AccessorID 'a1b2' lacks permission 'service:write' on \"stator\""
@@ -182,7 +182,7 @@ NEWER = b"Permission denied: token with AccessorID 'a1b2' lacks permission 'serv
 def test_a_403_says_what_is_missing(agent: Agent, client: Client, token: str, body: bytes, said: str) -> None:
     agent.status, agent.body = 403, body
     with pytest.raises(RegistrarError) as raised:
-        Config(token=Secret(token)).new(client).register(service())
+        ConsulConfig(token=Secret(token)).build(client).register(service())
     assert str(raised.value).startswith(said)
     assert str(raised.value).endswith(f"was answered with status 403: {body.decode()}")
     assert "s3cret" not in str(raised.value)
@@ -193,7 +193,7 @@ def test_a_token_that_changed_is_seen_as_wrong_until_the_service_is_registered_w
 ) -> None:
     file = tmp_path / "token"
     file.write_text("first")
-    with closing(Config(token=Secret.from_file(file)).new(client)) as consul:
+    with closing(ConsulConfig(token=Secret.from_file(file)).build(client)) as consul:
         consul.register(service())
         assert consul.look(service()).wrong == ""
         file.write_text("second")
@@ -205,7 +205,7 @@ def test_a_token_that_changed_is_seen_as_wrong_until_the_service_is_registered_w
 
 def test_a_look_that_is_refused_says_which_right_is_missing(agent: Agent, client: Client) -> None:
     agent.status, agent.body = 403, b"Permission denied"
-    with closing(Config(token=Secret("s3cret")).new(client)) as consul:
+    with closing(ConsulConfig(token=Secret("s3cret")).build(client)) as consul:
         with pytest.raises(RegistrarError, match='the token lacks service:read on "stator": GET http') as raised:
             consul.look(service())
         assert raised.value.reason == "denied"
@@ -213,7 +213,7 @@ def test_a_look_that_is_refused_says_which_right_is_missing(agent: Agent, client
 
 def test_a_refusal_says_what_the_agent_said(agent: Agent, client: Client) -> None:
     agent.status, agent.body = 403, b"Permission denied"
-    consul = Config().new(client)
+    consul = ConsulConfig().build(client)
     with pytest.raises(RegistrarError, match=r"/v1/agent/service/register .* status 403: Permission denied"):
         consul.register(service())
     with pytest.raises(RegistrarError, match=r"/deregister/stator-123654 .* status 403: Permission denied"):
@@ -221,21 +221,21 @@ def test_a_refusal_says_what_the_agent_said(agent: Agent, client: Client) -> Non
 
 
 def test_what_is_registered_is_seen_as_it_should_be_and_what_is_not_as_unknown(agent: Agent, client: Client) -> None:
-    with closing(Config().new(client)) as consul:
+    with closing(ConsulConfig().build(client)) as consul:
         assert consul.look(service()).wrong == "the agent does not know the service"
         consul.register(service())
-        assert consul.look(service()) == Sight("", "1")
+        assert consul.look(service()) == Observation("", "1")
 
 
 def test_a_look_waits_for_another_state_than_the_one_it_is_told(agent: Agent, client: Client) -> None:
-    with closing(Config().new(client)) as consul:
+    with closing(ConsulConfig().build(client)) as consul:
         consul.register(service())
         consul.look(service(), since="1 2", wait=2.5)
     assert agent.asked("/v1/agent/service/stator-123654")[0].path.endswith("?hash=1+2&wait=2500ms")
 
 
 def test_a_wait_of_less_than_a_millisecond_is_not_taken_for_the_longest(agent: Agent, client: Client) -> None:
-    with closing(Config().new(client)) as consul:
+    with closing(ConsulConfig().build(client)) as consul:
         consul.register(service())
         consul.look(service(), since="1 2", wait=0.0004)
     assert agent.asked("/v1/agent/service/stator-123654")[0].path.endswith("&wait=1ms")
@@ -244,7 +244,7 @@ def test_a_wait_of_less_than_a_millisecond_is_not_taken_for_the_longest(agent: A
 def test_what_somebody_else_changed_is_seen_and_an_operators_maintenance_is_to_be_kept(
     agent: Agent, client: Client
 ) -> None:
-    with closing(Config().new(client)) as consul:
+    with closing(ConsulConfig().build(client)) as consul:
         consul.register(service())
         agent.services["stator-123654"]["Port"] = 1
         sight = consul.look(service())
@@ -254,7 +254,7 @@ def test_what_somebody_else_changed_is_seen_and_an_operators_maintenance_is_to_b
 
 
 def test_a_registration_replaces_checks_unless_they_are_to_be_kept(agent: Agent, client: Client) -> None:
-    with closing(Config().new(client)) as consul:
+    with closing(ConsulConfig().build(client)) as consul:
         consul.register(service(), keep=True)
         consul.register(service(), keep=False)
     first, second = agent.requests
@@ -269,24 +269,24 @@ def test_an_agent_that_can_not_be_asked_for_one_service_is_asked_for_all(
     agent: Agent, client: Client, answer: bytes
 ) -> None:
     agent.no_such_endpoint = answer
-    with closing(Config().new(client)) as consul:
+    with closing(ConsulConfig().build(client)) as consul:
         assert consul.look(service()).wrong == "the agent does not know the service"
         consul.register(service())
-        assert consul.look(service()) == Sight("", "")
+        assert consul.look(service()) == Observation("", "")
 
 
 @pytest.mark.parametrize("id_", ["a/b c?d#é", "`", '"', "a`b\\"])
 def test_a_service_with_an_id_of_any_letters_is_seen(agent: Agent, client: Client, id_: str) -> None:
-    with closing(Config().new(client)) as consul:
+    with closing(ConsulConfig().build(client)) as consul:
         consul.register(service(id_))
-        assert consul.look(service(id_)) == Sight("", "1")
+        assert consul.look(service(id_)) == Observation("", "1")
 
 
 @pytest.mark.parametrize("body", [b"{", b"[]", b"null", b'"text"', b"\xff"])
 def test_a_look_at_nonsense_is_an_error_that_shows_it(agent: Agent, client: Client, body: bytes) -> None:
     agent.body = body
     expected = pytest.raises(RegistrarError, match="what is no JSON object: b")
-    with closing(Config().new(client)) as consul, expected as raised:
+    with closing(ConsulConfig().build(client)) as consul, expected as raised:
         consul.look(service())
     assert raised.value.reason == "invalid"
 
@@ -295,7 +295,7 @@ def test_a_look_that_waits_ends_when_it_is_woken_and_the_service_can_still_be_un
     agent: Agent, client: Client
 ) -> None:
     agent.patience = 30.0
-    with closing(Config().new(client)) as consul, ThreadPoolExecutor(1) as pool:
+    with closing(ConsulConfig().build(client)) as consul, ThreadPoolExecutor(1) as pool:
         consul.register(service())
         waiting = pool.submit(consul.look, service(), since="1", wait=60.0)
         eventually(lambda: agent.asked("/v1/agent/service/stator-123654"))
