@@ -6,7 +6,7 @@ embed Stator in an application of their own: `asgi_app`, `wsgi_app`, `add_routes
 
 from typing import TYPE_CHECKING, Any
 
-from stator.points import Histogram, Labels, Point, PointsAt, Summary, Type
+from stator.points import Histogram, Labels, MetricType, Point, PointsAt, Summary
 from stator.settings.declare import Constraint, Secret, at_least, between, positive, section, setting
 from stator.settings.duration import Duration
 from stator.version import __version__
@@ -19,11 +19,11 @@ __all__ = [
     "Duration",
     "Histogram",
     "Labels",
+    "MetricType",
     "Point",
     "PointsAt",
     "Secret",
     "Summary",
-    "Type",
     "__version__",
     "add_routes",
     "asgi_app",

@@ -207,7 +207,7 @@ class Exporter:
             if error is not None:
                 self._log.error("failed to collect", collector=name, **_why(error))
             told += _outcome(name, outcome.seconds, success=error is None)
-        told.append(Point("build_info", "Version of Stator and of Python", "", "gauge", 1, self._build))
+        told.append(Point("build_info", "Version of Stator and of Python", 1, labels=self._build))
         exposition.add(OURS, PointsAt("stator", stamp, points=told))
         return exposition.pieces()
 
@@ -234,8 +234,8 @@ def _why(error: BaseException) -> dict[str, object]:
 def _outcome(name: str, seconds: float, *, success: bool) -> Iterator[Point]:
     labels = (("collector", name),)
     desc = "Whether the collector's last collection worked"
-    yield Point("collector_success", desc, "", "gauge", int(success), labels)
-    yield Point("collector_duration", "Time that the collection took", "seconds", "gauge", seconds, labels)
+    yield Point("collector_success", desc, int(success), labels=labels)
+    yield Point("collector_duration", "Time that the collection took", seconds, unit="seconds", labels=labels)
 
 
 def _gzip(pieces: Iterable[bytes]) -> bytes:

@@ -9,7 +9,7 @@ from msgspec import Struct
 Labels: TypeAlias = tuple[tuple[str, str], ...]
 """Label pairs in the order in which they are written."""
 
-Type: TypeAlias = Literal["counter", "gauge", "histogram", "summary", "info", "unknown"]
+MetricType: TypeAlias = Literal["counter", "gauge", "histogram", "summary", "info", "unknown"]
 """A family's type, by its OpenMetrics name."""
 
 
@@ -58,17 +58,17 @@ class Point(Struct, frozen=True, gc=False):
     Attributes:
         name: What is measured, without the common name and the unit: ``used``; whole where there is no common name.
         desc: One sentence for a reader.
-        unit: Base unit (``seconds``, ``bytes``), or empty where there is none.
-        type: The family's type.
         value: A number, or the histogram or summary that ``type`` names.
+        type: The family's type.
+        unit: Base unit (``seconds``, ``bytes``), or empty where there is none.
         labels: Labels of this point alone.
     """
 
     name: str
     desc: str
-    unit: str
-    type: Type
     value: Value
+    type: MetricType = "gauge"
+    unit: str = ""
     labels: Labels = ()
 
 

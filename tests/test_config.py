@@ -122,5 +122,5 @@ def test_the_file_registrar_writes_where_it_is_told(log: Log, tmp_path: Path) ->
 )
 def test_timestamps_are_written_as_configured(timestamps: str, accept: str, line: str) -> None:
     formatter = configured(METRICS_TIMESTAMPS=timestamps).formats().encoder_for(accept)
-    body = written(formatter, PointsAt("a", 1.5, points=[Point("b", "", "", "gauge", 1)]))
+    body = written(formatter, PointsAt("a", 1.5, points=[Point("b", "", 1)]))
     assert body.splitlines()[-1] == line

@@ -24,7 +24,7 @@ class Good:
     """Collects one point."""
 
     def collect(self, now: float) -> PointsAt:
-        return PointsAt("good", now, points=[Point("thing", "A good thing", "", "gauge", 7)])
+        return PointsAt("good", now, points=[Point("thing", "A good thing", 7)])
 
 
 class Bad:
@@ -48,7 +48,7 @@ class Rotten:
 
     def collect(self, now: float) -> PointsAt:
         def points() -> Iterator[Point]:
-            yield Point("before", "Good so far", "", "gauge", 1)
+            yield Point("before", "Good so far", 1)
             msg = "out of points"
             raise RuntimeError(msg)
 

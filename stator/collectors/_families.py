@@ -8,7 +8,7 @@ from math import inf, nan
 from operator import le, lt
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from stator.points import Histogram, Labels, Point, Summary, Type
+from stator.points import Histogram, Labels, MetricType, Point, Summary
 
 if TYPE_CHECKING:
     from prometheus_client import Metric
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 Parts: TypeAlias = dict[str, Any]
 
 # What a sample is, by its family's type and by what its name has after the family's. Others are unknown.
-_TYPES: dict[str, dict[str, Type]] = {
+_TYPES: dict[str, dict[str, MetricType]] = {
     "counter": {"": "counter", "_total": "counter", "_created": "gauge"},
     "gauge": {"": "gauge"},
     "histogram": {"_created": "gauge"},
@@ -42,7 +42,7 @@ def _points(family: "Metric") -> list[Point]:
     if family.type in ("histogram", "summary"):
         values = _histograms(family) if family.type == "histogram" else _summaries(family)
         if values is not None:
-            type_: Type = "histogram" if family.type == "histogram" else "summary"
+            type_: MetricType = "histogram" if family.type == "histogram" else "summary"
             made = [_point(family, family.name, type_, value, labels) for labels, value in values]
             rest = [sample for sample in rest if sample.name == f"{family.name}_created"]
     types = {name: _type(family, name) for name in {sample.name for sample in rest}}
@@ -50,11 +50,11 @@ def _points(family: "Metric") -> list[Point]:
     return made
 
 
-def _point(family: "Metric", name: str, type_: Type, value: Any, labels: Labels) -> Point:
-    return Point(name, family.documentation, family.unit, type_, value, labels)
+def _point(family: "Metric", name: str, type_: MetricType, value: Any, labels: Labels) -> Point:
+    return Point(name, family.documentation, value, type=type_, unit=family.unit, labels=labels)
 
 
-def _type(family: "Metric", name: str) -> Type:
+def _type(family: "Metric", name: str) -> MetricType:
     """What a family's samples of one name are."""
     suffix = name.removeprefix(family.name) if name.startswith(family.name) else name
     type_ = _TYPES.get(family.type, {}).get(suffix, "unknown")

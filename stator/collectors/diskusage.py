@@ -108,17 +108,12 @@ def _usage(path: str) -> Iterator[Point]:
     used = usage.f_blocks - usage.f_bfree
     # As df has it: blocks that are kept for root are neither used nor available.
     usable = used + usage.f_bavail
-    yield Point("size", "Total size of the filesystem", "bytes", "gauge", usage.f_blocks * usage.f_frsize, labels)
+    yield Point("size", "Total size of the filesystem", usage.f_blocks * usage.f_frsize, unit="bytes", labels=labels)
     yield Point(
-        "available",
-        "Available space on the filesystem",
-        "bytes",
-        "gauge",
-        usage.f_bavail * usage.f_frsize,
-        labels,
+        "available", "Available space on the filesystem", usage.f_bavail * usage.f_frsize, unit="bytes", labels=labels
     )
     percent = 100 * used / usable if usable else 0.0
-    yield Point("used", "Percentage of space on the filesystem in use", "percent", "gauge", percent, labels)
+    yield Point("used", "Percentage of space on the filesystem in use", percent, unit="percent", labels=labels)
 
 
 def _has_changed(fd: int) -> bool:

@@ -9,7 +9,7 @@ from resource import RLIM_INFINITY, RLIMIT_NOFILE, prlimit
 
 from attrs import frozen
 
-from stator.points import Point, PointsAt, Type
+from stator.points import MetricType, Point, PointsAt
 from stator.processes.service import Process, ServiceProcesses
 
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -84,5 +84,5 @@ def _max_fds(members: Sequence[Process]) -> float:
     return float("inf") if RLIM_INFINITY in limits else sum(limits)
 
 
-def _point(name: str, desc: str, unit: str, value: float, type_: Type = "gauge") -> Point:
-    return Point(name, desc, unit, type_, value)
+def _point(name: str, desc: str, unit: str, value: float, type_: MetricType = "gauge") -> Point:
+    return Point(name, desc, value, type=type_, unit=unit)

@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 from attrs import frozen
 
-from stator.points import Labels, Point, PointsAt, Type
+from stator.points import Labels, MetricType, Point, PointsAt
 from stator.processes.service import Process, ServiceProcesses
 
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -82,7 +82,7 @@ Told: TypeAlias = list[tuple[Process, _Known]]
 
 
 def _of_system(told: Told) -> list[Point]:
-    families: tuple[tuple[str, str, str, Type, list[float]], ...] = (
+    families: tuple[tuple[str, str, str, MetricType, list[float]], ...] = (
         (
             "cpu_user",
             "CPU time spent running Python and native code",
@@ -110,7 +110,7 @@ def _of_system(told: Told) -> list[Point]:
         ),
     )
     return [
-        Point(name, desc, unit, type_, value, known.labels)
+        Point(name, desc, value, type=type_, unit=unit, labels=known.labels)
         for name, desc, unit, type_, values in families
         for value, (_, known) in zip(values, told, strict=True)
     ]
@@ -124,17 +124,17 @@ def _of_interpreter(told: Told, about: Labels) -> list[Point]:
         ("gc_duration", "Time spent in garbage collections", "seconds"),
     )
     points = [
-        Point(name, desc, unit, "counter", generation[nth], labels)
+        Point(name, desc, generation[nth], type="counter", unit=unit, labels=labels)
         for nth, (name, desc, unit) in enumerate(families)
         for process, known in told
         for generation, labels in zip(process.generations, known.generations, strict=True)
     ]
     desc = "Memory blocks that the interpreter holds"
     points += [
-        Point("allocated_blocks", desc, "", "gauge", process.blocks, known.labels)
+        Point("allocated_blocks", desc, process.blocks, labels=known.labels)
         for process, known in told
         if process.blocks
     ]
     desc = "Python implementation and version"
-    points += [Point("info", desc, "", "info", 1, (*known.labels, *about)) for _, known in told]
+    points += [Point("info", desc, 1, type="info", labels=(*known.labels, *about)) for _, known in told]
     return points

@@ -132,10 +132,10 @@ def _own(files: dict[str, _File]) -> Iterator[Point]:
     for path, file in files.items():
         if not file.reason:
             labels = (("file", path),)
-            yield Point("node_textfile_mtime_seconds", desc, "seconds", "gauge", file.modified, labels)
+            yield Point("node_textfile_mtime_seconds", desc, file.modified, unit="seconds", labels=labels)
     failed = any(file.reason for file in files.values())
     desc = "1 if there was an error opening or reading a file, 0 otherwise"
-    yield Point("node_textfile_scrape_error", desc, "", "gauge", int(failed))
+    yield Point("node_textfile_scrape_error", desc, int(failed))
 
 
 def _found(patterns: tuple[str, ...]) -> dict[str, str]:

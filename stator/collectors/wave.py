@@ -62,9 +62,7 @@ class Wave:
             "three_random": sum(sine.at(now) for sine in self.three_random),
             "square": square(now),
         }
-        points = [
-            Point("sine", "Sine wave(s)", "", "gauge", value, (("name", name),)) for name, value in values.items()
-        ]
+        points = [Point("sine", "Sine wave(s)", value, labels=(("name", name),)) for name, value in values.items()]
         return PointsAt("wave", now, points=points)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from attrs import frozen
 
-from stator.points import Labels, Point, PointError, Type, family_name
+from stator.points import Labels, MetricType, Point, PointError, family_name
 
 # Points that are gone through at a time, and lines that are written by one operation: enough to spread its cost, few
 # enough that other threads get their turn, and that a million points need no second million of anything.
@@ -22,7 +22,7 @@ class Columns:
     names: list[str]
     descs: list[str]
     units: list[str]
-    types: list[Type]
+    types: list[MetricType]
     labels: list[Labels]
     values: list[Any]
 
@@ -81,7 +81,7 @@ class SeriesKeys:
     name: str
     common: Labels
     count: int
-    chunks: tuple[tuple[list[str], list[str], list[str], list[Type], list[Labels]], ...]
+    chunks: tuple[tuple[list[str], list[str], list[str], list[MetricType], list[Labels]], ...]
 
     @classmethod
     def of(cls, columns: Columns) -> "SeriesKeys":

@@ -5,7 +5,7 @@ from math import inf
 from operator import le, lt
 from typing import Any
 
-from stator.points import Histogram, Summary, Type
+from stator.points import Histogram, MetricType, Summary
 
 CLASSES: dict[str, type[Any]] = {"histogram": Histogram, "summary": Summary}
 SUFFIXES: dict[str, tuple[str, ...]] = {"histogram": ("_bucket", "_sum", "_count"), "summary": ("_sum", "_count")}
@@ -15,7 +15,7 @@ RESERVED = {"histogram": "le", "summary": "quantile"}
 INVALID_VALUE = (TypeError, ValueError, AttributeError, ArithmeticError)
 
 
-def bad_bounds(bounds: Sequence[float], type_: Type) -> str | None:
+def bad_bounds(bounds: Sequence[float], type_: MetricType) -> str | None:
     """Why these can't be a histogram's upper bounds, or a summary's quantiles, if so."""
     if not all(map(lt, bounds, bounds[1:])):
         return f"its {'buckets' if type_ == 'histogram' else 'quantiles'} must ascend"
@@ -24,7 +24,7 @@ def bad_bounds(bounds: Sequence[float], type_: Type) -> str | None:
     return None
 
 
-def shapes_of(type_: Type, values: Sequence[Any]) -> list[tuple[float, ...]]:
+def shapes_of(type_: MetricType, values: Sequence[Any]) -> list[tuple[float, ...]]:
     """Upper bounds, `+Inf` included, or quantiles of each.
 
     Raises:

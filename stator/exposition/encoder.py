@@ -18,7 +18,7 @@ from stator.exposition.conflicts import FamilyIndex
 from stator.exposition.format import Format
 from stator.exposition.template import Block, Template
 from stator.exposition.validation import shown
-from stator.points import PointError, PointsAt, Type
+from stator.points import MetricType, PointError, PointsAt
 
 _CREATED = "_created"
 _CREATED_OF = ("counter", "histogram", "summary")
@@ -129,7 +129,7 @@ class Exposition:
                 families.setdefault(block.name, [block.header]).extend(pieces)
         return chain.from_iterable(families.values())
 
-    def _is_taken(self, name: str, types: Mapping[str, Type]) -> bool:
+    def _is_taken(self, name: str, types: Mapping[str, MetricType]) -> bool:
         """Whether the format takes a family's name for a sample of another: when a counter and the like began."""
         quote = '"' if name.endswith('"') else ""
         if self._dialect.created_apart or not name.endswith(_CREATED + quote):

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from attrs import frozen
 
-from stator.points import Type
+from stator.points import MetricType
 
 
 @frozen(eq=False)
@@ -24,7 +24,7 @@ class Format:
 
     content_type: str
     utf8: bool
-    header: Callable[[str, str, Type, str, str], str]
+    header: Callable[[str, str, MetricType, str, str], str]
     stamp: Callable[[float], bytes]
     end: bytes = b""
     sums_below_zero: bool = True

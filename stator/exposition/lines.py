@@ -8,7 +8,7 @@ from stator.exposition import escaping, numbers
 from stator.exposition.columns import CHUNK, same_label_names
 from stator.exposition.distributions import RESERVED, bad_bounds
 from stator.exposition.format import Format
-from stator.points import Labels, Type
+from stator.points import Labels, MetricType
 
 Pieces: TypeAlias = list[tuple[bytes, int]]
 """Texts, and how many gaps each has."""
@@ -72,7 +72,7 @@ def _values(values: Sequence[str]) -> tuple[str, ...]:
 
 
 def complex_pieces(
-    lines: Lines, type_: Type, labels: list[Labels], shapes: list[tuple[float, ...]], dialect: Format
+    lines: Lines, type_: MetricType, labels: list[Labels], shapes: list[tuple[float, ...]], dialect: Format
 ) -> Pieces:
     """Lines of histograms or summaries, a piece each.
 

@@ -7,14 +7,14 @@ import re
 
 from stator.exposition.format import Format
 from stator.exposition.numbers import text
-from stator.points import Type
+from stator.points import MetricType
 
 _SUFFIXED = ("counter", "info")
 _UNIT = re.compile("[a-zA-Z0-9_:]+")
 MEDIA_TYPE = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 
 
-def _header(family: str, samples: str, type_: Type, desc: str, unit: str) -> str:
+def _header(family: str, samples: str, type_: MetricType, desc: str, unit: str) -> str:
     help_ = desc.replace("\\", "\\\\").replace("\n", "\\n").replace('"', '\\"')
     # A unit must end the family's name, as it's written: one that does not, as `total` of a counter, is none.
     told = type_ != "info" and _UNIT.fullmatch(unit) and family.strip('"').endswith(f"_{unit}")

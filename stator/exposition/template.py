@@ -17,7 +17,7 @@ from stator.exposition.distributions import CLASSES, INVALID_VALUE, SUFFIXES, nu
 from stator.exposition.format import Format
 from stator.exposition.lines import GAP, Lines, Pieces, complex_pieces
 from stator.exposition.validation import check, check_duplicates, worst
-from stator.points import Labels, Type
+from stator.points import Labels, MetricType
 
 # A name or label of a line: quoted texts, and anything else but what stands between names and labels.
 _PART = re.compile(rb'(?:[^{},"]|"(?:[^"\\]|\\.)*")+', re.DOTALL)
@@ -41,7 +41,7 @@ class Block:
     """
 
     name: str
-    type: Type
+    type: MetricType
     header: bytes
     sample_names: frozenset[str]
     points: Sequence[int]

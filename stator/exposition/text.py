@@ -4,12 +4,12 @@ https://prometheus.io/docs/instrumenting/exposition_formats/
 """
 
 from stator.exposition.format import Format
-from stator.points import Type
+from stator.points import MetricType
 
 _TYPES = {"info": "gauge", "unknown": "untyped"}
 
 
-def _header(_family: str, samples: str, type_: Type, desc: str, _unit: str) -> str:
+def _header(_family: str, samples: str, type_: MetricType, desc: str, _unit: str) -> str:
     # Older than OpenMetrics: a family has the name of its samples, `_total` and `_info` included.
     help_ = desc.replace("\\", "\\\\").replace("\n", "\\n")
     return f"\n# HELP {samples} {help_}\n# TYPE {samples} {_TYPES.get(type_, type_)}\n"

@@ -8,10 +8,10 @@ from stator.exposition import escaping, numbers
 from stator.exposition.columns import CHUNK, Columns, at, same_label_names, uniform
 from stator.exposition.distributions import CLASSES, INVALID_VALUE, RESERVED, bad_bounds, every, numbers_of, shapes_of
 from stator.exposition.format import Format
-from stator.points import Labels, PointError, Type
+from stator.points import Labels, MetricType, PointError
 
 
-def bad_key(key: str, type_: Type, *, utf8: bool) -> bool:
+def bad_key(key: str, type_: MetricType, *, utf8: bool) -> bool:
     """Whether this can't be a label's name."""
     # `..name..` would be written as `__name__`.
     return (
@@ -78,14 +78,14 @@ def worst(columns: Columns, utf8: bool, *families: Sequence[int]) -> PointError:
 
 def _is_type(type_: Any) -> bool:
     # Not a text with a name, which would be written by that name.
-    return type(type_) is str and type_ in get_args(Type)
+    return type(type_) is str and type_ in get_args(MetricType)
 
 
-def _reason(columns: Columns, position: int, type_: Type, *, utf8: bool) -> str | None:  # one for each rule
+def _reason(columns: Columns, position: int, type_: MetricType, *, utf8: bool) -> str | None:  # one for each rule
     """Why a point can't be exposed, if it can't."""
     own, value = columns.types[position], columns.values[position]
     if not _is_type(own):
-        return f"{shown(own)} is none of the types {', '.join(get_args(Type))}"
+        return f"{shown(own)} is none of the types {', '.join(get_args(MetricType))}"
     if own != type_:
         return f"its type {own} is not that of its family, {type_}"
     if reason := _bad_texts(columns, position):
@@ -118,7 +118,7 @@ def _bad_texts(columns: Columns, position: int) -> str | None:
     return None if columns.family(position)[0] else "its family has no name"
 
 
-def _bad_value(value: Any, type_: Type) -> str | None:
+def _bad_value(value: Any, type_: MetricType) -> str | None:
     wanted = CLASSES.get(type_)
     if wanted and not isinstance(value, wanted):
         return f"{shown(value)} is no {wanted.__name__}"

@@ -1,38 +1,81 @@
-"""What goes wrong again and again, told once."""
+"""Logs a condition when it changes: something that is asked every few seconds may fail for hours."""
 
+import re
+import threading
 from collections.abc import Mapping
-from typing import Protocol
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from stator.log.logger import Log
+
+# Counts, times and addresses in a message differ each time, and are no change.
+_DIGITS = re.compile(r"\d+")
 
 
-class Log(Protocol):
-    """Where troubles are told."""
+def error_fields(error: BaseException, *expected: type[BaseException]) -> dict[str, object]:
+    """Fields that describe an error: `reason` where its message says it all, or else `error` with its traceback.
 
-    def warning(self, event: str, **fields: object) -> object:
-        """Tells of something that someone should look at."""
-
-    def info(self, event: str, **fields: object) -> object:
-        """Tells of something that is as it should be."""
+    Args:
+        error: What was raised.
+        expected: Types of errors whose message says it all.
+    """
+    return {"reason": str(error)} if isinstance(error, expected) else {"error": error}
 
 
 class ChangeLog:
-    """Logs what goes wrong when it begins or changes, and when it is over.
+    """Logs problems of named subjects when they begin, when their reason changes, and when they are over. Thread-safe.
 
     Args:
-        log: Where it is told.
-        what: What can go wrong: ``filesystem``, ``group``.
+        log: Where to log.
+        subject: Name of the field that names the subject: `check`, `collector`, `filesystem`.
+        begins: Message when a problem begins, or its reason changes.
+        ends: Message when it is over, logged at level `info`.
+        level: Level of `begins`.
+        expected: Types of errors whose message says it all; others are logged with their traceback.
     """
 
-    def __init__(self, log: Log, what: str) -> None:
-        self._log, self._what = log, what
+    def __init__(
+        self,
+        log: "Log",
+        subject: str,
+        begins: str,
+        ends: str,
+        *,
+        level: str = "warning",
+        expected: tuple[type[BaseException], ...] = (),
+    ) -> None:
+        self._log, self._subject, self._level = log, subject, level
+        self._begins, self._ends, self._expected = begins, ends, expected
+        self._lock = threading.Lock()
         self._known: dict[str, str] = {}
 
-    def update(self, reasons: Mapping[str, str]) -> None:
-        """Takes all that is wrong now: the reason by name."""
-        if reasons == self._known:
+    def report(self, name: str, problem: BaseException | str | None) -> None:
+        """Takes the state of one subject; None means that it has no problem."""
+        with self._lock:
+            before = self._known.get(name)
+            now = None if problem is None else _kind(problem)
+            if now == before:
+                return
+            if now is None:
+                del self._known[name]
+            else:
+                self._known[name] = now
+        if problem is None:
+            self._log.info(self._ends, **{self._subject: name})
             return
-        for name, reason in reasons.items():
-            if self._known.get(name) != reason:
-                self._log.warning("can't read from host", **{self._what: name, "reason": reason})
-        for name in self._known.keys() - reasons.keys():
-            self._log.info("can read from host again", **{self._what: name})
-        self._known = dict(reasons)
+        fields = {"reason": problem} if isinstance(problem, str) else error_fields(problem, *self._expected)
+        getattr(self._log, self._level)(self._begins, **{self._subject: name}, **fields)
+
+    def update(self, problems: Mapping[str, BaseException | str]) -> None:
+        """Takes all problems that there are now, by subject; those of subjects left out are over."""
+        with self._lock:
+            over = self._known.keys() - problems.keys()
+        for name, problem in problems.items():
+            self.report(name, problem)
+        for name in sorted(over):
+            self.report(name, None)
+
+
+def _kind(problem: BaseException | str) -> str:
+    text = problem if isinstance(problem, str) else f"{type(problem).__qualname__}: {problem}"
+    return _DIGITS.sub("", text)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from stator.log.logger import Log
-from stator.points import Point, PointsAt, Type
+from stator.points import MetricType, Point, PointsAt
 from stator.processes.shared_table import Table
 from stator.roster.registrar import REASONS, Reason, RegistrarError
 
@@ -121,6 +121,6 @@ def _points(numbers: tuple[float, ...]) -> Iterator[Point]:
         yield _point("failures", desc, "counter", number, ("reason", reason))
 
 
-def _point(name: str, desc: str, type_: Type, value: float, *labels: tuple[str, str], unit: str = "") -> Point:
+def _point(name: str, desc: str, type_: MetricType, value: float, *labels: tuple[str, str], unit: str = "") -> Point:
     # All but the time are whole numbers.
-    return Point(name, desc, unit, type_, value if unit else int(value), labels)
+    return Point(name, desc, value if unit else int(value), type=type_, unit=unit, labels=labels)

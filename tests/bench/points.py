@@ -30,7 +30,7 @@ class Points:
 
     def collect(self, now: float) -> PointsAt:
         points = [
-            Point("latency", "Time that requests took", "seconds", "gauge", nth * now, labels)
+            Point("latency", "Time that requests took", nth * now, unit="seconds", labels=labels)
             for nth, labels in enumerate(self._labels)
         ]
         return PointsAt("bench", now, points=points)

@@ -25,7 +25,7 @@ class Churn:
     def collect(self, now: float) -> PointsAt:
         self._collections += 1
         names = range(self._collections, self._collections + SERIES)
-        points = [Point("jobs", "Jobs that wait", "", "gauge", now, (("job", f"job-{name}"),)) for name in names]
+        points = [Point("jobs", "Jobs that wait", now, labels=(("job", f"job-{name}"),)) for name in names]
         return PointsAt("churn", now, points=points)
 
 

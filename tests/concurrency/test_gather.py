@@ -36,7 +36,7 @@ class Clock:
         try:
             seen = time.monotonic()
             self._act()
-            return PointsAt("clock", now, points=[Point("seen", "", "seconds", "gauge", seen)])
+            return PointsAt("clock", now, points=[Point("seen", "", seen, unit="seconds")])
         finally:
             self.at_work -= 1
 
@@ -53,7 +53,7 @@ class Other:
     """Has a name of its own beside a Clock."""
 
     def collect(self, now: float) -> PointsAt:
-        return PointsAt("other", now, points=[Point("thing", "", "", "gauge", 7)])
+        return PointsAt("other", now, points=[Point("thing", "", 7)])
 
 
 class Broken:
@@ -81,7 +81,7 @@ class NonBlockingCollector(Clock):
     def collect(self, now: float) -> PointsAt:
         super().collect(now)
         self.thread = threading.current_thread().name
-        points = [Point("thing", "", "", "gauge", 7, labels) for labels in self._labels]
+        points = [Point("thing", "", 7, labels=labels) for labels in self._labels]
         return PointsAt("prompt", now, points=points)
 
 
@@ -215,7 +215,7 @@ def test_points_that_hang_while_they_are_taken_hang_nobody_else(story: CapturedL
         def collect(self, now: float) -> PointsAt:
             def points() -> Iterator[Point]:
                 gate.wait(60)
-                yield Point("late", "", "", "gauge", 1)
+                yield Point("late", "", 1)
 
             return PointsAt("dripping", now, points=points())
 
@@ -361,9 +361,7 @@ def test_idle_threads_are_few_and_used_again(story: CapturedLog) -> None:
 def test_what_was_collected_is_let_go_when_it_is_answered(story: CapturedLog) -> None:
     class Big:
         def collect(self, now: float) -> PointsAt:
-            return PointsAt(
-                "big", now, points=[Point("b", "", "", "gauge", nth, (("n", str(nth)),)) for nth in range(9)]
-            )
+            return PointsAt("big", now, points=[Point("b", "", nth, labels=(("n", str(nth)),)) for nth in range(9)])
 
     def kept() -> bool:
         gc.collect()

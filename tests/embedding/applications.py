@@ -20,7 +20,7 @@ from stator import Point, PointsAt
 
 class Orders:
     def collect(self, now):
-        return PointsAt("orders", now, points=[Point("open", "Orders not sent yet", "", "gauge", 7)])
+        return PointsAt("orders", now, points=[Point("open", "Orders not sent yet", 7)])
 
 
 def act(name):

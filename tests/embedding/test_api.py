@@ -26,7 +26,7 @@ Ask = Callable[..., Reply]
 
 class Orders:
     def collect(self, now: float) -> stator.PointsAt:
-        return stator.PointsAt("orders", now, points=[stator.Point("open", "Not sent yet", "", "gauge", 7)])
+        return stator.PointsAt("orders", now, points=[stator.Point("open", "Not sent yet", 7)])
 
 
 class Unnamed(Orders):

@@ -91,7 +91,7 @@ hang = threading.Event()
 class Slow:
     def collect(self, now):
         hang.wait(0.2)
-        return stator.PointsAt("slow", now, points=[stator.Point("pid", "", "", "gauge", os.getpid())])
+        return stator.PointsAt("slow", now, points=[stator.Point("pid", "", os.getpid())])
 
 app = stator.wsgi_app(collectors=[Slow()], checks={"slow": lambda: hang.wait(60)}, check_timeout=0.2, environ={})
 

@@ -13,7 +13,7 @@ from tests.exposition.points import ABROAD, SHOP
 
 
 def gauges(*labels: Labels, value: float = 1.5) -> PointsAt:
-    return PointsAt("a", 0.0, points=[Point("b", "d", "", "gauge", value, each) for each in labels])
+    return PointsAt("a", 0.0, points=[Point("b", "d", value, labels=each) for each in labels])
 
 
 ONE, TWO = (("k", "1"),), (("k", "2"),)
@@ -26,11 +26,11 @@ SEQUENCES = {
     "other labels": [gauges(ONE), gauges((("l", "1"),))],
     "another name": [gauges(ONE), PointsAt("c", 0.0, points=gauges(ONE).points)],
     "another label in common": [gauges(ONE), PointsAt("a", 0.0, (("m", "1"),), gauges(ONE).points)],
-    "another type": [gauges(ONE), PointsAt("a", 0.0, points=[Point("b", "d", "", "counter", 1, ONE)])],
-    "another description": [gauges(ONE), PointsAt("a", 0.0, points=[Point("b", "e", "", "gauge", 1, ONE)])],
-    "another unit": [gauges(ONE), PointsAt("a", 0.0, points=[Point("b", "d", "s", "gauge", 1, ONE)])],
+    "another type": [gauges(ONE), PointsAt("a", 0.0, points=[Point("b", "d", 1, type="counter", labels=ONE)])],
+    "another description": [gauges(ONE), PointsAt("a", 0.0, points=[Point("b", "e", 1, labels=ONE)])],
+    "another unit": [gauges(ONE), PointsAt("a", 0.0, points=[Point("b", "d", 1, unit="s", labels=ONE)])],
     "other bounds": [
-        PointsAt("a", 0.0, points=[Point("b", "", "", "histogram", Histogram(buckets, 1.0, 3))])
+        PointsAt("a", 0.0, points=[Point("b", "", Histogram(buckets, 1.0, 3), type="histogram")])
         for buckets in (((1, 2),), ((2, 2),), ((1, 1), (2, 2)), ())
     ],
 }

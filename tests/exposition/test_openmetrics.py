@@ -5,7 +5,7 @@ import pytest
 from stator.exposition.format import Format
 from stator.exposition.openmetrics import OPENMETRICS, OPENMETRICS_UTF8
 from stator.exposition.text import TEXT_0_0_4
-from stator.points import Histogram, Point, PointsAt, Type, Value
+from stator.points import Histogram, MetricType, Point, PointsAt, Value
 from tests.exposition.exposing import exposed
 
 
@@ -17,22 +17,22 @@ def whole(*points: Point) -> PointsAt:
 @pytest.mark.parametrize(
     ("name", "dialect"), [("jobs", OPENMETRICS), ("jobs", OPENMETRICS_UTF8), ("jobs.done", OPENMETRICS_UTF8)]
 )
-def test_a_counter_or_info_without_its_ending_is_unknown(type_: Type, name: str, dialect: Format) -> None:
-    lines = exposed(whole(Point(name, "d", "", type_, 1)), dialect=dialect).splitlines()
+def test_a_counter_or_info_without_its_ending_is_unknown(type_: MetricType, name: str, dialect: Format) -> None:
+    lines = exposed(whole(Point(name, "d", 1, type=type_)), dialect=dialect).splitlines()
     assert lines[1].endswith(" unknown")
     assert lines[2] in {f"{name} 1", f'{{"{name}"}} 1'}
 
 
 @pytest.mark.parametrize(("name", "type_"), [("jobs_total", "counter"), ("jobs_info", "info")])
-def test_with_its_ending_it_is_what_it_is(name: str, type_: Type) -> None:
-    lines = exposed(whole(Point(name, "d", "", type_, 1)), dialect=OPENMETRICS).splitlines()
+def test_with_its_ending_it_is_what_it_is(name: str, type_: MetricType) -> None:
+    lines = exposed(whole(Point(name, "d", 1, type=type_)), dialect=OPENMETRICS).splitlines()
     assert lines[1:3] == [f"# TYPE jobs {type_}", f"{name} 1"]
 
 
 def test_the_unit_of_a_whole_name_is_told_where_the_name_has_it() -> None:
-    text = exposed(whole(Point("cpu_seconds_total", "d", "seconds", "counter", 1)), dialect=OPENMETRICS)
+    text = exposed(whole(Point("cpu_seconds_total", "d", 1, type="counter", unit="seconds")), dialect=OPENMETRICS)
     assert "# UNIT cpu_seconds seconds" in text.splitlines()
-    assert "# UNIT" not in exposed(whole(Point("cpu", "d", "seconds", "gauge", 1)), dialect=OPENMETRICS)
+    assert "# UNIT" not in exposed(whole(Point("cpu", "d", 1, unit="seconds")), dialect=OPENMETRICS)
 
 
 @pytest.mark.parametrize("name", ["jobs", "jobs.done"])
@@ -40,13 +40,13 @@ def test_the_unit_of_a_whole_name_is_told_where_the_name_has_it() -> None:
     ("type_", "value"), [("counter", 1), ("histogram", Histogram((), 1, 1))], ids=["counter", "histogram"]
 )
 def test_when_a_family_began_is_left_out_where_the_format_has_another_place_for_it(
-    name: str, type_: Type, value: Value
+    name: str, type_: MetricType, value: Value
 ) -> None:
-    points = whole(Point(name, "d", "", type_, value), Point(f"{name}_created", "d", "", "gauge", 1.5e9))
+    points = whole(Point(name, "d", value, type=type_), Point(f"{name}_created", "d", 1.5e9))
     assert "_created" not in exposed(points, dialect=OPENMETRICS_UTF8)
     assert "_created 1500000000.0" in exposed(points, dialect=TEXT_0_0_4)
 
 
 def test_a_name_that_only_ends_so_is_exposed() -> None:
-    points = whole(Point("jobs", "d", "", "gauge", 1), Point("jobs_created", "d", "", "gauge", 2))
+    points = whole(Point("jobs", "d", 1), Point("jobs_created", "d", 2))
     assert "jobs_created 2" in exposed(points, dialect=OPENMETRICS).splitlines()

@@ -10,7 +10,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from stator.exposition.text import TEXT_0_0_4
-from stator.points import Histogram, Labels, Point, PointError, PointsAt, Summary, Type, family_name
+from stator.points import Histogram, Labels, MetricType, Point, PointError, PointsAt, Summary, family_name
 from tests.exposition import exposing
 
 
@@ -19,7 +19,7 @@ def exposed(*points: Point, labels: Labels = ()) -> str:
 
 
 def gauge(value: Any, *labels: tuple[Any, Any]) -> Point:
-    return Point("b", "", "", "gauge", value, labels)
+    return Point("b", "", value, labels=labels)
 
 
 def sample(value: Any) -> str:
@@ -29,14 +29,14 @@ def sample(value: Any) -> str:
 
 def test_a_whole_exposition_looks_like_this() -> None:
     points = [
-        Point("temperature", "How warm \\ cold\nit is", "celsius", "gauge", 21.5, (("room", 'the "big" one'),)),
-        Point("requests", "Requests so far", "", "counter", 1027, (("method", "post"),)),
-        Point("temperature", "ignored: the first is told", "celsius", "gauge", -0.5, (("room", "C:\\\nü"),)),
-        Point("read_total", "Bytes read", "", "counter", 3),
-        Point("wait", "Time spent waiting", "seconds", "histogram", Histogram(((0.1, 2), (1, 5)), 3.25, 7)),
-        Point("size", "Size of answers", "bytes", "summary", Summary(((0.5, 100), (0.99, math.nan)), 1e3, 9)),
-        Point("info", "What it is", "", "info", 1, (("version", "1.2"),)),
-        Point("odd", "Who knows", "", "unknown", math.inf),
+        Point("temperature", "How warm \\ cold\nit is", 21.5, unit="celsius", labels=(("room", 'the "big" one'),)),
+        Point("requests", "Requests so far", 1027, type="counter", labels=(("method", "post"),)),
+        Point("temperature", "ignored: the first is told", -0.5, unit="celsius", labels=(("room", "C:\\\nü"),)),
+        Point("read_total", "Bytes read", 3, type="counter"),
+        Point("wait", "Time spent waiting", Histogram(((0.1, 2), (1, 5)), 3.25, 7), type="histogram", unit="seconds"),
+        Point("size", "Size of answers", Summary(((0.5, 100), (0.99, math.nan)), 1e3, 9), type="summary", unit="bytes"),
+        Point("info", "What it is", 1, type="info", labels=(("version", "1.2"),)),
+        Point("odd", "Who knows", math.inf, type="unknown"),
     ]
     body = exposing.exposed(PointsAt("x", 1795449820.4364, (("host", "h"),), points), timestamps=True)
     assert (
@@ -99,8 +99,8 @@ def test_a_time_before_1970_and_between_milliseconds_can_be_written() -> None:
 
 
 @pytest.mark.parametrize("type_", ["counter", "gauge", "info", "unknown"])
-def test_points_that_come_interleaved_share_one_header(type_: Type) -> None:
-    points = [Point(name, "d", "", type_, 1, (("nth", str(nth)),)) for nth in range(3) for name in ("b", "c")]
+def test_points_that_come_interleaved_share_one_header(type_: MetricType) -> None:
+    points = [Point(name, "d", 1, type=type_, labels=(("nth", str(nth)),)) for nth in range(3) for name in ("b", "c")]
     families = list(text_string_to_metric_families(exposed(*points)))
     assert [len(family.samples) for family in families] == [3, 3]
     assert exposed(*points).count("# TYPE") == exposed(*points).count("# HELP") == 2
@@ -185,7 +185,7 @@ def test_what_utf_8_can_not_hold_is_refused() -> None:
 
 def test_a_bucket_without_bound_is_written_once() -> None:
     histogram = Histogram(((1.0, 2), (math.inf, 3)), 4.0, 3)
-    assert exposed(Point("b", "d", "", "histogram", histogram)).count('le="+Inf"') == 1
+    assert exposed(Point("b", "d", histogram, type="histogram")).count('le="+Inf"') == 1
 
 
 def test_a_familys_name_is_made_of_its_parts() -> None:
@@ -196,8 +196,8 @@ def test_a_familys_name_is_made_of_its_parts() -> None:
 
 @pytest.mark.parametrize("type_", ["counter", "info", "gauge", "unknown"])
 @pytest.mark.parametrize("name", ["jobs", "jobs_total", "jobs_info", "total"])
-def test_a_name_without_a_common_one_stands_as_it_is(name: str, type_: Type) -> None:
-    text = exposing.exposed(PointsAt("", 0.0, points=[Point(name, "", "seconds", type_, 1)]))
+def test_a_name_without_a_common_one_stands_as_it_is(name: str, type_: MetricType) -> None:
+    text = exposing.exposed(PointsAt("", 0.0, points=[Point(name, "", 1, type=type_, unit="seconds")]))
     written_type = {"info": "gauge", "unknown": "untyped"}.get(type_, type_)
     assert text.splitlines()[-2:] == [f"# TYPE {name} {written_type}", f"{name} 1"]
 
@@ -219,5 +219,5 @@ def test_a_name_without_a_common_one_stands_as_it_is(name: str, type_: Type) -> 
     ],
 )
 def test_a_buckets_bound_is_written_as_other_exporters_write_it(bound: float, text: str) -> None:
-    body = exposed(Point("b", "", "", "histogram", Histogram(((bound, 1),), 1, 1)))
+    body = exposed(Point("b", "", Histogram(((bound, 1),), 1, 1), type="histogram"))
     assert f'a_b_bucket{{le="{text}"}} 1' in body.splitlines()

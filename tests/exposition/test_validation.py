@@ -14,10 +14,10 @@ from stator.exposition.encoder import Encoder
 from stator.exposition.format import Format
 from stator.exposition.openmetrics import OPENMETRICS, OPENMETRICS_UTF8
 from stator.exposition.text import TEXT_0_0_4
-from stator.points import Histogram, Point, PointError, PointsAt, Summary, Type
+from stator.points import Histogram, MetricType, Point, PointError, PointsAt, Summary
 from tests.exposition.exposing import exposed, written
 
-FINE = PointsAt("fine", 0.0, points=[Point("g", "d", "", "gauge", 1, (("a", "x"),))])
+FINE = PointsAt("fine", 0.0, points=[Point("g", "d", 1, labels=(("a", "x"),))])
 DIALECTS = pytest.mark.parametrize("dialect", [TEXT_0_0_4, OPENMETRICS_UTF8], ids=["text", "openmetrics"])
 
 
@@ -52,7 +52,7 @@ class Changing(list[Any]):
 
 
 def point(type_: Any, value: Any, labels: Any = ()) -> Point:
-    return Point("b", "d", "", type_, value, labels)
+    return Point("b", "d", value, type=type_, labels=labels)
 
 
 def histogram(*buckets: tuple[Any, Any], total: Any = 1.0, count: Any = 9) -> Histogram:
@@ -214,7 +214,7 @@ def test_a_time_that_is_none_is_refused(stamp: Any) -> None:
     ],
 )
 @pytest.mark.parametrize("type_", ["gauge", "counter", "histogram"])
-def test_the_same_name_and_labels_twice_are_refused(first: Any, second: Any, type_: Type) -> None:
+def test_the_same_name_and_labels_twice_are_refused(first: Any, second: Any, type_: MetricType) -> None:
     value = histogram((-1, 1)) if type_ == "histogram" else 1
     assert refusal(point(type_, value, first), point(type_, value, second)) == f"a_b {[*second]} comes twice"
     for dialect in (TEXT_0_0_4, OPENMETRICS_UTF8):
@@ -229,7 +229,7 @@ def test_names_that_are_the_same_once_escaped_are_refused_only_then() -> None:
     assert refusal(point("gauge", 1, labels)) == "a_b [('k.l', '1'), ('k-l', '1')]: a label comes twice"
     two = [point("gauge", 1, (label,)) for label in labels]
     assert refusal(*two) == "a_b [('k-l', '1')] comes twice"
-    three = [Point(name, "", "", "gauge", 1) for name in ("b.c", "b-c")]
+    three = [Point(name, "", 1) for name in ("b.c", "b-c")]
     assert refusal(*three) == "a_b_c comes twice"
     assert exposed(PointsAt("a", 0.0, points=[point("gauge", 1, labels), *three]), dialect=OPENMETRICS_UTF8)
 
@@ -244,7 +244,7 @@ def test_a_type_that_disagrees_is_refused() -> None:
 
 @pytest.mark.parametrize("name", ["b_count", "b_sum", "b_bucket"])
 def test_a_name_that_a_histogram_takes_is_refused(name: str) -> None:
-    gauge, taker = Point(name, "", "", "gauge", 1), point("histogram", histogram())
+    gauge, taker = Point(name, "", 1), point("histogram", histogram())
     assert refusal(gauge, taker) == f"a_b: the name a_{name} is taken by samples of the family a_{name}"
     assert refusal(taker, gauge) == f"a_{name}: the name a_{name} is taken by samples of the family a_b"
     for sources in ([gauge], [taker]), ([taker], [gauge]):
@@ -264,7 +264,7 @@ def test_a_point_that_turns_bad_is_refused_and_one_that_turns_good_is_back() -> 
 
 def test_points_of_one_family_from_several_sources_come_under_one_header() -> None:
     sources = [
-        PointsAt("a", 0.0, (("source", name),), [point("gauge", nth), Point("z", "", "", "counter", 1)])
+        PointsAt("a", 0.0, (("source", name),), [point("gauge", nth), Point("z", "", 1, type="counter")])
         for nth, name in enumerate("xyz")
     ]
     text = exposed(*sources, dialect=OPENMETRICS)
@@ -275,7 +275,7 @@ def test_points_of_one_family_from_several_sources_come_under_one_header() -> No
 
 @DIALECTS
 def test_what_would_be_written_without_a_name_is_refused(dialect: Format) -> None:
-    for bad in (Point("", "d", "", "gauge", 1), Point("_total", "d", "", "counter", 1)):
+    for bad in (Point("", "d", 1), Point("_total", "d", 1, type="counter")):
         with pytest.raises(PointError, match="its family has no name"):
             exposed(PointsAt("", 0.0, points=[bad]), dialect=dialect)
 

@@ -17,19 +17,22 @@ TEXTS = [
     *("# HELP x", "a\0b", "\0", "%s %b %%", "ünï☃ 𝄞 نص", "\u2028\x85\x7f\x1b", "\ufeff\uffff", "'`$;", "x" * 5000),
 ]
 POINTS = [
-    *(Point("number", "Any number", "", "gauge", number, (("nth", str(at)),)) for at, number in enumerate(NUMBERS)),
-    *(Point("text", "Any \\ text\nin labels", "", "unknown", at, (("text", text),)) for at, text in enumerate(TEXTS)),
-    Point("seen", "What was seen", "bytes", "counter", 2**60, (("b", "1"), ("a", "2"))),
-    Point("seen", "", "bytes", "counter", 0.1 + 0.2, (("a", "2"), ("c", "%"))),
-    Point("wait", "Time spent", "seconds", "histogram", Histogram(((0.1, 2), (1, 5), (1e20, 6)), 1 / 3, 7)),
-    Point("size", "Sizes", "bytes", "summary", Summary(((0, 1.5), (0.99, math.nan), (1, 2**70)), 1e300, 9)),
-    Point("build", "What it is", "", "info", 1, (("version", "1.2"),)),
+    *(Point("number", "Any number", number, labels=(("nth", str(at)),)) for at, number in enumerate(NUMBERS)),
+    *(
+        Point("text", "Any \\ text\nin labels", at, type="unknown", labels=(("text", text),))
+        for at, text in enumerate(TEXTS)
+    ),
+    Point("seen", "What was seen", 2**60, type="counter", unit="bytes", labels=(("b", "1"), ("a", "2"))),
+    Point("seen", "", 0.1 + 0.2, type="counter", unit="bytes", labels=(("a", "2"), ("c", "%"))),
+    Point("wait", "Time spent", Histogram(((0.1, 2), (1, 5), (1e20, 6)), 1 / 3, 7), type="histogram", unit="seconds"),
+    Point("size", "Sizes", Summary(((0, 1.5), (0.99, math.nan), (1, 2**70)), 1e300, 9), type="summary", unit="bytes"),
+    Point("build", "What it is", 1, type="info", labels=(("version", "1.2"),)),
 ]
 ABROAD = [
-    Point("besuche.heute", "", "", "gauge", 1.5, (("größe-1", "ß"),)),
-    Point('"quoted" \\ {a}=\n%s', "", "°C", "counter", 2, (('"k" \\\n,=}', "v"),)),
+    Point("besuche.heute", "", 1.5, labels=(("größe-1", "ß"),)),
+    Point('"quoted" \\ {a}=\n%s', "", 2, type="counter", unit="°C", labels=(('"k" \\\n,=}', "v"),)),
 ]
-HERE = Point("here", "There until it is gone", "", "gauge", 1)
+HERE = Point("here", "There until it is gone", 1)
 
 
 class Exotic:

@@ -48,7 +48,7 @@ from stator import Point, PointsAt
 
 class Orders:
     def collect(self, now):
-        return PointsAt("orders", now, points=[Point("depth", "Orders that wait", "", "gauge", 3)])
+        return PointsAt("orders", now, points=[Point("depth", "Orders that wait", 3)])
 """
 # What tells of a process and its interpreter, by the names that both have for it.
 OF_PROCESSES = ("pyrt_", "process_", "python_")

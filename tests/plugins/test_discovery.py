@@ -35,7 +35,7 @@ class QueueDepth:
     config: Config
 
     def collect(self, now):
-        return PointsAt(self.config.folder, now, points=[Point("depth", "", "", "gauge", self.config.weight)])
+        return PointsAt(self.config.folder, now, points=[Point("depth", "", self.config.weight)])
 """
 PLAIN = """\
 from stator import PointsAt

@@ -17,7 +17,7 @@ from stator.points import Point, PointsAt
 
 class Load:
     def collect(self, now):
-        return PointsAt("load", now, points=[Point("one", "Load of one minute", "", "gauge", 0.5)])
+        return PointsAt("load", now, points=[Point("one", "Load of one minute", 0.5)])
 
 class Lazy:
     pass

@@ -19,7 +19,7 @@ from stator.exposition.encoder import Encoder
 from stator.exposition.format import Format
 from stator.exposition.openmetrics import OPENMETRICS, OPENMETRICS_UTF8
 from stator.exposition.text import TEXT_0_0_4, TEXT_1_0_0_UTF8
-from stator.points import Histogram, Labels, Point, PointError, PointsAt, Summary, Type, Value
+from stator.points import Histogram, Labels, MetricType, Point, PointError, PointsAt, Summary, Value
 from tests.exposition.exposing import exposed, written
 
 Reader = Callable[[str], Iterable[Metric]]
@@ -44,13 +44,13 @@ NUMBERS = st.floats() | st.integers(min_value=-(10**300), max_value=10**300)
 COUNTS = st.integers(min_value=0, max_value=2**63)
 NOT_NEGATIVE = st.floats(min_value=0).map(abs) | COUNTS
 STAMPS = st.integers(min_value=0, max_value=2**40)
-VALUES: dict[Type, st.SearchStrategy[Value]] = {
+VALUES: dict[MetricType, st.SearchStrategy[Value]] = {
     "gauge": NUMBERS,
     "unknown": NUMBERS,
     "counter": NOT_NEGATIVE,
     "info": st.just(1),
 }
-SUFFIXES: dict[Type, str] = {"counter": "_total", "info": "_info"}
+SUFFIXES: dict[MetricType, str] = {"counter": "_total", "info": "_info"}
 
 
 @st.composite
@@ -100,11 +100,11 @@ def test_numbers_labels_and_times_read_back_the_same(
     reader: Reader,
     labels: tuple[Labels, list[Labels]],
     data: st.DataObject,
-    type_: Type,
+    type_: MetricType,
     stamp: int,
 ) -> None:
     shared, own = labels
-    points = [Point("b", "d", "bytes", type_, data.draw(VALUES[type_]), each) for each in own]
+    points = [Point("b", "d", data.draw(VALUES[type_]), type=type_, unit="bytes", labels=each) for each in own]
     family = only(reader, exposed(PointsAt("a", stamp / 1000, shared, points), dialect=dialect, timestamps=True))
     name = "a_b_bytes" + SUFFIXES.get(type_, "")
     assert [told(sample) for sample in family.samples] == [
@@ -121,7 +121,7 @@ def test_numbers_labels_and_times_read_back_the_same(
 def test_names_help_and_unit_read_back_the_same(
     dialect: Format, reader: Reader, help_: str, common: str, name: str, unit: str
 ) -> None:
-    points_at = PointsAt(common, 0.0, points=[Point(name, help_, unit, "gauge", 1)])
+    points_at = PointsAt(common, 0.0, points=[Point(name, help_, 1, unit=unit)])
     family = only(reader, exposed(points_at, dialect=dialect))
     whole = f"{common}_{name}_{unit}" if unit else f"{common}_{name}"
     assert (family.name, family.documentation, family.type) == (whole, help_, "gauge")
@@ -134,7 +134,7 @@ def test_names_beyond_the_legacy_characters_read_back_the_same(
     dialect: Format, reader: Reader, common: str, name: str, labels: tuple[Labels, list[Labels]]
 ) -> None:
     shared, own = labels
-    points = [Point(name, "d", "", "gauge", 1.5, each) for each in own]
+    points = [Point(name, "d", 1.5, labels=each) for each in own]
     family = only(reader, exposed(PointsAt(common, 0.0, shared, points), dialect=dialect))
     assert family.name == f"{common}_{name}"
     assert [told(sample) for sample in family.samples] == [
@@ -152,7 +152,7 @@ def test_a_histogram_reads_back_the_same(dialect: Format, reader: Reader, data: 
         else (st.floats(allow_nan=False), NUMBERS)
     )
     value = data.draw(histograms(bounds, sums))
-    points_at = PointsAt("a", 0.0, points=[Point("b", "d", "", "histogram", value)])
+    points_at = PointsAt("a", 0.0, points=[Point("b", "d", value, type="histogram")])
     family = only(reader, exposed(points_at, dialect=dialect))
     buckets = {float(sample.labels["le"]): sample.value for sample in family.samples if "le" in sample.labels}
     # prometheus_client reads integers as such, so that all of their bits are seen.
@@ -166,7 +166,7 @@ def test_a_histogram_reads_back_the_same(dialect: Format, reader: Reader, data: 
 
 @given(histograms(st.floats(max_value=0, exclude_max=True, allow_nan=False), NUMBERS).filter(lambda each: each.buckets))
 def test_a_histogram_with_bounds_below_zero_has_neither_sum_nor_count_in_openmetrics(value: Histogram) -> None:
-    points_at = PointsAt("a", 0.0, points=[Point("b", "d", "", "histogram", value)])
+    points_at = PointsAt("a", 0.0, points=[Point("b", "d", value, type="histogram")])
     family = only(read_openmetrics, exposed(points_at, dialect=OPENMETRICS))
     assert [(sample.name, float(sample.labels["le"]), sample.value) for sample in family.samples] == [
         ("a_b_bucket", bound, count) for bound, count in (*value.buckets, (math.inf, value.count))
@@ -179,7 +179,7 @@ def test_a_summary_reads_back_the_same(dialect: Format, reader: Reader, data: st
     # OpenMetrics has no negative values here.
     own, sums = (NOT_NEGATIVE | st.just(math.nan), NOT_NEGATIVE) if reader is read_openmetrics else (NUMBERS, NUMBERS)
     value = data.draw(summaries(own, sums))
-    points_at = PointsAt("a", 0.0, points=[Point("b", "d", "", "summary", value)])
+    points_at = PointsAt("a", 0.0, points=[Point("b", "d", value, type="summary")])
     family = only(reader, exposed(points_at, dialect=dialect))
     samples = {sample.labels.get("quantile", sample.name): bits(sample.value) for sample in family.samples}
     assert family.type == "summary"
@@ -248,14 +248,12 @@ def test_new_numbers_go_into_kept_lines_whatever_is_in_their_labels(labels: list
     formatter = Encoder(OPENMETRICS_UTF8, timestamps=False)
     own = tuple((f"x{name}", value) for name, value in labels)
     for number in (0.5, new):
-        points_at = PointsAt("%", 0.0, points=[Point("%b", "%s", "", "gauge", number, own)])
+        points_at = PointsAt("%", 0.0, points=[Point("%b", "%s", number, labels=own)])
         assert written(formatter, points_at) == exposed(points_at, dialect=OPENMETRICS_UTF8)
 
 
 # prometheus_client reads the time -0.5 as 0.5 in OpenMetrics.
 @given(st.integers(min_value=-(2**40), max_value=-1))
 def test_a_time_before_1970_reads_back_the_same(stamp: int) -> None:
-    family = only(
-        read_text, exposed(PointsAt("a", stamp / 1000, points=[Point("b", "", "", "gauge", 1)]), timestamps=True)
-    )
+    family = only(read_text, exposed(PointsAt("a", stamp / 1000, points=[Point("b", "", 1)]), timestamps=True))
     assert [sample.timestamp for sample in family.samples] == [stamp / 1000]

@@ -154,7 +154,7 @@ from stator.points import Point, PointsAt
 
 class Plain:
     def collect(self, now):
-        return PointsAt("plain", now, points=[Point("thing", "", "", "gauge", 1)])
+        return PointsAt("plain", now, points=[Point("thing", "", 1)])
 """
 }
 

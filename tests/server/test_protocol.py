@@ -122,7 +122,7 @@ class Blocking:
 
     def collect(self, now):
         time.sleep(1.0)
-        return PointsAt("blocking", now, points=[Point("b", "", "", "gauge", 1)])
+        return PointsAt("blocking", now, points=[Point("b", "", 1)])
 """
 
 

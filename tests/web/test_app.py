@@ -28,7 +28,7 @@ class Up:
 
     def collect(self, now: float) -> PointsAt:
         self._act()
-        return PointsAt("is", now, points=[Point("up", "", "", "gauge", 1)])
+        return PointsAt("is", now, points=[Point("up", "", 1)])
 
 
 def made(story: CapturedLog, collector: Collector) -> App:

@@ -26,21 +26,21 @@ class Hangs:
         Hangs.calls += 1
         while pathlib.Path("hang").exists():
             time.sleep(0.005)
-        return PointsAt("hangs", now, points=[Point("calls", "", "", "gauge", Hangs.calls)])
+        return PointsAt("hangs", now, points=[Point("calls", "", Hangs.calls)])
 
 class Clock:
     def collect(self, now):
-        return PointsAt("clock", now, points=[Point("seen", "", "seconds", "gauge", time.monotonic())])
+        return PointsAt("clock", now, points=[Point("seen", "", time.monotonic(), unit="seconds")])
 
 class Big:
     def __init__(self):
         self.labels = [(("key", str(number)), ("more", "x" * 20), ("most", "y" * 20)) for number in range(100_000)]
     def collect(self, now):
-        return PointsAt("big", now, points=[Point("thing", "", "", "gauge", now + 0.1, each) for each in self.labels])
+        return PointsAt("big", now, points=[Point("thing", "", now + 0.1, labels=each) for each in self.labels])
 
 class Bad:
     def collect(self, now):
-        return PointsAt("bad", now, points=[Point("thing", "", "", "gauge", 1), Point("thing", "", "", "gauge", 2)])
+        return PointsAt("bad", now, points=[Point("thing", "", 1), Point("thing", "", 2)])
 """
 }
 

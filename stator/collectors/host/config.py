@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from attrs import frozen
 
-from stator.log.changes import ChangeLog, Log
+from stator.log.changes import ChangeLog
+from stator.log.logger import Log
 from stator.settings.declare import Constraint, positive, section, setting
 from stator.settings.duration import Duration
 
@@ -103,7 +104,11 @@ class HostConfig:
         from stator.collectors.host.files import Files
 
         groups = {name: self._group(name, log) for name in self.collectors}
-        return Host(groups, lambda: Files(self.procfs, self.sysfs), ChangeLog(log, "group"))
+        return Host(
+            groups,
+            lambda: Files(self.procfs, self.sysfs),
+            changes(log, "group"),
+        )
 
     def _group(self, name: str, log: Log) -> "Group":
         from stator.collectors.host import cpu, disk, memory, network, system  # slow to import
@@ -135,9 +140,20 @@ class HostConfig:
 
         own = self.filesystem
         excluded = Filter(_excluding(own.mount_points_exclude), _excluding(own.fs_types_exclude))
-        return Filesystem(excluded, self.rootfs, StatvfsPool(), own.mount_timeout.seconds, ChangeLog(log, "filesystem"))
+        return Filesystem(
+            excluded,
+            self.rootfs,
+            StatvfsPool(),
+            own.mount_timeout.seconds,
+            changes(log, "filesystem"),
+        )
 
 
 def _excluding(text: str) -> re.Pattern[str] | None:
     """What finds names to leave out; an empty text, which would be found in each, stands for none."""
     return re.compile(text) if text else None
+
+
+def changes(log: Log, subject: str) -> ChangeLog:
+    """Logs when a group or a filesystem begins to fail, and when it can be read again."""
+    return ChangeLog(log, subject, "can't read from host", "can read from host again")

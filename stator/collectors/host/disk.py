@@ -12,7 +12,7 @@ from attrs import frozen
 
 from stator.collectors.host.family import Family, device_labels
 from stator.collectors.host.files import Files
-from stator.points import Labels, Point, Type
+from stator.points import Labels, MetricType, Point
 
 # Of a sector in /proc/diskstats, whatever the device's own is.
 SECTOR = 512
@@ -27,7 +27,7 @@ class Column:
     divisor: int = 1
 
 
-def _count(name: str, desc: str, type_: Type = "counter") -> Column:
+def _count(name: str, desc: str, type_: MetricType = "counter") -> Column:
     return Column(Family(f"disk_{name}", desc, "", type_))
 
 

@@ -4,7 +4,7 @@ import re
 
 from attrs import frozen
 
-from stator.points import Labels, Point, Type
+from stator.points import Labels, MetricType, Point
 
 
 @frozen
@@ -14,11 +14,11 @@ class Family:
     name: str
     desc: str
     unit: str
-    type: Type
+    type: MetricType
 
     def at(self, value: float, labels: Labels = ()) -> Point:
         """One of its points."""
-        return Point(self.name, self.desc, self.unit, self.type, value, labels)
+        return Point(self.name, self.desc, value, type=self.type, unit=self.unit, labels=labels)
 
 
 def device_labels(device: bytes, excluded: re.Pattern[str] | None) -> Labels | None:

@@ -7,7 +7,7 @@ from contextlib import suppress
 
 from stator.collectors.host.family import Family
 from stator.collectors.host.files import Files
-from stator.points import Labels, Point, Type
+from stator.points import Labels, MetricType, Point
 
 LOADS = tuple(Family(f"load{span}", f"Load average over {span} min", "", "gauge") for span in (1, 5, 15))
 UNAME = Family("uname_info", "What the kernel calls itself and the host", "", "gauge")
@@ -27,7 +27,7 @@ PRESSURES = {
 RESOURCES = tuple(dict.fromkeys(resource for resource, _ in PRESSURES))
 
 
-def _count(name: str, desc: str, type_: Type, unit: str = "") -> Family:
+def _count(name: str, desc: str, type_: MetricType, unit: str = "") -> Family:
     return Family(name, desc, unit, type_)
 
 

@@ -8,10 +8,9 @@ from typing import Any
 
 import pytest
 
-from stator.collectors.host.config import FilesystemConfig
+from stator.collectors.host.config import FilesystemConfig, changes
 from stator.collectors.host.filesystem import Filesystem, Filter
 from stator.collectors.host.statvfs import Figures, StatvfsPool
-from stator.log.changes import ChangeLog
 from stator.points import Point
 from tests.captured_log import CapturedLog
 from tests.collectors.host.machine import lay_out, read
@@ -28,7 +27,7 @@ def story(tmp_path: Path) -> Iterator[CapturedLog]:
 def filesystems_of(machine: Path, story: CapturedLog) -> Filesystem:
     own = FilesystemConfig()
     excluded = Filter(re.compile(own.mount_points_exclude), re.compile(own.fs_types_exclude))
-    return Filesystem(excluded, f"{machine}/rootfs", StatvfsPool(), 60.0, ChangeLog(story.log, "filesystem"))
+    return Filesystem(excluded, f"{machine}/rootfs", StatvfsPool(), 60.0, changes(story.log, "filesystem"))
 
 
 def told(machine: Path, story: CapturedLog) -> list[Point]:
@@ -147,7 +146,7 @@ class Moody(StatvfsPool):
 def test_one_that_hangs_is_told_in_a_label_and_once_in_the_log(tmp_path: Path, story: CapturedLog) -> None:
     machine = lay_out(tmp_path / "machine", {MOUNTINFO: "1 0 8:1 / / ro - nfs4 server:/ rw\n"})
     survey = Moody()
-    filesystems = Filesystem(Filter(None, None), "/", survey, 5.0, ChangeLog(story.log, "filesystem"))
+    filesystems = Filesystem(Filter(None, None), "/", survey, 5.0, changes(story.log, "filesystem"))
     for _ in range(2):
         points = filesystems.points(read(machine), 0.0)
         assert of(points, "filesystem_device_error", "device_error") == [(1, "mountpoint timeout")]
