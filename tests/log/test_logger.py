@@ -155,7 +155,7 @@ def test_an_error_tells_its_type_message_and_traceback(written: CapturedLog) -> 
         written.log.error("failed", error=error)
     told = written.line["error"]
     assert (told["type"], told["message"]) == ("LookupError", "nobody here")
-    assert "test_log.py" in told["traceback"]
+    assert "test_logger.py" in told["traceback"]
     assert "test_an_error_tells_its_type_message_and_traceback" in told["traceback"]
     assert "cause" not in told
 
@@ -345,7 +345,7 @@ def test_an_error_in_text_has_its_traceback_below(writes: Writes) -> None:
         written.log.error("failed", error=error)
     line, frame = written.text.splitlines()
     assert "ZeroDivisionError: division by zero" in line
-    assert re.fullmatch(r".*test_log.py:\d+ in .*", frame)
+    assert re.fullmatch(r".*test_logger.py:\d+ in .*", frame)
 
 
 def test_what_a_client_sent_can_not_command_the_terminal(writes: Writes) -> None:

@@ -269,7 +269,7 @@ def test_a_config_that_can_not_be_is_told_with_its_plugin(old: str, new: str, wh
 
 
 def test_a_value_that_a_check_chokes_on_does_not_hold() -> None:
-    check = 'check=stator.Check("a URL of jobs", lambda url: int(url.split("/")[1]) >= 0)'
+    check = 'check=stator.Constraint("a URL of jobs", lambda url: int(url.split("/")[1]) >= 0)'
     write(
         "queue_depth.py", JOBS.replace("from attrs", "import stator\nfrom attrs").replace('wait")', f'wait", {check})')
     )

@@ -206,7 +206,7 @@ def test_it_registers_only_when_it_answers(starts: Starts, agent: Agent) -> None
     assert told.index("sending response") < told.index("ready") < told.index("sending request")
 
 
-@pytest.mark.parametrize("moment", ["starting up", "StartupGuard gunicorn", "Booting worker"])
+@pytest.mark.parametrize("moment", ["starting up", "Starting gunicorn", "Booting worker"])
 def test_a_signal_during_the_start_ends_it_well(starts: Starts, agent: Agent, moment: str) -> None:
     program = starts({**discovery(agent), "STTR_SERVER_WORKERS": "4"})
     eventually(lambda: moment in program.output)
