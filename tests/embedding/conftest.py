@@ -53,17 +53,17 @@ class Served(Program):
             return False
 
     def metrics(self) -> str:
-        """What a scrape gives."""
+        """The body of a scrape's response."""
         answer = self.get(f"{self.where}/metrics", {"Accept": "text/plain"})
         assert answer.status == 200, answer
         return answer.body.decode()
 
     def monitor(self) -> Answer:
-        """What a health check is answered."""
+        """The response to a health check."""
         return self.get(f"{self.where}/monitor")
 
     def let(self, check: str, act: str) -> None:
-        """Has one of its checks `pass`, `raise`, `refuse` or `hang`."""
+        """Makes one of its checks `pass`, `raise`, `refuse` or `hang`."""
         fresh = self.folder / f"next-{check}"
         fresh.write_text(act)
         fresh.rename(self.folder / f"check-{check}")
@@ -77,7 +77,7 @@ class Served(Program):
         return self.asked(check) - len((self.folder / f"done-{check}").read_text())
 
 
-class Serves(Protocol):
+class ServeApp(Protocol):
     """Serves an application."""
 
     def __call__(
@@ -93,7 +93,7 @@ class Serves(Protocol):
 
 
 @pytest.fixture
-def serves(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serves]:
+def serve_app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServeApp]:
     with ExitStack() as running:
 
         def serve(
@@ -106,10 +106,10 @@ def serves(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serves]:
             files: Mapping[str, str] | None = None,
         ) -> Served:
             folder = tmp_path_factory.mktemp("embedding")
-            served = Served(code, command, folder, where=where, env=env, port=port, files=files)
-            running.push(served)
-            eventually(served.ready, within=30)
-            return served
+            app = Served(code, command, folder, where=where, env=env, port=port, files=files)
+            running.push(app)
+            eventually(app.ready, within=30)
+            return app
 
         yield serve
 

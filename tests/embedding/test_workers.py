@@ -12,7 +12,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.embedding.applications import FALCON_ASGI, FALCON_WSGI, FASTAPI, FLASK, Command, gunicorn, uvicorn, wsgiref
-from tests.embedding.conftest import Served, Serves
+from tests.embedding.conftest import ServeApp, Served
 from tests.program import eventually
 
 # What Stator tells of itself is still each worker's own.
@@ -43,9 +43,9 @@ def case(request: pytest.FixtureRequest) -> Case:
 
 
 @pytest.fixture
-def served(case: Case, serves: Serves) -> Iterator[Served]:
+def served(case: Case, serve_app: ServeApp) -> Iterator[Served]:
     code = case.code.replace('"runtime"', '"runtime", "process"')
-    running = serves(code, case.command, where=case.where)
+    running = serve_app(code, case.command, where=case.where)
     eventually(lambda: len(workers(running)) == case.workers, within=20)
     yield running
     running.kill()
@@ -118,18 +118,18 @@ def test_no_file_is_left(served: Served, how: signal.Signals) -> None:
     assert not served.errors.count("Traceback")
 
 
-def test_a_server_without_workers_tells_of_itself_alone(serves: Serves) -> None:
+def test_a_server_without_workers_tells_of_itself_alone(serve_app: ServeApp) -> None:
     for code, command, where in ((FALCON_WSGI, wsgiref, ""), (FASTAPI, uvicorn(), "/internal")):
-        served = serves(code, command, where=where)
+        served = serve_app(code, command, where=where)
         assert of_role(samples(served), "") == {served.pid: ""}
         assert of_role(samples(served), "worker") == of_role(samples(served), "arbiter") == {}
 
 
-def test_a_successor_that_gunicorn_starts_is_no_worker(serves: Serves) -> None:
+def test_a_successor_that_gunicorn_starts_is_no_worker(serve_app: ServeApp) -> None:
     # As a script: started with -m, gunicorn can't start itself anew.
     script = str(Path(sys.executable).with_name("gunicorn"))
     command = gunicorn("--workers=2", "--preload")
-    served = serves(FALCON_WSGI, lambda port: [sys.executable, script, *command(port)[3:]])
+    served = serve_app(FALCON_WSGI, lambda port: [sys.executable, script, *command(port)[3:]])
     before = set(eventually(lambda: len(found := workers(served)) == 2 and found) or ())
     served.send(signal.SIGUSR2)
     (successor,) = eventually(lambda: children(served) - before)

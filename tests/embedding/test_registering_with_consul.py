@@ -1,4 +1,4 @@
-"""Applications that are registered with a real Consul for as long as they run, as the README shows."""
+"""The README's applications that register themselves, with a real Consul."""
 
 import signal
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ import psutil
 import pytest
 
 from tests.embedding.applications import FLASK, Command, example, gunicorn, uvicorn
-from tests.embedding.conftest import Served, Serves
+from tests.embedding.conftest import ServeApp, Served
 from tests.integration.programs import Consul, free_ports
 from tests.program import eventually
 
@@ -23,8 +23,8 @@ def consul(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Consul]:
 
 
 @pytest.fixture
-def shop(serves: Serves, consul: Consul) -> "Shops":
-    return Shops(serves, consul)
+def shop(serve_app: ServeApp, consul: Consul) -> "Shops":
+    return Shops(serve_app, consul)
 
 
 def with_check(code: str) -> str:
@@ -36,8 +36,8 @@ def with_check(code: str) -> str:
 class Shops:
     """Starts applications that register as `shop`, each at its own port."""
 
-    def __init__(self, serves: Serves, consul: Consul) -> None:
-        self._serves, self.consul = serves, consul
+    def __init__(self, serve_app: ServeApp, consul: Consul) -> None:
+        self._serve_app, self.consul = serve_app, consul
 
     def start(self, code: str, command: Command, files: dict[str, str] | None = None) -> Served:
         (port,) = free_ports(1)
@@ -47,7 +47,7 @@ class Shops:
             "STTR_ROSTER_SERVICE_NAME": "shop",
             "STTR_CONSUL_CHECKINTERVAL": "1s",
         }
-        return self._serves(ported.pop("example.py"), command, where="/internal", env=env, port=port, files=ported)
+        return self._serve_app(ported.pop("example.py"), command, where="/internal", env=env, port=port, files=ported)
 
     def registered(self) -> dict[str, Any] | None:
         """The service as Consul has it."""
@@ -64,7 +64,7 @@ def test_an_application_is_registered_while_it_runs(shop: Shops) -> None:
     assert shop.registered() is None
 
 
-def test_consul_sees_which_check_fails(shop: Shops) -> None:
+def test_consul_shows_which_check_fails(shop: Shops) -> None:
     served = shop.start(with_check(LIFESPAN), uvicorn())
 
     def check() -> Any:
@@ -76,7 +76,7 @@ def test_consul_sees_which_check_fails(shop: Shops) -> None:
     assert "no route to" in check()["Output"]
 
 
-def test_a_worker_that_is_replaced_takes_nothing_with_it(shop: Shops) -> None:
+def test_replacing_a_worker_unregisters_nothing(shop: Shops) -> None:
     served = shop.start(LIFESPAN, uvicorn("--workers=2"))
     eventually(lambda: served.errors.count("Application startup complete") == 2)
     before = eventually(shop.registered)
