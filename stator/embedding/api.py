@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from wsgiref.types import WSGIApplication
 
 from stator.client.probe import is_ready
 from stator.config import Config
@@ -20,11 +21,10 @@ from stator.embedding.mounting import (
     METRICS,
     MONITOR,
     ASGIMount,
-    BlockingResource,
+    ASGIResource,
     PerProcess,
-    Resource,
-    WsgiApp,
-    WsgiMounted,
+    WSGIMount,
+    WSGIResource,
 )
 from stator.embedding.parts import PREFIX, Parts, own_log
 from stator.embedding.registration import Registration
@@ -80,23 +80,23 @@ def asgi_app(
 
 
 def wsgi_app(
-    app: WsgiApp | None = None,
+    app: WSGIApplication | None = None,
     *,
     collectors: Iterable[str | Collector] | None = None,
     checks: Mapping[str, Check] | None = None,
     check_timeout: float = TIMEOUT,
     environ: Mapping[str, str] | None = None,
     log: Log | logging.Logger | None = None,
-) -> WsgiApp:
+) -> WSGIApplication:
     """A WSGI application that answers ``/metrics`` and ``/monitor``.
 
     As `asgi_app`, except that each coroutine of a check runs in an event loop of its own.
     """
     parts = Parts.of(collectors, checks, check_timeout, environ, log)
-    made: PerProcess[WsgiApp] = PerProcess(
+    made: PerProcess[WSGIApplication] = PerProcess(
         lambda: web.wsgi_app(parts.exporter(), parts.formats(), parts.log, parts.checks())
     )
-    return WsgiMounted(made, app)
+    return WSGIMount(made, app)
 
 
 def add_routes(
@@ -133,16 +133,23 @@ def add_routes(
     import falcon.asgi
 
     parts = Parts.of(collectors, checks, check_timeout, environ, log)
+    resources: tuple[ASGIResource | WSGIResource, ...]
     if isinstance(app, falcon.asgi.App):
-        app.add_route(prefix + METRICS, Resource(PerProcess(lambda: Metrics(parts.exporter(), parts.formats()))))
-        app.add_route(prefix + MONITOR, Resource(PerProcess(lambda: Monitor(parts.checks()))))
+        resources = (
+            ASGIResource(PerProcess(lambda: Metrics(parts.exporter(), parts.formats()))),
+            ASGIResource(PerProcess(lambda: Monitor(parts.checks()))),
+        )
     elif isinstance(app, falcon.App):
-        metrics = PerProcess(lambda: MetricsWSGI(parts.exporter(), parts.formats()))
-        app.add_route(prefix + METRICS, BlockingResource(metrics))
-        app.add_route(prefix + MONITOR, BlockingResource(PerProcess(lambda: MonitorWSGI(parts.checks()))))
+        resources = (
+            WSGIResource(PerProcess(lambda: MetricsWSGI(parts.exporter(), parts.formats()))),
+            WSGIResource(PerProcess(lambda: MonitorWSGI(parts.checks()))),
+        )
     else:
         msg = f"expected a falcon.App or a falcon.asgi.App, not {app!r}; others have asgi_app() and wsgi_app()"
         raise TypeError(msg)
+    for path, resource in zip((METRICS, MONITOR), resources, strict=True):
+        app.add_route(f"{prefix}{path}", resource)
+        app.add_route(f"{prefix}{path}/", resource)
 
 
 def registered(

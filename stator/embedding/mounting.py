@@ -1,7 +1,7 @@
-"""Our applications within others: mounted under a path of theirs, or wrapped around them, in as many processes."""
+"""Stator's endpoints inside another application: mounted below a path, wrapped around it, or as its routes."""
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Generic, TypeAlias, TypeVar
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
@@ -10,100 +10,127 @@ from stator.web.access_log import App, Receive, Scope, Send
 T = TypeVar("T")
 METRICS, MONITOR = "/metrics", "/monitor"
 
-WsgiApp: TypeAlias = WSGIApplication
+# Under this name, so that stator/embedding/api.py can use it where falcon's class is called App too.
+ASGIApp: TypeAlias = App
 
 
 class PerProcess(Generic[T]):
-    """Something that has threads and locks: made anew where this process was forked from the one that made it.
+    """An object with threads and locks, made once in each process that is forked from this one.
 
-    In a fork, threads are gone, and a lock that one of them held is held for ever.
+    A fork has no threads, and a lock that one of them held stays locked for ever.
     """
 
-    def __init__(self, make: Callable[[], T]) -> None:
-        self._make = make
-        self._made = {os.getpid(): make()}
+    def __init__(self, build: Callable[[], T]) -> None:
+        self._build = build
+        self._by_pid = {os.getpid(): build()}
 
     def __call__(self) -> T:
-        """What is this process's."""
+        """The object of the calling process."""
         pid = os.getpid()
-        # Not two of them, whoever asks first at the same time.
-        return self._made.get(pid) or self._made.setdefault(pid, self._make())
+        # setdefault: all threads that come first get the same object.
+        return self._by_pid.get(pid) or self._by_pid.setdefault(pid, self._build())
 
 
 class ASGIMount:
-    """Answers /metrics and /monitor over ASGI, also under paths at which it's mounted, and leaves the rest to another.
+    """An ASGI application that answers /metrics and /monitor below its mount, and leaves the rest to another one.
 
     https://asgi.readthedocs.io/en/latest/specs/www.html
 
     Args:
-        ours: What answers.
-        around: The application that has all other requests; None to answer them with 404.
+        app: Answers the two endpoints.
+        fallback: The wrapped application, which gets all other requests; None to answer them with 404.
     """
 
-    def __init__(self, ours: PerProcess[App], around: App | None = None) -> None:
-        self._ours, self._around = ours, around
+    def __init__(self, app: PerProcess[App], fallback: App | None = None) -> None:
+        self._app, self._fallback = app, fallback
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request, or passes it on."""
-        path = _ours(scope.get("root_path", ""), scope["path"]) if scope["type"] == "http" else None
-        if path is not None:
-            await self._ours()({**scope, "path": path, "root_path": ""}, receive, send)
-        else:
-            await (self._around or self._ours())(scope, receive, send)
+        if scope["type"] == "http":
+            root = scope.get("root_path", "").rstrip("/")
+            for path in _paths_below(root, scope["path"]):
+                if endpoint := match_endpoint(root, path, is_alone=self._fallback is None):
+                    await self._app()({**scope, "path": endpoint, "root_path": ""}, receive, send)
+                    return
+        await (self._fallback or self._app())(scope, receive, send)
+
+    # Python's own TypeError for a call with other arguments, a WSGI server's, begins with this name.
+    __call__.__qualname__ = "asgi_app() is for ASGI servers, a WSGI server needs wsgi_app(): ASGIMount.__call__"
 
 
-class WsgiMounted:
-    """The same over WSGI.
+class WSGIMount:
+    """A WSGI application that answers /metrics and /monitor below its mount, and leaves the rest to another one.
 
     https://peps.python.org/pep-3333/
+
+    Args:
+        app: Answers the two endpoints.
+        fallback: The wrapped application, which gets all other requests; None to answer them with 404.
     """
 
-    def __init__(self, ours: PerProcess[WsgiApp], around: WsgiApp | None = None) -> None:
-        self._ours, self._around = ours, around
+    def __init__(self, app: PerProcess[WSGIApplication], fallback: WSGIApplication | None = None) -> None:
+        self._app, self._fallback = app, fallback
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answers one request, or passes it on."""
-        root, rest = environ.get("SCRIPT_NAME", ""), environ.get("PATH_INFO", "")
-        path = _ours(root, root + rest)
-        if path is not None:
-            return self._ours()({**environ, "PATH_INFO": path, "SCRIPT_NAME": ""}, start_response)
-        return (self._around or self._ours())(environ, start_response)
+        root, path = environ.get("SCRIPT_NAME", "").rstrip("/"), environ.get("PATH_INFO", "")
+        if endpoint := match_endpoint(root, path, is_alone=self._fallback is None):
+            return self._app()({**environ, "PATH_INFO": endpoint, "SCRIPT_NAME": ""}, start_response)
+        return (self._fallback or self._app())(environ, start_response)
+
+    __call__.__qualname__ = "wsgi_app() is for WSGI servers, an ASGI server needs asgi_app(): WSGIMount.__call__"
 
 
-class Resource:
-    """A Falcon resource that is each process's own."""
+class ASGIResource:
+    """A resource of a Falcon ASGI application, made once in each process."""
 
     def __init__(self, resource: PerProcess[Any]) -> None:
         self._resource = resource
 
     async def on_get(self, req: Any, resp: Any) -> None:
-        """Answers."""
+        """Answers a request."""
         await self._resource().on_get(req, resp)
 
     on_head = on_get
 
 
-class BlockingResource:
-    """The same for Falcon's WSGI applications."""
+class WSGIResource:
+    """A resource of a Falcon WSGI application, made once in each process."""
 
     def __init__(self, resource: PerProcess[Any]) -> None:
         self._resource = resource
 
     def on_get(self, req: Any, resp: Any) -> None:
-        """Answers."""
+        """Answers a request."""
         self._resource().on_get(req, resp)
 
     on_head = on_get
 
 
-def _ours(root: str, path: str) -> str | None:
-    """Which of our paths is asked for, or None.
+def match_endpoint(root: str, path: str, *, is_alone: bool) -> str | None:
+    """Returns the endpoint that a request asks for: ``/metrics``, ``/monitor``, or None. A last slash doesn't matter.
 
     Args:
-        root: Where the application is mounted.
-        path: The whole path; or the one below `root`, as some servers have it.
+        root: Path at which the application is mounted, without a last slash.
+        path: The path below that.
+        is_alone: Whether no application is wrapped. Only then a mount at ``/metrics`` itself is that endpoint: a
+            wrapped application has its home page there.
     """
-    below = path[len(root) :] if root and path.startswith(root) else path
-    # Mounted at the very path of one of ours: nothing, or a slash, is left of it.
-    asked = below if below.strip("/") else root[root.rfind("/") :] if root else below
+    asked = path.rstrip("/")
+    if is_alone and not asked:
+        asked = root[root.rfind("/") :]
     return asked if asked in (METRICS, MONITOR) else None
+
+
+def _paths_below(root: str, path: str) -> Iterator[str]:
+    """The paths below an ASGI mount that a request's whole path can mean.
+
+    By the specification the whole path begins with the root path. If not, a proxy has removed the root path, or its
+    first segments: behind one, ``/internal/metrics`` reaches what ``FastAPI(root_path="/svc")`` mounts at ``/internal``
+    with the root path ``/svc/internal``.
+    """
+    if not f"{path}/".startswith(f"{root}/"):
+        yield path
+    while not f"{path}/".startswith(f"{root}/"):
+        root = root[root.find("/", 1) :] if "/" in root[1:] else ""
+    yield path[len(root) :]

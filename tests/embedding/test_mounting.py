@@ -3,70 +3,183 @@
 import asyncio
 import subprocess
 import sys
+from collections.abc import Callable
 from typing import Any
 from wsgiref.util import setup_testing_defaults
 
+import falcon
+import falcon.asgi
 import pytest
+from fastapi import FastAPI
+from flask import Flask
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.routing import Mount
+from werkzeug.middleware.dispatcher import DispatcherMiddleware
 
 import stator
 from tests.program import ROOT
 from tests.web.asgi import call
 
-# Where an application is mounted, the whole path, and whether that is one of ours.
+METRICS, MONITOR = b"pyrt_info", b'{"status":"ok"}'
+# Where an application is mounted, the path below that, and what the answer there has, if it's ours.
 PATHS = [
-    ("", "/monitor", True),
-    ("", "/monitor/", False),
-    ("", "/", False),
-    ("", "/internal/monitor", False),
-    ("/internal", "/internal/monitor", True),
-    ("/internal", "/internal", False),
-    ("/internal", "/internal/", False),
-    ("/internal", "/internal/other/monitor", False),
-    ("/api/v1", "/api/v1/monitor", True),
-    ("/monitor", "/monitor", True),
-    ("/monitor", "/monitor/", True),
-    ("/api/monitor", "/api/monitor", True),
+    ("", "/monitor", MONITOR),
+    ("", "/monitor/", MONITOR),
+    ("", "/metrics", METRICS),
+    ("", "/metrics/", METRICS),
+    ("", "/", None),
+    ("", "/monitors", None),
+    ("", "/internal/monitor", None),
+    ("/internal", "/monitor", MONITOR),
+    ("/internal", "/metrics/", METRICS),
+    ("/internal", "", None),
+    ("/internal", "/", None),
+    ("/internal", "/other/monitor", None),
+    ("/api/v1", "/monitor", MONITOR),
+    ("/monitor", "/metrics", METRICS),
+    ("/monitor", "/monitor", MONITOR),
+    ("/apps/monitor", "/monitor/", MONITOR),
 ]
+# Mounts at an endpoint's own path.
+BARE = [("/monitor", ""), ("/monitor", "/"), ("/apps/monitor", ""), ("/apps/monitor/", "/")]
 
 
-async def theirs(_scope: Any, _receive: Any, send: Any) -> None:
+async def shop(_scope: Any, _receive: Any, send: Any) -> None:
     await send({"type": "http.response.start", "status": 418, "headers": []})
-    await send({"type": "http.response.body", "body": b"theirs"})
+    await send({"type": "http.response.body", "body": b"shop"})
 
 
-def theirs_over_wsgi(_environ: Any, start_response: Any) -> list[bytes]:
+def shop_over_wsgi(_environ: Any, start_response: Any) -> list[bytes]:
     start_response("418 I'm a teapot", [])
-    return [b"theirs"]
+    return [b"shop"]
 
 
-def ask_wsgi(app: Any, root: str, rest: str) -> int:
-    environ = {"SCRIPT_NAME": root, "PATH_INFO": rest}
+def ask_asgi(app: Any, path: str, root: str = "") -> tuple[int, bytes]:
+    reply = asyncio.run(call(app, "GET", path, root_path=root))
+    return reply.status, reply.body
+
+
+def ask_wsgi(app: Any, path: str, root: str = "") -> tuple[int, bytes]:
+    environ = {"SCRIPT_NAME": root, "PATH_INFO": path}
     setup_testing_defaults(environ)
     statuses: list[str] = []
-    b"".join(app(environ, lambda status, _headers: statuses.append(status)))
-    return int(statuses[0].split()[0])
+    body = b"".join(app(environ, lambda status, _headers, _=None: statuses.append(status)))
+    return int(statuses[0].split()[0]), body
 
 
-@pytest.mark.parametrize(("root", "path", "is_ours"), PATHS)
-def test_over_asgi_the_path_below_the_mount_counts(root: str, path: str, *, is_ours: bool) -> None:
-    mounted, wrapped = stator.asgi_app(environ={}), stator.asgi_app(theirs, environ={})
-    assert asyncio.run(call(mounted, "GET", path, root_path=root)).status == (200 if is_ours else 404)
-    assert asyncio.run(call(wrapped, "GET", path, root_path=root)).status == (200 if is_ours else 418)
+def asgi_answers(root: str, path: str) -> tuple[tuple[int, bytes], tuple[int, bytes]]:
+    """Answers of an application of our own, and of a wrapped one."""
+    path = root.rstrip("/") + path
+    return ask_asgi(stator.asgi_app(environ={}), path, root), ask_asgi(stator.asgi_app(shop, environ={}), path, root)
 
 
-@pytest.mark.parametrize(("root", "path", "is_ours"), PATHS)
-def test_over_wsgi_the_path_below_the_mount_counts(root: str, path: str, *, is_ours: bool) -> None:
-    mounted, wrapped = stator.wsgi_app(environ={}), stator.wsgi_app(theirs_over_wsgi, environ={})
-    assert ask_wsgi(mounted, root, path.removeprefix(root)) == (200 if is_ours else 404)
-    assert ask_wsgi(wrapped, root, path.removeprefix(root)) == (200 if is_ours else 418)
+def wsgi_answers(root: str, path: str) -> tuple[tuple[int, bytes], tuple[int, bytes]]:
+    mounted, wrapped = stator.wsgi_app(environ={}), stator.wsgi_app(shop_over_wsgi, environ={})
+    return ask_wsgi(mounted, path, root), ask_wsgi(wrapped, path, root)
 
 
-def test_a_proxy_that_has_removed_the_root_changes_nothing() -> None:
-    app = stator.asgi_app(environ={})
-    assert asyncio.run(call(app, "GET", "/metrics", root_path="/behind/a/proxy")).status == 200
+Answers = Callable[[str, str], tuple[tuple[int, bytes], tuple[int, bytes]]]
+BOTH = pytest.mark.parametrize("answers", [asgi_answers, wsgi_answers], ids=["asgi", "wsgi"])
 
 
-def test_what_is_no_request_is_the_applications() -> None:
+@BOTH
+@pytest.mark.parametrize(("root", "path", "ours"), PATHS)
+def test_the_path_below_the_mount_counts(answers: Answers, root: str, path: str, ours: bytes | None) -> None:
+    (mounted, mounted_body), (wrapped, wrapped_body) = answers(root, path)
+    if ours:
+        assert (mounted, wrapped) == (200, 200)
+        assert ours in mounted_body
+        assert ours in wrapped_body
+    else:
+        assert (mounted, wrapped, wrapped_body) == (404, 418, b"shop")
+
+
+@BOTH
+@pytest.mark.parametrize(("root", "path"), BARE)
+def test_a_mount_at_an_endpoints_path_is_the_endpoint_but_a_wrapped_applications_home_page_its_own(
+    answers: Answers, root: str, path: str
+) -> None:
+    assert answers(root, path) == ((200, MONITOR), (418, b"shop"))
+
+
+@pytest.mark.parametrize(
+    ("root", "path"),
+    [
+        ("/behind/a/proxy", "/metrics"),
+        ("/svc/internal", "/internal/metrics"),
+        ("/a/svc/internal", "/svc/internal/metrics"),
+        ("/apps/metrics", "/metrics"),
+    ],
+)
+def test_a_proxy_that_has_removed_the_root_path_or_its_first_part_changes_nothing(root: str, path: str) -> None:
+    for app in (stator.asgi_app(environ={}), stator.asgi_app(shop, environ={})):
+        status, body = ask_asgi(app, path, root)
+        assert status == 200
+        assert METRICS in body
+
+
+def mounted_in_fastapi(**options: Any) -> FastAPI:
+    app = FastAPI(**options)
+    app.mount("/internal", stator.asgi_app(environ={}))
+    return app
+
+
+# Deprecated by FastAPI, but there.
+@pytest.mark.filterwarnings("ignore:The `root_path` parameter is deprecated")
+@pytest.mark.parametrize("path", ["/internal/metrics", "/internal/metrics/"])
+@pytest.mark.parametrize("proxy", ["strips", "keeps"])
+def test_fastapi_with_a_root_path_answers_behind_a_proxy_that_strips_it_or_keeps_it(proxy: str, path: str) -> None:
+    app = mounted_in_fastapi(root_path="/svc")
+    assert ask_asgi(app, path if proxy == "strips" else f"/svc{path}")[0] == 200
+
+
+def test_an_application_of_fastapi_within_another_answers() -> None:
+    app = FastAPI()
+    app.mount("/shop", mounted_in_fastapi())
+    assert ask_asgi(app, "/shop/internal/metrics")[0] == 200
+    assert ask_asgi(app, "/shop/internal/nothing")[0] == 404
+
+
+def test_starlettes_middleware_wraps() -> None:
+    app = Starlette(middleware=[Middleware(stator.asgi_app, environ={})])
+    assert METRICS in ask_asgi(app, "/metrics")[1]
+    assert ask_asgi(app, "/")[0] == 404
+
+
+@pytest.mark.parametrize("path", ["/metrics/", "/metrics/metrics", "/metrics/monitor"])
+def test_starlette_can_mount_it_at_the_path_of_an_endpoint(path: str) -> None:
+    app = Starlette(routes=[Mount("/metrics", stator.asgi_app(environ={}))])
+    assert ask_asgi(app, path)[0] == 200
+
+
+def test_werkzeugs_dispatcher_mounts_it_in_flask() -> None:
+    app = Flask(__name__)
+    mounted = DispatcherMiddleware(app.wsgi_app, {"/internal": stator.wsgi_app(environ={})})
+    assert METRICS in ask_wsgi(mounted, "/internal/metrics/")[1]
+    assert ask_wsgi(mounted, "/metrics")[0] == 404
+
+
+@pytest.mark.parametrize("strips", [True, False])
+@pytest.mark.parametrize("make", [falcon.App, falcon.asgi.App])
+def test_falcons_routes_answer_with_a_last_slash_too(make: Callable[[], Any], *, strips: bool) -> None:
+    app = make()
+    app.req_options.strip_url_path_trailing_slash = strips
+    stator.add_routes(app, prefix="/internal", environ={})
+    ask = ask_asgi if isinstance(app, falcon.asgi.App) else ask_wsgi
+    assert METRICS in ask(app, "/internal/metrics")[1]
+    assert METRICS in ask(app, "/internal/metrics/")[1]
+
+
+def test_a_server_of_the_other_kind_reads_in_one_line_what_to_use() -> None:
+    asgi, wsgi = stator.asgi_app(environ={}), stator.wsgi_app(environ={})
+    with pytest.raises(TypeError, match=r"^asgi_app\(\) is for ASGI servers, a WSGI server needs wsgi_app\(\).*$"):
+        ask_wsgi(asgi, "/metrics")
+    with pytest.raises(TypeError, match=r"^wsgi_app\(\) is for WSGI servers, an ASGI server needs asgi_app\(\).*$"):
+        ask_asgi(wsgi, "/metrics")
+
+
+def test_lifespan_and_websockets_go_to_the_wrapped_application() -> None:
     seen = []
 
     async def app(scope: Any, _receive: Any, _send: Any) -> None:
@@ -115,7 +228,7 @@ else:
 """
 
 
-def test_what_was_asked_before_a_fork_answers_after_it() -> None:
+def test_an_application_that_answered_before_a_fork_answers_after_it() -> None:
     done = subprocess.run(
         [sys.executable, "-W", "ignore::DeprecationWarning", "-c", FORKING],
         cwd=ROOT,
