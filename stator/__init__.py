@@ -1,28 +1,48 @@
 """Makes a service observable: registers it with Consul, answers /monitor and /metrics, and logs what happened.
 
-What is here is for those who write a collector: points, and how a collector's settings are declared. And for those who
-embed Stator in an application of their own: `asgi_app`, `wsgi_app`, `add_routes`, `registered`.
+`Stator` adds that to an application; `Point` and its kin are for collectors, `setting` and its kin for their settings.
+What can't be imported from ``stator`` itself is private.
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from stator.points import Histogram, Labels, MetricType, Point, PointsAt, Summary
-from stator.settings.declare import Constraint, Secret, at_least, between, positive, section, setting
+from stator.points import (
+    Collector,
+    Histogram,
+    Labels,
+    MetricType,
+    NonBlockingCollector,
+    Point,
+    PointError,
+    PointsAt,
+    Summary,
+)
+from stator.settings.declare import Constraint, Secret, StartError, at_least, between, positive, section, setting
 from stator.settings.duration import Duration
 from stator.version import __version__
 
 if TYPE_CHECKING:
-    from stator.embedding.api import add_routes, asgi_app, registered, wsgi_app
+    from stator.embedding.api import Stator, add_routes, asgi_app, registered, wsgi_app
+    from stator.embedding.registration import Registration
+    from stator.settings.environment import ConfigError
 
 __all__ = [
+    "Collector",
+    "ConfigError",
     "Constraint",
     "Duration",
     "Histogram",
     "Labels",
     "MetricType",
+    "NonBlockingCollector",
     "Point",
+    "PointError",
     "PointsAt",
+    "Registration",
     "Secret",
+    "StartError",
+    "Stator",
     "Summary",
     "__version__",
     "add_routes",
@@ -36,13 +56,19 @@ __all__ = [
     "wsgi_app",
 ]
 
-if not TYPE_CHECKING:  # what is no name of ours is an error to a type checker, too
+if not TYPE_CHECKING:  # to a type checker, too, another name is an error
+    _LATE = {
+        "ConfigError": "stator.settings.environment",
+        "Registration": "stator.embedding.registration",
+        **dict.fromkeys(("Stator", "add_routes", "asgi_app", "registered", "wsgi_app"), "stator.embedding.api"),
+    }
 
     def __getattr__(name: str) -> Any:
-        """What embeds Stator is imported only when it's asked for: a collector, or ``-h``, needs none of it."""
-        if name not in __all__:
+        """Imports what only an application needs when it's asked for: a collector, or ``-h``, needs none of it."""
+        if name not in _LATE:
             msg = f"module {__name__!r} has no attribute {name!r}"
             raise AttributeError(msg)
-        from stator.embedding import api  # slow to import
+        return getattr(import_module(_LATE[name]), name)
 
-        return getattr(api, name)
+    def __dir__() -> list[str]:
+        return __all__

@@ -1,41 +1,22 @@
-"""Stator inside an application of your own: one call gives it /metrics and /monitor, another keeps it registered.
+"""The public calls: `Stator`, and functions that build one for a single use."""
 
-Settings are those of the program: ``STTR_`` variables, of the process's environment unless others are given. What is
-given as an argument wins over them.
-"""
-
-import logging
-import os
 import re
 import tempfile
-from collections.abc import Iterable, Mapping
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 from wsgiref.types import WSGIApplication
 
+from attrs import evolve
+
 from stator.client.probe import is_ready
-from stator.config import Config
+from stator.embedding.keywords import Keywords
 from stator.embedding.membership import Membership
-from stator.embedding.mounting import (
-    METRICS,
-    MONITOR,
-    ASGIMount,
-    ASGIResource,
-    PerProcess,
-    WSGIMount,
-    WSGIResource,
-)
-from stator.embedding.parts import PREFIX, Parts, own_log
+from stator.embedding.mounting import ASGIMount, ASGIResource, PerProcess, WSGIMount, WSGIResource
+from stator.embedding.parts import Parts, Settings
 from stator.embedding.registration import Registration
-from stator.log.logger import Log
-from stator.points import Collector
-from stator.settings.environment import decode
-from stator.web import app as web
+from stator.settings.environment import ConfigError
 from stator.web.access_log import App
-from stator.web.checks import TIMEOUT, Check
-from stator.web.metrics import Metrics, MetricsWSGI
-from stator.web.monitor import Monitor, MonitorWSGI
 
 if TYPE_CHECKING:
     import falcon
@@ -43,156 +24,149 @@ if TYPE_CHECKING:
 HIGHEST_PORT = 65535
 
 
-def asgi_app(
-    app: App | None = None,
-    *,
-    collectors: Iterable[str | Collector] | None = None,
-    checks: Mapping[str, Check] | None = None,
-    check_timeout: float = TIMEOUT,
-    environ: Mapping[str, str] | None = None,
-    log: Log | logging.Logger | None = None,
-) -> App:
-    """An ASGI application that answers ``/metrics`` and ``/monitor``.
+class Stator:
+    """Makes an application observable: answers ``/metrics`` and ``/monitor`` in it, and keeps it registered.
 
-    Mount it under a path of yours, or wrap it around your application, which then gets all other requests.
+    Keywords win over the ``STTR_`` variables that configure the program; those fill in what keywords leave open. A
+    variable that nothing reads is logged as a warning.
 
     Args:
-        app: The application to be wrapped; None for what is to be mounted.
-        collectors: Names of built-in collectors or of your own as ``module:Class``, and collectors; one of these goes
-            by its class's name in lower case, or its attribute ``name``. None for those in ``STTR_COLLECTORS``, or
-            ``runtime`` where that is not set.
-        checks: Health checks by name: functions, plain ones or coroutine functions, that raise or give False when
-            something is wrong. Plain ones run in threads, coroutines in the event loop.
-        check_timeout: Seconds that each check may take.
-        environ: ``STTR_`` variables; None for the process's environment.
-        log: Where Stator tells what happens; None for the standard library's logger ``stator``.
+        service: Name of the service; ``STTR_ROSTER_SERVICE_NAME``.
+        version: Version of the service, registered as ``version`` in its metadata.
+        tags: Tags of the service; ``STTR_ROSTER_SERVICE_TAGS``.
+        meta: Metadata of the service; ``STTR_ROSTER_SERVICE_META``.
+        consul: Base URI of the Consul agent, ``http://localhost:8500``; ``STTR_CLIENT_BASEURI``.
+        collectors: What ``/metrics`` exposes: names as in ``STTR_COLLECTORS``, objects with a method ``collect(now)``,
+            and registries of prometheus_client. An object is named by its attribute ``name`` or, without one, by its
+            class in lower case. Left open, ``STTR_COLLECTORS`` or else ``runtime``.
+        checks: Health checks of ``/monitor`` by name: functions without arguments. A check fails when it raises or
+            returns False. Plain functions run in threads, coroutine functions in the event loop (over WSGI, each in an
+            event loop of its own).
+        check_timeout: Seconds that each check may take; left open, 2.
+        environ: The variables; left open, the process's environment.
+        log: Where Stator logs; left open, the standard library's logger ``stator``.
 
     Raises:
-        ConfigError: A variable or a collector's name is wrong; the message says which.
-        StartError: A collector can't be made.
-        TypeError: What should be a collector or a check is none.
-        ValueError: Two collectors have the same name, or the time is none.
+        ConfigError: Some keywords or variables can't be used; the message has a line for each.
     """
-    parts = Parts.of(collectors, checks, check_timeout, environ, log)
-    return ASGIMount(
-        PerProcess(lambda: web.asgi_app(parts.exporter(), parts.formats(), None, parts.log, parts.checks())), app
-    )
 
+    def __init__(self, **keywords: Unpack[Keywords]) -> None:
+        self._settings = Settings.read(keywords)
 
-def wsgi_app(
-    app: WSGIApplication | None = None,
-    *,
-    collectors: Iterable[str | Collector] | None = None,
-    checks: Mapping[str, Check] | None = None,
-    check_timeout: float = TIMEOUT,
-    environ: Mapping[str, str] | None = None,
-    log: Log | logging.Logger | None = None,
-) -> WSGIApplication:
-    """A WSGI application that answers ``/metrics`` and ``/monitor``.
+    @cached_property
+    def _parts(self) -> Parts:
+        # Built when first needed: a process that only registers needs no collectors, nor memory shared with workers.
+        return Parts(self._settings)
 
-    As `asgi_app`, except that each coroutine of a check runs in an event loop of its own.
-    """
-    parts = Parts.of(collectors, checks, check_timeout, environ, log)
-    made: PerProcess[WSGIApplication] = PerProcess(
-        lambda: web.wsgi_app(parts.exporter(), parts.formats(), parts.log, parts.checks())
-    )
-    return WSGIMount(made, app)
+    def asgi_app(self, app: App | None = None) -> App:
+        """Returns an ASGI application that answers ``/metrics`` and ``/monitor``.
 
+        Args:
+            app: An application to wrap, which gets all other requests; None for an application to mount.
 
-def add_routes(
-    app: "falcon.App[Any, Any]",
-    *,
-    prefix: str = "",
-    collectors: Iterable[str | Collector] | None = None,
-    checks: Mapping[str, Check] | None = None,
-    check_timeout: float = TIMEOUT,
-    environ: Mapping[str, str] | None = None,
-    log: Log | logging.Logger | None = None,
-) -> None:
-    """Adds ``/metrics`` and ``/monitor`` to a Falcon application, be it one for ASGI or for WSGI.
+        Raises:
+            StartError: A collector can't be built.
+        """
+        return ASGIMount(PerProcess(self._parts.asgi_app), app)
 
-    As `asgi_app` and `wsgi_app`; the application's own middleware and error handlers hold for the two as for its other
-    routes.
+    def wsgi_app(self, app: WSGIApplication | None = None) -> WSGIApplication:
+        """Returns a WSGI application that answers ``/metrics`` and ``/monitor``.
 
-    Args:
-        app: The application.
-        prefix: Path before the two: ``/internal``.
-        collectors: As for `asgi_app`.
-        checks: As for `asgi_app`.
-        check_timeout: As for `asgi_app`.
-        environ: As for `asgi_app`.
-        log: As for `asgi_app`.
+        Args:
+            app: An application to wrap, which gets all other requests; None for an application to mount.
 
-    Raises:
-        TypeError: That is no Falcon application.
-        ValueError: The prefix is no path.
-    """
-    if prefix and (not prefix.startswith("/") or prefix.endswith("/")):
-        msg = f"prefix={prefix!r}: expected a path such as /internal, or none"
-        raise ValueError(msg)
-    import falcon.asgi
+        Raises:
+            StartError: A collector can't be built.
+        """
+        return WSGIMount(PerProcess(self._parts.wsgi_app), app)
 
-    parts = Parts.of(collectors, checks, check_timeout, environ, log)
-    resources: tuple[ASGIResource | WSGIResource, ...]
-    if isinstance(app, falcon.asgi.App):
-        resources = (
-            ASGIResource(PerProcess(lambda: Metrics(parts.exporter(), parts.formats()))),
-            ASGIResource(PerProcess(lambda: Monitor(parts.checks()))),
+    def add_routes(self, app: "falcon.App[Any, Any]", *, prefix: str = "") -> None:
+        """Adds ``/metrics`` and ``/monitor`` to a Falcon application, for ASGI or for WSGI.
+
+        The application's middleware and error handlers apply to them as to its other routes.
+
+        Args:
+            app: The application.
+            prefix: Path before the two: ``/internal``.
+
+        Raises:
+            ConfigError: The prefix is no path.
+            StartError: A collector can't be built.
+            TypeError: It is no Falcon application.
+        """
+        if prefix and (not prefix.startswith("/") or prefix.endswith("/")):
+            raise ConfigError([f"prefix={prefix!r}: expected a path such as /internal"])
+        import falcon.asgi
+
+        if not isinstance(app, falcon.App):
+            msg = f"expected a falcon.App or a falcon.asgi.App, not {app!r}; others have asgi_app() and wsgi_app()"
+            raise TypeError(msg)
+        is_asgi = isinstance(app, falcon.asgi.App)
+        for path, build in self._parts.resources(is_asgi=is_asgi).items():
+            resource = (ASGIResource if is_asgi else WSGIResource)(PerProcess(build))
+            app.add_route(f"{prefix}{path}", resource)
+            app.add_route(f"{prefix}{path}/", resource)
+
+    def registered(self, port: int, *, host: str = "", monitor: str = "") -> Registration:
+        """Returns what keeps the service registered: a context, or an object with ``start()`` and ``stop()``.
+
+        Once started, it waits in a thread until ``/monitor`` answers 200, registers the service, and watches that it
+        stays registered. With several workers, the last one to exit unregisters the service, so replacing a worker does
+        not. Most servers close their socket before they notify the application, so Consul may briefly list a dead
+        endpoint; call ``stop()`` before the server stops if that matters.
+
+        Args:
+            port: Port on which the service listens.
+            host: Address on which it listens; empty for all addresses.
+            monitor: Path of ``/monitor`` where it's mounted, ``/internal/monitor``; empty for the path in
+                ``STTR_ROSTER_SERVICE_MONITORSPEC``.
+
+        Raises:
+            ConfigError: An argument can't be used; the message has a line for each.
+        """
+        problems = []
+        if port not in range(1, HIGHEST_PORT + 1):
+            problems.append(f"port={port!r}: expected the number of the port on which the service listens")
+        if monitor and not re.fullmatch("/[!-~]*", monitor):
+            problems.append(
+                f"monitor={monitor!r}: expected a path such as /internal/monitor, percent-encoded where it's not ASCII"
+            )
+        if problems:
+            raise ConfigError(problems)
+        config, log = self._settings.config, self._settings.log
+        service, base_uri = self._settings.service(monitor), config.client.base_uri
+        registrar = config.registrar(log)
+        if registrar is None and config.roster.registrar != "none":
+            log.warning("not registering: neither consul= nor STTR_CLIENT_BASEURI is set")
+        host = "" if host in ("0.0.0.0", "::") else host
+        own_url = service.monitor_url(host or "127.0.0.1", port)
+        is_serving = partial(is_ready, own_url)
+        roster = evolve(config.roster, service=service).build(
+            registrar, base_uri, (host, port), is_serving, log, own_url=own_url
         )
-    elif isinstance(app, falcon.App):
-        resources = (
-            WSGIResource(PerProcess(lambda: MetricsWSGI(parts.exporter(), parts.formats()))),
-            WSGIResource(PerProcess(lambda: MonitorWSGI(parts.checks()))),
-        )
-    else:
-        msg = f"expected a falcon.App or a falcon.asgi.App, not {app!r}; others have asgi_app() and wsgi_app()"
-        raise TypeError(msg)
-    for path, resource in zip((METRICS, MONITOR), resources, strict=True):
-        app.add_route(f"{prefix}{path}", resource)
-        app.add_route(f"{prefix}{path}/", resource)
+        membership = Membership(Path(tempfile.gettempdir()), base_uri, service, host, port)
+        return Registration(roster, membership, is_serving, log)
 
 
-def registered(
-    port: int,
-    *,
-    host: str = "",
-    monitor: str = "",
-    environ: Mapping[str, str] | None = None,
-    log: Log | logging.Logger | None = None,
-) -> Registration:
-    """Keeps your service registered while it runs: a context, with ``start()`` and ``stop()`` for where it's none.
+def asgi_app(app: App | None = None, **keywords: Unpack[Keywords]) -> App:
+    """Returns `Stator.asgi_app` of a `Stator` with these keywords; raises what the two raise."""
+    return Stator(**keywords).asgi_app(app)
 
-    A thread waits until the service answers ``/monitor`` with 200, registers it, and unregisters it in the end. Where
-    to, and as what, is told by variables: ``STTR_CLIENT_BASEURI``, ``STTR_ROSTER_SERVICE_NAME`` and the like. Several
-    processes that serve at the same port may each do so: the last one that leaves unregisters it.
 
-    Args:
-        port: Where the service listens.
-        host: The only address at which it does; empty for all.
-        monitor: Path of ``/monitor`` where it's another: ``/internal/monitor``; empty for the one in
-            ``STTR_ROSTER_SERVICE_MONITORSPEC``.
-        environ: ``STTR_`` variables; None for the process's environment.
-        log: As for `asgi_app`.
+def wsgi_app(app: WSGIApplication | None = None, **keywords: Unpack[Keywords]) -> WSGIApplication:
+    """Returns `Stator.wsgi_app` of a `Stator` with these keywords; raises what the two raise."""
+    return Stator(**keywords).wsgi_app(app)
 
-    Raises:
-        ConfigError: A variable is wrong; the message says which.
-        ValueError: That is no port, or no path.
+
+def add_routes(app: "falcon.App[Any, Any]", *, prefix: str = "", **keywords: Unpack[Keywords]) -> None:
+    """Calls `Stator.add_routes` of a `Stator` with these keywords; raises what the two raise."""
+    Stator(**keywords).add_routes(app, prefix=prefix)
+
+
+def registered(port: int, *, host: str = "", monitor: str = "", **keywords: Unpack[Keywords]) -> Registration:
+    """Returns `Stator.registered` of a `Stator` with these keywords; raises what the two raise.
+
+    Collectors that ``STTR_COLLECTORS`` names are not loaded for it.
     """
-    if port not in range(1, HIGHEST_PORT + 1):
-        msg = f"port={port!r}: expected the number of the port at which the service listens"
-        raise ValueError(msg)
-    if monitor and not re.fullmatch("/[!-~]*", monitor):
-        msg = f"monitor={monitor!r}: expected a path such as /internal/monitor, percent-encoded where it's not ASCII"
-        raise ValueError(msg)
-    host = "" if host in ("0.0.0.0", "::") else host
-    variables = dict(os.environ if environ is None else environ)
-    if monitor:
-        variables[f"{PREFIX}_ROSTER_SERVICE_MONITORSPEC"] = f"http://%s:%d{monitor.replace('%', '%%')}"
-    config, told = decode(Config, PREFIX, variables), own_log(log)
-    service, where_to = config.roster.service, config.client.base_uri
-    own_url = service.monitor_url(host or "127.0.0.1", port)
-    is_serving = partial(is_ready, own_url)
-    roster = config.roster.build(config.registrar(told), where_to, (host, port), is_serving, told, own_url=own_url)
-    return Registration(
-        roster, Membership(Path(tempfile.gettempdir()), where_to, service, host, port), is_serving, told
-    )
+    keywords.setdefault("collectors", ())
+    return Stator(**keywords).registered(port, host=host, monitor=monitor)

@@ -2,16 +2,13 @@
 
 import os
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import Any, Generic, TypeVar
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from stator.web.access_log import App, Receive, Scope, Send
 
 T = TypeVar("T")
 METRICS, MONITOR = "/metrics", "/monitor"
-
-# Under this name, so that stator/embedding/api.py can use it where falcon's class is called App too.
-ASGIApp: TypeAlias = App
 
 
 class PerProcess(Generic[T]):

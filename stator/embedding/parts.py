@@ -1,130 +1,176 @@
-"""What /metrics and /monitor are made of, from the arguments of a call."""
+"""What a Stator consists of: the Config of its keywords and variables, and the answers to /metrics and /monitor."""
 
 import logging
 import os
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Callable, Container, Iterable, Mapping
 from random import Random
+from typing import Any
 
-from attrs import frozen
+from attrs import evolve, frozen
 
-from stator.collectors.catalog import CollectorContext
+from stator.collectors.catalog import BUILT_IN, CollectorContext
+from stator.collectors.process import FAMILIES as PROCESS_FAMILIES
+from stator.collectors.prometheus_client import PrometheusClient
 from stator.config import Config, with_plugin_settings
+from stator.embedding.keywords import Keywords, find_problems, is_registry, split_collectors
+from stator.embedding.mounting import METRICS, MONITOR, PerProcess
 from stator.exporter import Exporter
 from stator.log import stdlib
 from stator.log.logger import Log, new_id
-from stator.points import Collector
 from stator.processes.siblings import Siblings
-from stator.settings.environment import decode
+from stator.roster.service import ServiceConfig
+from stator.settings.environment import ConfigError, decode, unread
 from stator.version import build_labels
-from stator.web.checks import Check, Checks
-from stator.web.metrics import Negotiator
+from stator.web import app as web
+from stator.web.access_log import App
+from stator.web.checks import TIMEOUT, Check, Checks
+from stator.web.metrics import Metrics, MetricsWSGI
+from stator.web.monitor import Monitor, MonitorWSGI
 
 PREFIX = "STTR"
-# What runs where neither a call nor the environment says what.
+COLLECTORS = f"{PREFIX}_COLLECTORS"
+# Collectors that run where neither the keyword nor the variable names any.
 DEFAULT = "runtime"
+# Keywords, and the variables over which they win.
+VARIABLES = {
+    "service": f"{PREFIX}_ROSTER_SERVICE_NAME",
+    "tags": f"{PREFIX}_ROSTER_SERVICE_TAGS",
+    "meta": f"{PREFIX}_ROSTER_SERVICE_META",
+    "consul": f"{PREFIX}_CLIENT_BASEURI",
+    "collectors": COLLECTORS,
+}
 
 
 @frozen
-class Parts:
-    """The parts; those that have threads or locks are made anew for each process."""
+class Settings:
+    """What keywords and variables say.
+
+    Attributes:
+        config: The Config of the variables, with the values of keywords in it.
+        version: The service's version, or empty.
+        collectors: Collectors and registries that were given as objects, by name.
+        checks: Health checks by name.
+        check_timeout: Seconds that each may take.
+        log: Where Stator logs.
+    """
 
     config: Config
-    collectors: Mapping[str, Collector]
-    named_checks: Mapping[str, Check]
+    version: str
+    collectors: Mapping[str, Any]
+    checks: Mapping[str, Check]
     check_timeout: float
     log: Log
 
     @classmethod
-    def of(
-        cls,
-        collectors: Iterable[str | Collector] | None,
-        checks: Mapping[str, Check] | None,
-        check_timeout: float,
-        environ: Mapping[str, str] | None,
-        log: Log | logging.Logger | None,
-    ) -> "Parts":
-        """All parts from the arguments of a call."""
-        names, own = _sorted_out(collectors)
-        variables = {f"{PREFIX}_COLLECTORS": DEFAULT, **(os.environ if environ is None else environ)}
-        if names is not None:
-            variables[f"{PREFIX}_COLLECTORS"] = ",".join(names)
-        config, told = decode(with_plugin_settings(PREFIX, variables), PREFIX, variables), own_log(log)
-        service = config.roster.service.name
-        processes = Siblings(service, lambda why: told.info("metrics are of this process alone", reason=str(why)))
-        run_id = new_id(Random(processes.run).randbytes)  # noqa: S311 # no secret; the same in all workers
-        built = config.collectors.build(CollectorContext(service, run_id, processes, told))
-        if taken := [name for name in own if name in built]:
-            msg = f"two collectors are called {taken[0]!r}: give one of them another attribute 'name'"
-            raise ValueError(msg)
-        return cls(config, built | own, _fit(checks or {}, check_timeout), check_timeout, told)
+    def read(cls, keywords: Keywords) -> "Settings":
+        """Checks keywords, reads the variables that they leave open, and logs those that nothing reads.
 
-    def exporter(self) -> Exporter:
-        """What answers /metrics."""
-        return Exporter(self.collectors, self.config.metrics, build_labels(), self.log)
+        Raises:
+            ConfigError: Some can't be used; the error lists all of them.
+        """
+        wrong = find_problems(keywords)
+        good: dict[str, Any] = {
+            name: value for name, value in keywords.items() if value is not None and name not in wrong
+        }
+        environ, log = good.get("environ", os.environ), _as_log(good.get("log"))
+        names, own, problems = split_collectors(good.get("collectors", ()))
+        given = {variable: _plain(good[name]) for name, variable in VARIABLES.items() if name in good}
+        variables = {COLLECTORS: DEFAULT, **environ}
+        if "collectors" in good:
+            given[COLLECTORS], variables[COLLECTORS] = names, ",".join(names)
+        config_type = with_plugin_settings(PREFIX, variables)
+        for warning in _unread(config_type, given.get(COLLECTORS), environ):
+            log.warning(warning)
+        try:
+            config = decode(config_type, PREFIX, variables, given)
+        except ConfigError as error:
+            problems += [_by_keyword(problem, given) for problem in error.problems]
+        else:
+            twice = [name for name in own if name in config.collectors.enabled]
+            problems += [f"collectors: expected different names, but two are called {name!r}" for name in twice]
+        if wrong or problems:
+            raise ConfigError([*wrong.values(), *problems])
+        timeout = good.get("check_timeout", TIMEOUT)
+        return cls(config, good.get("version", ""), own, good.get("checks", {}), timeout, log)
 
-    def formats(self) -> Negotiator:
-        """What scrapers can be answered in."""
-        return self.config.formats()
+    def service(self, monitor: str = "") -> ServiceConfig:
+        """How the service is registered.
 
-    def checks(self) -> Checks:
-        """What answers /monitor."""
-        return Checks(self.named_checks, self.log, self.check_timeout)
-
-
-def _sorted_out(collectors: Iterable[str | Collector] | None) -> tuple[list[str] | None, dict[str, Collector]]:
-    """The names among collectors, and the others by name."""
-    if collectors is None:
-        return None, {}
-    if isinstance(collectors, str):
-        msg = f"expected several collectors, as in collectors=[{collectors!r}], not a text"
-        raise TypeError(msg)
-    names: list[str] = []
-    own: dict[str, Collector] = {}
-    for each in collectors:
-        if isinstance(each, str):
-            names.append(each)
-            continue
-        if isinstance(each, type):
-            msg = f"no collector: {each!r} is a class; make one of it, as in collectors=[{each.__name__}()]"
-            raise TypeError(msg)
-        if not callable(getattr(each, "collect", None)):
-            msg = f"no collector: {each!r} has no method collect(now)"
-            raise TypeError(msg)
-        name = getattr(each, "name", type(each).__name__.lower())
-        if not _is_text(name):
-            msg = f"{each!r} can't be called {name!r}: expected a text in its attribute 'name'"
-            raise TypeError(msg)
-        if name in own:
-            msg = f"two collectors are called {name!r}: give one of them another attribute 'name'"
-            raise ValueError(msg)
-        own[name] = each
-    return names, own
+        Args:
+            monitor: Path of its ``/monitor``, percent-encoded; empty for the configured one.
+        """
+        service = self.config.roster.service
+        if self.version:
+            others = (pair for pair in service.meta if pair[0] != "version")
+            service = evolve(service, meta=(*others, ("version", self.version)))
+        if monitor:
+            service = evolve(service, monitor_spec=f"http://%s:%d{monitor.replace('%', '%%')}")
+        return service
 
 
-def _fit(checks: Mapping[str, Check], timeout: float) -> Mapping[str, Check]:
-    if not isinstance(checks, Mapping):
-        msg = f"checks={checks!r}: expected functions by name, as in checks={{'db': ping_db}}"
-        raise TypeError(msg)
-    for name, check in checks.items():
-        if not _is_text(name):
-            msg = f"a check can't be called {name!r}: expected a text"
-            raise TypeError(msg)
-        if not callable(check):
-            msg = f"check {name!r}: expected a function, not {check!r}"
-            raise TypeError(msg)
-    if not timeout > 0:
-        msg = f"check_timeout={timeout!r}: expected seconds, more than 0"
-        raise ValueError(msg)
-    return checks
+class Parts:
+    """What answers /metrics and /monitor, in each process that is forked from this one.
+
+    Raises:
+        StartError: A collector can't be built.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._config, self._log = settings.config, settings.log
+        service = settings.config.roster.service.name
+        processes = Siblings(
+            service, lambda error: self._log.info("metrics are of this process alone", reason=str(error))
+        )
+        run_id = new_id(Random(processes.run).randbytes)  # noqa: S311 # not secret; the same in all workers
+        collectors = settings.config.collectors.build(CollectorContext(service, run_id, processes, self._log))
+        without = PROCESS_FAMILIES if "process" in collectors else ()
+        for name, own in settings.collectors.items():
+            collectors[name] = PrometheusClient(own, without) if is_registry(own) else own
+        self._exporter = PerProcess(lambda: Exporter(collectors, self._config.metrics, build_labels(), self._log))
+        self._checks = PerProcess(lambda: Checks(settings.checks, self._log, settings.check_timeout))
+
+    def asgi_app(self) -> App:
+        """An ASGI application of this process."""
+        return web.asgi_app(self._exporter(), self._config.formats(), None, self._log, self._checks())
+
+    def wsgi_app(self) -> Any:
+        """A WSGI application of this process."""
+        return web.wsgi_app(self._exporter(), self._config.formats(), self._log, self._checks())
+
+    def resources(self, *, is_asgi: bool) -> dict[str, Callable[[], Any]]:
+        """What builds the Falcon resources of this process, by path."""
+        metrics, monitor = (Metrics, Monitor) if is_asgi else (MetricsWSGI, MonitorWSGI)
+        return {
+            METRICS: lambda: metrics(self._exporter(), self._config.formats()),
+            MONITOR: lambda: monitor(self._checks()),
+        }
 
 
-def _is_text(name: object) -> bool:
-    """Whether this is text that can be written as UTF-8."""
-    return isinstance(name, str) and not any("\ud800" <= letter <= "\udfff" for letter in name)
+def _unread(config: type[Any], names: list[str] | None, environ: Mapping[str, str]) -> list[str]:
+    """Warnings of variables that nothing reads.
+
+    None where collectors named by STTR_COLLECTORS are left out here: variables of their own may be read elsewhere.
+    """
+    named = {name.strip() for name in environ.get(COLLECTORS, "").split(",")} - {""}
+    return unread(config, PREFIX, environ) if names is None or named <= {*names, *BUILT_IN} else []
 
 
-def own_log(log: Log | logging.Logger | None) -> Log:
-    """The log that is given, as a log of ours."""
+def _plain(value: str | Iterable[Any]) -> Any:
+    """A keyword's value as a setting takes it: a text, a list, or a list of pairs."""
+    if isinstance(value, str):
+        return value
+    return list(value.items() if isinstance(value, Mapping) else value)
+
+
+def _by_keyword(problem: str, given: Container[str]) -> str:
+    """A variable's problem; the keyword's, if that gave the value."""
+    keywords = {variable: keyword for keyword, variable in VARIABLES.items() if variable in given}
+    return re.sub(r"^\w+", lambda variable: keywords.get(variable[0], variable[0]), problem)
+
+
+def _as_log(log: Log | logging.Logger | None) -> Log:
+    """A structured log that writes to a logger of the standard library's; None is the logger ``stator``."""
     if log is None or isinstance(log, logging.Logger):
         return stdlib.new(log or logging.getLogger(stdlib.LOGGER))
     return log

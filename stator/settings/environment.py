@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import cattrs
@@ -51,8 +52,16 @@ def read_env_file(path: str) -> dict[str, str]:
     return {each.key: each.value for each in bindings if each.key is not None and each.value is not None}
 
 
-def decode(config: type[C], prefix: str, variables: Mapping[str, str]) -> C:
+def decode(
+    config: type[C], prefix: str, variables: Mapping[str, str], given: Mapping[str, Any] = MappingProxyType({})
+) -> C:
     """Builds a Config from variables.
+
+    Args:
+        config: The Config class.
+        prefix: First part of each variable's name.
+        variables: Texts by variable.
+        given: Values by variable, which win over the texts.
 
     Raises:
         ConfigError: Some variables can't be used; the error lists all of them.
@@ -62,7 +71,7 @@ def decode(config: type[C], prefix: str, variables: Mapping[str, str]) -> C:
     problems: dict[str, str] = {}
     for each in iter_settings(config, prefix):
         try:
-            _put(tree, each.path, reader.read(each))
+            _put(tree, each.path, given[each.name] if each.name in given else reader.read(each))
         except _Unset:
             continue
         except _Problem as problem:
@@ -72,7 +81,8 @@ def decode(config: type[C], prefix: str, variables: Mapping[str, str]) -> C:
     except cattrs.BaseValidationError as error:  # a validator of somebody else's Config
         raise ConfigError([*problems.values(), *cattrs.transform_error(error, format_exception=_said)]) from error
     for each, expected in _cross_checks(made, config, prefix):
-        problems.setdefault(each.name, _line(each.name, variables.get(each.name), expected, hidden=each.hidden))
+        value = given.get(each.name, variables.get(each.name))
+        problems.setdefault(each.name, _line(each.name, value, expected, hidden=each.hidden))
     if problems:
         raise ConfigError(list(problems.values()))
     return made
@@ -111,7 +121,7 @@ class _Problem(Exception):  # noqa: N818 # becomes a line of a ConfigError
         self.name = name
 
 
-def _line(name: str, value: str | None, expected: str, *, hidden: bool) -> str:
+def _line(name: str, value: object, expected: str, *, hidden: bool) -> str:
     shown = "" if hidden or value is None else f"={_USER_OF_URI.sub(f'{REDACTED}@', repr(value))}"
     return f"{name}{shown}: expected {expected}"
 

@@ -94,6 +94,46 @@ def test_stopping_a_registration_that_was_not_started_or_is_stopped_does_nothing
         assert service.targets() == []
 
 
+def test_it_is_registered_as_keywords_say_and_variables_where_they_are_silent(agent: Agent, story: CapturedLog) -> None:
+    environ = {
+        "STTR_CLIENT_BASEURI": "http://127.0.0.1:1",
+        "STTR_ROSTER_SERVICE_NAME": "ignored",
+        "STTR_ROSTER_SERVICE_ID": "1",
+        "STTR_ROSTER_SERVICE_META": "version=ignored,team=payments",
+    }
+    observability = stator.Stator(
+        service="shop", version="1.4", tags=["blue", "host(`a`,`b`)"], consul=agent.uri, environ=environ, log=story.log
+    )
+    with observability.registered(urlsplit(agent.uri).port or 0):
+        (registered,) = eventually(agent.services.values)
+    assert (registered["ID"], registered["Name"]) == ("shop-1", "shop")
+    assert (registered["Tags"], registered["Meta"]) == (
+        ["blue", "host(`a`,`b`)"],
+        {"team": "payments", "version": "1.4"},
+    )
+    assert agent.services == {}
+
+
+def test_metadata_of_the_keyword_takes_the_place_of_the_variables(agent: Agent, story: CapturedLog) -> None:
+    environ = {"STTR_ROSTER_SERVICE_META": "team=payments"}
+    meta = {"zone": "a,b", "empty": ""}
+    with stator.registered(urlsplit(agent.uri).port or 0, meta=meta, consul=agent.uri, environ=environ, log=story.log):
+        (registered,) = eventually(agent.services.values)
+    assert registered["Meta"] == meta
+
+
+@pytest.mark.parametrize(
+    ("environ", "is_warned"),
+    [({}, True), ({"STTR_ROSTER_REGISTRAR": "none"}, False), ({"STTR_CLIENT_BASEURI": "http://127.0.0.1:1"}, False)],
+)
+def test_a_registration_that_has_nowhere_to_register_is_a_warning(
+    story: CapturedLog, environ: dict[str, str], *, is_warned: bool
+) -> None:
+    stator.registered(8000, environ=environ, log=story.log)
+    warning = {"level": "warning", "msg": "not registering: neither consul= nor STTR_CLIENT_BASEURI is set"}
+    assert [{"level": line["level"], "msg": line["msg"]} for line in story.lines] == ([warning] if is_warned else [])
+
+
 def make_registration(story: CapturedLog, folder: Path, **options: Any) -> Registration:
     roster = Roster(RosterConfig(), None, lambda: pytest.fail("there is nothing to register"), lambda: True, story.log)
     return Registration(roster, Membership(folder), options.pop("is_ready", lambda: True), story.log, **options)

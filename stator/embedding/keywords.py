@@ -1,0 +1,111 @@
+"""The keywords of a Stator: what each can be, and what is wrong with a value."""
+
+import logging
+import sys
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from math import inf
+from typing import Any, TypedDict
+
+from stator.collectors.prometheus_client import Registry
+from stator.log.logger import Log
+from stator.points import Collector
+from stator.web.checks import Check
+
+
+class Keywords(TypedDict, total=False):
+    """The keywords of `stator.Stator`, which its shorthands pass on; None leaves one open."""
+
+    service: str | None
+    version: str | None
+    tags: Collection[str] | None
+    meta: Mapping[str, str] | None
+    consul: str | None
+    collectors: Iterable[str | Collector | Registry] | None
+    checks: Mapping[str, Check] | None
+    check_timeout: float | None
+    environ: Mapping[str, str] | None
+    log: Log | logging.Logger | None
+
+
+def find_problems(keywords: Mapping[str, object]) -> dict[str, str]:
+    """Returns what is wrong by keyword, a line for each; `split_collectors` looks at each collector."""
+    problems = {}
+    for name, value in keywords.items():
+        holds, expected = _EXPECTED.get(name, _UNKNOWN)
+        if value is not None and not holds(value):
+            shown = f"={value!r}" if name in _EXPECTED and name not in _SECRET else ""
+            problems[name] = f"{name}{shown}: expected {expected}"
+    return problems
+
+
+def split_collectors(collectors: Iterable[Any]) -> tuple[list[str], dict[str, Any], list[str]]:
+    """Returns the names among collectors, the objects by name, and what is wrong, a line for each."""
+    names: list[str] = []
+    own: dict[str, Any] = {}
+    problems: list[str] = []
+    for each in collectors:
+        if isinstance(each, str):
+            names.append(each)
+            continue
+        name = _registry_name(own) if is_registry(each) else getattr(each, "name", type(each).__name__.lower())
+        if expected := next(_expected_of(each, name, own), None):
+            problems.append(f"collectors=[{each!r}]: expected {expected}")
+        else:
+            own[name] = each
+    return names, own, problems
+
+
+def is_registry(collector: object) -> bool:
+    """Whether this is a registry of prometheus_client, which whoever made one has imported."""
+    library = sys.modules.get("prometheus_client")
+    return library is not None and isinstance(collector, library.CollectorRegistry)
+
+
+def _registry_name(own: Mapping[str, object]) -> str:
+    """``registry``, ``registry2`` and so on: registries have no names."""
+    number = sum(map(is_registry, own.values())) + 1
+    return f"registry{number}" if number > 1 else "registry"
+
+
+def _expected_of(collector: Any, name: object, own: Mapping[str, object]) -> Iterator[str]:
+    if isinstance(collector, type):
+        yield f"an instance, as in collectors=[{collector.__name__}()]"
+    if not callable(getattr(collector, "collect", None)):
+        yield "a method collect(now)"
+    if not _is_text(name):
+        yield f"a text in its attribute 'name', not {name!r}"
+    if name in own:
+        yield f"another name in its attribute 'name', as there are two of {name!r}"
+
+
+def _is_text(value: object) -> bool:
+    """Whether this is a text that can be written as UTF-8."""
+    return isinstance(value, str) and not any("\ud800" <= letter <= "\udfff" for letter in value)
+
+
+def _are_texts(value: object) -> bool:
+    return isinstance(value, Collection) and not isinstance(value, str) and all(map(_is_text, value))
+
+
+def _are_pairs(value: object, holds: Callable[[object], bool]) -> bool:
+    return isinstance(value, Mapping) and all(_is_text(name) and holds(each) for name, each in value.items())
+
+
+_EXPECTED: Mapping[str, tuple[Callable[[Any], bool], str]] = {
+    "service": (_is_text, "a text"),
+    "version": (_is_text, "a text"),
+    "tags": (_are_texts, "a list of texts, as in tags=['blue']"),
+    "meta": (lambda value: _are_pairs(value, _is_text), "texts by name, as in meta={'team': 'payments'}"),
+    "consul": (_is_text, "a URI such as http://localhost:8500"),
+    "collectors": (
+        lambda value: isinstance(value, Iterable) and not isinstance(value, str),
+        "a list of names and collectors, as in collectors=['runtime', Orders()]",
+    ),
+    "checks": (lambda value: _are_pairs(value, callable), "functions by name, as in checks={'db': ping_db}"),
+    "check_timeout": (lambda value: isinstance(value, int | float) and 0 < value < inf, "seconds, more than 0"),
+    "environ": (lambda value: isinstance(value, Mapping), "texts by name, as in os.environ"),
+    "log": (lambda value: callable(getattr(value, "warning", None)), "a logging.Logger"),
+}
+_UNKNOWN: tuple[Callable[[Any], bool], str] = (lambda _: False), f"one of the keywords {', '.join(_EXPECTED)}"
+# Keywords whose values may hold passwords.
+_SECRET = {"consul", "environ"}
