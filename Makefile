@@ -55,7 +55,7 @@ dist/stator.pyz: .venv/.tools $(SOURCES) $(RECIPE)
 	@$(PIP) --require-hashes -r $<
 	@touch $@
 
-.venv/.dev: build/dev.lock .venv/.tools
+.venv/.dev: build/dev.lock pyproject.toml .venv/.tools
 	@echo "installing what checks and tests it into .venv"
 	@$(PIP) --require-hashes -r $<
 	@$(PIP) --no-build-isolation -e .

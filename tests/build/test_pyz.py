@@ -71,6 +71,14 @@ def test_two_checkouts_of_a_commit_build_the_same_bytes(tmp_path: Path) -> None:
     assert (one / "dist/stator.pyz").read_bytes() == (another / "dist/stator.pyz").read_bytes()
 
 
+def test_holds_the_distribution_under_its_name_and_the_package_under_its_own(pyz: Path) -> None:
+    with ZipFile(pyz) as archive:
+        folders = {name.split("/")[1] for name in archive.namelist() if name.startswith("site-packages/stator")}
+    assert "stator" in folders
+    (about,) = folders - {"stator"}
+    assert re.fullmatch(r"stator_observability-.*\.dist-info", about)
+
+
 @EVERY_PYTHON
 def test_says_its_version_under_each_python(pyz: Path, python: str) -> None:
     done = start(pyz, "-V", python=python)
