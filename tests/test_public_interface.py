@@ -75,13 +75,13 @@ def test_one_object_serves_applications_of_every_kind() -> None:
 
 def test_each_shorthand_takes_the_keywords_of_a_stator() -> None:
     collectors: Iterable[Any] = [prometheus_client.CollectorRegistry()]
-    made = [
+    results = [
         stator.asgi_app(FastAPI(), service="shop", collectors=collectors, environ={}),
         stator.wsgi_app(Flask(__name__), checks={"db": ping_db}, environ={}),
         stator.registered(port=8000, monitor="/internal/monitor", consul="http://localhost:8500", environ={}),
     ]
     stator.add_routes(falcon.App(), prefix="/internal", service="shop", environ={})
-    assert all(made)
+    assert all(results)
 
 
 def test_every_public_name_is_there_listed_and_says_what_it_is() -> None:

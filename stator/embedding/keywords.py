@@ -33,8 +33,8 @@ def find_problems(keywords: Mapping[str, object]) -> dict[str, str]:
     for name, value in keywords.items():
         holds, expected = _EXPECTED.get(name, _UNKNOWN)
         if value is not None and not holds(value):
-            shown = f"={value!r}" if name in _EXPECTED and name not in _SECRET else ""
-            problems[name] = f"{name}{shown}: expected {expected}"
+            given = f"={value!r}" if name in _EXPECTED and name not in _SECRET else ""
+            problems[name] = f"{name}{given}: expected {expected}"
     return problems
 
 

@@ -12,7 +12,7 @@ METRICS, MONITOR = "/metrics", "/monitor"
 
 
 class PerProcess(Generic[T]):
-    """An object with threads and locks, made once in each process that is forked from this one.
+    """An object with threads and locks, built once in each process that is forked from this one.
 
     A fork has no threads, and a lock that one of them held stays locked for ever.
     """
@@ -79,7 +79,7 @@ class WSGIMount:
 
 
 class ASGIResource:
-    """A resource of a Falcon ASGI application, made once in each process."""
+    """A resource of a Falcon ASGI application, built once in each process."""
 
     def __init__(self, resource: PerProcess[Any]) -> None:
         self._resource = resource
@@ -92,7 +92,7 @@ class ASGIResource:
 
 
 class WSGIResource:
-    """A resource of a Falcon WSGI application, made once in each process."""
+    """A resource of a Falcon WSGI application, built once in each process."""
 
     def __init__(self, resource: PerProcess[Any]) -> None:
         self._resource = resource

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 README = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
 
-# What stands for a reader's own code. What each check does is told by a file, as long as it's there.
+# Stands for a reader's own code. A file says what a check does, as long as the file is there.
 SHOP = """
 import asyncio
 import time
@@ -86,7 +86,7 @@ FILES = {"shop.py": SHOP, "settings.py": DJANGO_SETTINGS, "urls.py": DJANGO_URLS
 
 
 def example(title: str) -> str:
-    """The README's block of code that begins with a comment."""
+    """Returns the README's block of code that begins with a comment."""
     blocks: list[str] = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     (code,) = (code for code in blocks if code.startswith(f"# {title}"))
     return code
@@ -96,12 +96,12 @@ Command = Callable[[int], list[str]]
 
 
 class Embedding(NamedTuple):
-    """An application with Stator in it, and what serves it.
+    """An application with Stator in it, and its server.
 
     Attributes:
         code: The application.
-        command: What serves it at a port.
-        where: Path under which Stator answers.
+        command: The server's command line, for a port.
+        where: Path below which Stator answers.
     """
 
     code: str

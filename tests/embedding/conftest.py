@@ -18,7 +18,7 @@ class Served(Program):
 
     Attributes:
         folder: Where it runs.
-        where: Path under which Stator answers.
+        where: Path below which Stator answers.
     """
 
     def __init__(
@@ -126,5 +126,5 @@ def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 @pytest.fixture
 def story(tmp_path: Path) -> Iterator[CapturedLog]:
-    with CapturedLog(tmp_path / "log") as made:
-        yield made
+    with CapturedLog(tmp_path / "log") as captured:
+        yield captured

@@ -13,12 +13,12 @@ OK = (200, b'{"status":"ok"}')
 
 
 def states(served: Served) -> dict[str, str]:
-    """What a health check that fails says of each check."""
+    """The state of each check, in the response of a failing /monitor."""
     answer = served.monitor()
     assert answer.status == 503, answer
-    told = json.loads(answer.body)
-    assert told["status"] == "failing"
-    return dict(told["checks"])
+    health = json.loads(answer.body)
+    assert health["status"] == "failing"
+    return dict(health["checks"])
 
 
 def recovers(served: Served) -> None:
@@ -47,7 +47,7 @@ def test_an_answer_is_what_the_scraper_asks_for(served: Served) -> None:
     assert served.get(f"{served.where}/metrics?collect[]=nothing").status == 400
 
 
-def test_what_is_not_ours_is_the_applications(served: Served) -> None:
+def test_other_paths_are_the_applications(served: Served) -> None:
     answer = served.get("/hello")
     assert answer.body != b'{"not":"found"}'
     assert (answer.status, answer.body) in [(200, b"hello"), (404, answer.body)]
@@ -58,7 +58,7 @@ def test_the_monitor_says_ok_while_all_checks_pass(served: Served) -> None:
     assert (answer.status, answer.body) == OK
 
 
-def test_a_check_that_raises_is_told_with_its_reason_and_without_passwords(served: Served) -> None:
+def test_a_check_that_raises_is_reported_with_its_reason_and_without_passwords(served: Served) -> None:
     served.let("db", "raise")
     reason = "ConnectionError: no route to postgres://--redacted--@db/shop"
     assert states(served) == {"db": reason, "queue": "ok"}

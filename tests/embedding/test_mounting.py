@@ -22,7 +22,7 @@ from tests.program import ROOT
 from tests.web.asgi import call
 
 METRICS, MONITOR = b"pyrt_info", b'{"status":"ok"}'
-# Where an application is mounted, the path below that, and what the answer there has, if it's ours.
+# Where an application is mounted, the path below that, and a part of the answer if Stator gives it.
 PATHS = [
     ("", "/monitor", MONITOR),
     ("", "/monitor/", MONITOR),
@@ -84,13 +84,13 @@ BOTH = pytest.mark.parametrize("answers", [asgi_answers, wsgi_answers], ids=["as
 
 
 @BOTH
-@pytest.mark.parametrize(("root", "path", "ours"), PATHS)
-def test_the_path_below_the_mount_counts(answers: Answers, root: str, path: str, ours: bytes | None) -> None:
+@pytest.mark.parametrize(("root", "path", "part"), PATHS)
+def test_the_path_below_the_mount_counts(answers: Answers, root: str, path: str, part: bytes | None) -> None:
     (mounted, mounted_body), (wrapped, wrapped_body) = answers(root, path)
-    if ours:
+    if part:
         assert (mounted, wrapped) == (200, 200)
-        assert ours in mounted_body
-        assert ours in wrapped_body
+        assert part in mounted_body
+        assert part in wrapped_body
     else:
         assert (mounted, wrapped, wrapped_body) == (404, 418, b"shop")
 

@@ -1,4 +1,4 @@
-"""Whichever of a server's workers answers, a scrape tells of all of them."""
+"""A scrape reports all workers of a server, whichever of them answers."""
 
 import os
 import signal
@@ -15,7 +15,7 @@ from tests.embedding.applications import FALCON_ASGI, FALCON_WSGI, FASTAPI, FLAS
 from tests.embedding.conftest import ServeApp, Served
 from tests.program import eventually
 
-# What Stator tells of itself is still each worker's own.
+# Stator's metrics about itself are still each worker's own.
 COUNTED = ("pyrt_", "process_")
 Key = tuple[str, tuple[tuple[str, str], ...]]
 
@@ -59,7 +59,7 @@ def samples(served: Served) -> dict[Key, float]:
 
 
 def of_role(found: Mapping[Key, float], role: str) -> dict[int, str]:
-    """Numbers of those that have a role, as their labels tell them, by process id."""
+    """The workers' numbers, in their labels, of processes with a role, by process id."""
     every = [dict(labels) for name, labels in found if name == "pyrt_start_time_seconds"]
     return {int(each["process_id"]): each.get("worker", "") for each in every if each.get("role", "") == role}
 
@@ -80,7 +80,7 @@ def serves_requests(process: psutil.Process) -> bool:
         return False
 
 
-def test_each_tells_of_all_and_no_counter_goes_down(case: Case, served: Served) -> None:
+def test_each_worker_reports_all_and_no_counter_goes_down(case: Case, served: Served) -> None:
     before: dict[Key, float] = {}
     for _ in range(50):
         found = samples(served)
@@ -92,7 +92,7 @@ def test_each_tells_of_all_and_no_counter_goes_down(case: Case, served: Served) 
         before = found
 
 
-def test_one_that_is_killed_is_replaced_by_one_with_its_number(served: Served) -> None:
+def test_a_killed_worker_is_replaced_by_one_with_its_number(served: Served) -> None:
     before = workers(served)
     killed = min(before)
     cpu = ("process_cpu_seconds_total", ())
@@ -118,7 +118,7 @@ def test_no_file_is_left(served: Served, how: signal.Signals) -> None:
     assert not served.errors.count("Traceback")
 
 
-def test_a_server_without_workers_tells_of_itself_alone(serve_app: ServeApp) -> None:
+def test_a_server_without_workers_reports_itself_alone(serve_app: ServeApp) -> None:
     for code, command, where in ((FALCON_WSGI, wsgiref, ""), (FASTAPI, uvicorn(), "/internal")):
         served = serve_app(code, command, where=where)
         assert of_role(samples(served), "") == {served.pid: ""}
@@ -126,7 +126,7 @@ def test_a_server_without_workers_tells_of_itself_alone(serve_app: ServeApp) -> 
 
 
 def test_a_successor_that_gunicorn_starts_is_no_worker(serve_app: ServeApp) -> None:
-    # As a script: started with -m, gunicorn can't start itself anew.
+    # As a script: started with -m, gunicorn can't start itself again.
     script = str(Path(sys.executable).with_name("gunicorn"))
     command = gunicorn("--workers=2", "--preload")
     served = serve_app(FALCON_WSGI, lambda port: [sys.executable, script, *command(port)[3:]])
