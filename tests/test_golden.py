@@ -22,6 +22,8 @@ ENV = {
     "STTR_COLLECTORS": "wave",
     "STTR_WAVE_SEED": "7",
     "STTR_LOGGER_FORMAT": "json",
+    # The configuration in the log is whole, whatever the length of its version.
+    "STTR_LOGGER_MAXLEN": "100000",
     "STTR_ROSTER_SERVICE_TAGS": "metrics,blue",
     "STTR_CLIENT_PASS": "hidden",
     "STTR_CLIENT_USER": "someone",

@@ -34,9 +34,9 @@ def _count(name: str, desc: str, type_: MetricType, unit: str = "") -> Family:
 STATS = {
     b"intr": _count("intr", "Interrupts that were served", "counter"),
     b"ctxt": _count("context_switches", "Context switches", "counter"),
-    b"processes": _count("forks", "ServiceProcesses and threads that were started", "counter"),
+    b"processes": _count("forks", "Processes and threads that were started", "counter"),
     b"btime": _count("boot_time", "When the host booted, in Unix time", "gauge", "seconds"),
-    b"procs_running": _count("procs_running", "ServiceProcesses that run or could run", "gauge"),
+    b"procs_running": _count("procs_running", "Processes that run or could run", "gauge"),
     b"procs_blocked": _count("procs_blocked", "Processes that wait for I/O", "gauge"),
 }
 
