@@ -32,10 +32,10 @@ REFUSALS = {408: b'{"error":"request body took too long"}', 413: b'{"error":"req
 class Lines(Protocol):
     """What can hold lines of the log."""
 
-    def hold(self, call_soon: Callable[[Callable[[], object]], object]) -> None:
+    def buffer(self, call_soon: Callable[[Callable[[], object]], object]) -> None:
         """Holds this thread's lines until ``call_soon`` calls, and writes them together then."""
 
-    def let_go(self) -> None:
+    def flush(self) -> None:
         """Writes what is held."""
 
 
@@ -78,7 +78,7 @@ class AccessLogMiddleware:
                 body, refused = await _read(framing, receive, self._patience)
                 receive = _replay(body, receive)
             if self._lines is not None:
-                self._lines.hold(_call_soon)
+                self._lines.buffer(_call_soon)
             self._received(scope, body)
             if refused == LEFT:
                 return
@@ -94,7 +94,7 @@ class AccessLogMiddleware:
     def let_go(self) -> None:
         """Writes the lines that are held."""
         if self._lines is not None:
-            self._lines.let_go()
+            self._lines.flush()
 
     def _received(self, scope: Scope, body: bytes) -> None:
         peer = scope.get("client") or ("", 0)
@@ -146,7 +146,7 @@ class _Response:
     def _tell(self) -> None:
         self.ended = True
         if self._lines is not None:
-            self._lines.hold(_call_soon)
+            self._lines.buffer(_call_soon)
         self._log.info(
             "sending response",
             status=self._status,
