@@ -16,8 +16,8 @@ from stator.config import Config, with_plugin_settings
 from stator.embedding.keywords import Keywords, find_problems, is_registry, split_collectors
 from stator.embedding.mounting import METRICS, MONITOR, PerProcess
 from stator.exporter import Exporter
-from stator.log import stdlib
 from stator.log.logger import Log, new_id
+from stator.log.stdlib import LOGGER, stdlib_logger
 from stator.processes.siblings import Siblings
 from stator.roster.service import ServiceConfig
 from stator.settings.environment import ConfigError, decode, unread
@@ -172,5 +172,5 @@ def _by_keyword(problem: str, given: Container[str]) -> str:
 def _as_log(log: Log | logging.Logger | None) -> Log:
     """A structured log that writes to a logger of the standard library's; None is the logger ``stator``."""
     if log is None or isinstance(log, logging.Logger):
-        return stdlib.new(log or logging.getLogger(stdlib.LOGGER))
+        return stdlib_logger(log or logging.getLogger(LOGGER))
     return log

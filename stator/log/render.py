@@ -1,180 +1,151 @@
-"""What a line of the log shows of what was logged: which fields, in which order, and how much of each."""
+"""A log event to a line: its fields in order, each as JSON can hold it and at most so long."""
 
+import re
 import sys
-import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, MutableMapping
 from datetime import UTC, datetime
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import Any, TypeAlias, TypeVar
 
-if TYPE_CHECKING:
-    from structlog.typing import Processor
+import msgspec
+
+Event: TypeAlias = MutableMapping[str, Any]
+T = TypeVar("T")
 
 TRUNCATED = "--truncated--"
-# Order in which a line's first fields stand; the rest follow as they were given.
-_FIRST = ("app_id", "run_id", "worker_id", "request_id")
-# The largest integer that every reader of JSON can hold in 64 bits.
+# Fields that follow the message, in this order, and are never truncated.
+_IDS = ("app_id", "run_id", "worker_id", "request_id")
+# The largest integer that every reader of JSON can hold.
 _LARGEST = 2**63 - 1
-# Bytes of a body that is remembered, lest a big one stays in memory.
-_KEPT_BODY = 64 * 1024
-# What a client sent must not command the terminal: control characters show as their pictures (U+2400 and on).
-_CONTROLS = {code: 0x2400 + code for code in range(32)} | dict.fromkeys(range(0x7F, 0xA0), 0xFFFD)
+# DEL, C1 controls, line separators and bidirectional controls. JSON escapes the other control characters anyway.
+_UNSAFE = re.compile(r"[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+# A terminal shows C0 controls as their pictures, in place of obeying them.
+_PICTURES = {code: 0x2400 + code for code in range(0x20)}
 
 
 class LineRenderer:
-    """Turns what was logged into a line: order of fields, time, errors, and their greatest length."""
+    """Processors for structlog that turn an event into a line.
+
+    Args:
+        max_len: The greatest length of a field, in characters; 0 for no limit.
+    """
 
     def __init__(self, max_len: int) -> None:
-        import orjson  # slow to import
+        from structlog.dev import ConsoleRenderer
 
-        self._max_len = max_len
-        self._longest = max_len or sys.maxsize
-        self._dumps, self._fragment = orjson.dumps, orjson.Fragment
-        self._last_body: tuple[bytes, object] = b"", None
-        self._last_own: tuple[Mapping[str, Any], Mapping[str, Any]] = {}, {}
-        self._any_keys, self._line_end = orjson.OPT_NON_STR_KEYS, orjson.OPT_APPEND_NEWLINE
-        self._console: Processor | None = None
+        self._max_len, self._longest = max_len, max_len or sys.maxsize
+        self._encode = msgspec.json.Encoder(enc_hook=partial(safely, str)).encode
+        self._console = ConsoleRenderer(colors=True, sort_keys=False, timestamp_key="ts", event_key="msg")
 
-    def json(
-        self, level: str, event: str, own: Mapping[str, Any], context: Mapping[str, str], fields: Mapping[str, Any]
-    ) -> bytes:
-        """A JSON object and the line's end.
-
-        Args:
-            level: How much it matters.
-            event: What happened.
-            own: What is bound to the logger.
-            context: What is bound to the context: names of a few letters, which are never cut.
-            fields: What was logged.
-        """
+    def shorten(self, _logger: object, _level: str, event: Event) -> Event:
+        """Makes each value text, a number, a truth value or None, and truncates long texts but for ids."""
         longest = self._longest
-        msg = event if type(event) is str and len(event) <= longest else self._field(event)
-        mine = self._of_logger(own)
-        # A field stands where its name comes first, and is what it is last.
-        line = {"ts": _now(), "level": level, "msg": msg, **mine, **context, **mine, **fields}
-        for name, value in fields.items():
-            # Most are short words and small numbers: each line has several, each request two lines.
+        for name, value in event.items():
+            # Most values are short texts and small numbers, in each of a request's two lines.
             if type(value) is str:
-                if len(value) <= longest:
+                if len(value) <= longest or name in _IDS:
                     continue
             elif type(value) is int and -_LARGEST <= value <= _LARGEST:
                 continue
-            line[name] = self._body(value) if type(value) is bytes else self._field(value)
+            event[name] = safely(self._plain, value)
+        return event
+
+    def json(self, _logger: object, _level: str, event: Event) -> bytes:
+        """Returns a JSON object and the line's end."""
+        fields = _in_order(event)
         try:
-            return self._dumps(line, option=self._line_end)
-        except TypeError:  # a lone surrogate in a short word
-            shown = {name: self._field(value) for name, value in fields.items()}
-            return self._dumps(line | {"msg": self._field(event)} | shown, option=self._line_end)
+            line = self._encode(fields)
+        except UnicodeEncodeError:  # a lone surrogate in a short text, as in a path that is not UTF-8
+            texts = {name: _encodable(value) if isinstance(value, str) else value for name, value in fields.items()}
+            line = self._encode({_encodable(name): value for name, value in texts.items()})
+        if not line.isascii() or b"\x7f" in line:
+            line = _escape(line.decode()).encode()
+        return line + b"\n"
 
-    def text(
-        self, level: str, event: str, own: Mapping[str, Any], context: Mapping[str, str], fields: Mapping[str, Any]
-    ) -> bytes:
-        """A coloured line for a terminal, with a traceback below it where there is one; takes what `json` takes."""
-        if self._console is None:
-            from structlog.dev import ConsoleRenderer
+    def text(self, logger: object, level: str, event: Event) -> bytes:
+        """Returns a coloured line for a terminal, with the traceback of an error below it."""
+        fields: dict[str, str] = {}
+        frames: list[str] = []
+        for name, value in _in_order(event).items():
+            text = str(value)
+            if isinstance(value, dict):
+                frames += value.pop("traceback").split("\n")
+                text = f"{value.pop('type')}: {', '.join(value.values())}"
+            elif isinstance(value, datetime):
+                text = f"{value:%Y-%m-%dT%H:%M:%S.%fZ}"
+            fields[name.translate(_PICTURES)] = text.translate(_PICTURES)
+        lines = [str(self._console(logger, level, fields)), *(frame.translate(_PICTURES) for frame in frames)]
+        return _escape("\n".join([*lines, ""])).encode(errors="backslashreplace")
 
-            self._console = ConsoleRenderer(colors=True, sort_keys=False)
-        line = {"timestamp": _now(), "level": level, "event": self._visible(self._field(event))}
-        frames = ""
-        for name, value in {**_in_order(own), **context, **own, **fields}.items():
-            shown = self._field(value)
-            if isinstance(value, BaseException):
-                frames += f"\n{shown.pop('traceback')}"
-                shown = f"{shown.pop('type')}: {', '.join(shown.values())}"
-            line[name] = self._visible(shown)
-        return f"{self._console(None, level, line)!s}{frames}\n".encode()
-
-    def _of_logger(self, own: Mapping[str, Any]) -> Mapping[str, Any]:
-        """What is shown of what is bound to a logger, which is the same for many lines."""
-        last, shown = self._last_own
-        if last is not own:
-            shown = {
-                name: value if name in _FIRST and type(value) is str and value.isascii() else self._field(value)
-                for name, value in _in_order(own).items()
-            }
-            self._last_own = own, shown
-        return shown
-
-    def _body(self, data: bytes) -> object:
-        """What is shown of an answer, as JSON; those who share an answer share this, too."""
-        if not 0 < len(data) <= _KEPT_BODY:
-            return self._field(data)
-        body, shown = self._last_body
-        if body is not data:
-            shown = self._fragment(self._dumps(self._field(data)))
-            self._last_body = data, shown
-        return shown
-
-    def _visible(self, shown: Any) -> str:
-        text = shown if isinstance(shown, str) else self._dumps(shown).decode()
-        return text.translate(_CONTROLS)
-
-    def _field(self, value: Any) -> Any:
-        if isinstance(value, str):
-            return self._cut(value)
-        if value is None or (isinstance(value, int) and abs(value) <= _LARGEST):
+    def _plain(self, value: Any) -> Any:
+        if value is None or isinstance(value, bool):
             return value
+        if isinstance(value, int) and -_LARGEST <= value <= _LARGEST:
+            return int(value)
         if isinstance(value, float):
             return float(value)  # NumPy's are of a type of their own
-        if isinstance(value, (bytes, bytearray, memoryview)):
-            return self._cut_bytes(bytes(value)) if value else ""
         if isinstance(value, BaseException):
-            return {name: self._cut(text) for name, text in _told(value).items()}
-        return self._cut(self._nested(value))
+            return {name: self._truncated(text) for name, text in _error(value).items()}
+        return self._truncated(self._text(value))
 
-    def _nested(self, value: object) -> str:
+    def _text(self, value: Any) -> str:
+        if isinstance(value, (bytes, bytearray, memoryview)):
+            # A character has four bytes at most: no need to decode the whole of a large body.
+            return bytes(value[: 4 * self._longest + 4]).decode(errors="replace")
+        if not isinstance(value, (dict, list, tuple, set, frozenset)):
+            return str(value)
         try:
-            return self._dumps(value, default=str, option=self._any_keys).decode()
-        except TypeError:  # an integer that is too large, a lone surrogate, a circle: no log call may fail
-            return _text(repr, value)
+            return self._encode(value).decode()
+        except (RecursionError, TypeError, ValueError):  # a cycle, a lone surrogate, an integer of 5,000 digits
+            return repr(value)
 
-    def _cut(self, text: str) -> str:
-        # A lone surrogate, as in a path that is not UTF-8, can't be written as JSON.
+    def _truncated(self, text: str) -> str:
         if not text.isascii():
-            text = text.encode(errors="backslashreplace").decode()
+            text = _encodable(text[: self._longest + 1])
         if len(text) <= self._longest:
             return text
         return text[: max(0, self._max_len - len(TRUNCATED))] + TRUNCATED
 
-    def _cut_bytes(self, data: bytes) -> str:
-        # No need to decode a big body of which a little is shown: a character has four bytes at most, mostly one.
-        if self._max_len and len(data) > self._max_len:
-            start = data[: self._max_len + 1]
-            data = start if start.isascii() else data[: 4 * self._max_len + 4]
-        return self._cut(data.decode(errors="replace"))
 
-
-def _in_order(fields: Mapping[str, Any]) -> dict[str, Any]:
-    return {**{name: fields[name] for name in _FIRST if name in fields}, **fields}
-
-
-def _now() -> str:
-    # RFC 3339, section 5.6, always with a fraction
-    now = time.time()
-    seconds = int(now)
-    return f"{_second(seconds)}.{int((now - seconds) * 1e6):06d}Z"
-
-
-@lru_cache(maxsize=1)
-def _second(seconds: int) -> str:
-    return datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None).isoformat()
-
-
-def _text(make: Callable[[Any], str], value: object) -> str:
+def safely(convert: Callable[[Any], T], value: object) -> T | str:
+    """Returns what a function makes of a value, or a text where it raises: no log call may fail."""
     try:
-        return make(value)
-    except Exception as failed:  # noqa: BLE001 # whoever logs a value must not suffer for what it can't tell
-        return f"the {make.__name__} of a {type(value).__qualname__} can't be made: {failed!r}"
+        return convert(value)
+    except Exception as error:  # noqa: BLE001 # a value's methods may raise anything
+        return f"can't log a {type(value).__qualname__}: {type(error).__qualname__}"
 
 
-def _told(error: BaseException) -> Mapping[str, str]:
-    """Type, message and traceback of an error; the innermost frame first, since that is what a cut must leave."""
+def _in_order(event: Event) -> dict[str, Any]:
+    time = datetime.fromtimestamp(event.pop("ts"), UTC)
+    event["msg"] = event.pop("event", None)
+    fields = {
+        # Always with a fraction: msgspec leaves out one that is 0.
+        "ts": time if time.microsecond else time.replace(microsecond=1),
+        "level": event.pop("level"),
+        "msg": event["msg"],
+    }
+    for name in _IDS:
+        if name in event:
+            fields[name] = event[name]
+    return {**fields, **event}
+
+
+def _encodable(text: str) -> str:
+    return text.encode(errors="backslashreplace").decode()
+
+
+def _escape(text: str) -> str:
+    return _UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def _error(error: BaseException) -> dict[str, str]:
+    """Type, message, traceback and cause of an error; the innermost frame first, for truncation to leave it."""
     frames = reversed(traceback.extract_tb(error.__traceback__))
-    told = {
+    fields = {
         "type": type(error).__qualname__,
-        "message": _text(str, error),
+        "message": safely(str, error),
         "traceback": "\n".join(f"{frame.filename}:{frame.lineno} in {frame.name}: {frame.line}" for frame in frames),
     }
     cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
-    return told | {"cause": "".join(traceback.format_exception_only(cause)).strip()} if cause else told
+    return fields | {"cause": "".join(traceback.format_exception_only(cause)).strip()} if cause else fields

@@ -1,63 +1,63 @@
-"""To and from the standard library's logging: libraries' records become lines, an embedded Stator's lines records."""
+"""To and from the standard library's logging: records of libraries become lines, an embedded Stator's lines records."""
 
 import logging
 from collections.abc import MutableMapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from stator.log.logger import Log, bound
+from stator.log.logger import Log
+from stator.log.render import safely
+
+if TYPE_CHECKING:
+    from structlog.typing import Processor
 
 LOGGER = "stator"
 
 
-def new(logger: logging.Logger) -> Log:
-    """A log that hands each line to a logger.
+def stdlib_logger(logger: logging.Logger) -> Log:
+    """Returns a log that passes each event to a logger of the standard library, if its level allows.
 
-    Fields stand behind the message as ``name=value``; as they are, a formatter finds them in the record's attribute
-    ``stator``, a dictionary. Which levels are told, and where, is the logger's affair.
+    The record's message ends in the fields, as ``name=value``; formatters find the values in the record's attribute
+    ``stator``, a dictionary.
     """
-    import structlog  # slow to import
+    import structlog
 
-    logger_type: Any = structlog.make_filtering_bound_logger("debug")
-    made: Log = logger_type(logger, [_with_bound, _as_record], {})
-    return made
+    processors: list[Processor] = [
+        structlog.stdlib.filter_by_level,
+        structlog.contextvars.merge_contextvars,
+        _record_arguments,
+    ]
+    filtering = structlog.make_filtering_bound_logger("debug")
+    log: Log = structlog.wrap_logger(logger, processors, wrapper_class=filtering, context_class=dict).bind()
+    return log
 
 
-def _with_bound(_logger: logging.Logger, _level: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    return {**bound(), **event}
-
-
-def _as_record(
-    logger: logging.Logger, level: str, event: MutableMapping[str, Any]
+def _record_arguments(
+    _logger: logging.Logger, _level: str, event: MutableMapping[str, Any]
 ) -> tuple[tuple[str, str], dict[str, Any]]:
-    """Arguments of the logger's method that makes the record."""
-    import structlog  # slow to import
-
-    if not logger.isEnabledFor(getattr(logging, level.upper())):
-        raise structlog.DropEvent
-    message = event.pop("event")
-    error = event.pop("error", None)
-    text = " ".join([str(message), *(f"{name}={value!r}" for name, value in event.items())])
-    # Not as the format itself, in which a % would be taken for a place of an argument.
+    message = event.pop("event", None)
+    error = event.pop("error") if isinstance(event.get("error"), BaseException) else None
+    text = " ".join([safely(str, message), *(f"{name}={safely(repr, value)}" for name, value in event.items())])
+    # As an argument, since logging would take a % in the format for a place of an argument.
     return ("%s", text), {"exc_info": error, "extra": {"stator": dict(event)}}
 
 
 def adopt_stdlib(log: Log) -> None:
-    """Sends what libraries log through the standard library, and Python's warnings, to our log."""
+    """Passes what libraries log through the standard library, and Python's warnings, to a log."""
     root = logging.getLogger()
-    root.handlers = [_Bridge(log)]
+    root.handlers = [_Handler(log)]
     root.setLevel(logging.WARNING)
     logging.captureWarnings(capture=True)
 
 
-class _Bridge(logging.Handler):
-    """Hands each record of the standard library's logging to our log."""
+class _Handler(logging.Handler):
+    """Logs each record with its level, message, logger's name and exception."""
 
     def __init__(self, log: Log) -> None:
         super().__init__()
         self._log = log
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Logs one record with its level, message, logger's name and exception."""
+        """Logs one record."""
         fields: dict[str, Any] = {"logger": record.name}
         if record.exc_info and record.exc_info[1]:
             fields["error"] = record.exc_info[1]
@@ -68,5 +68,5 @@ class _Bridge(logging.Handler):
 def _message(record: logging.LogRecord) -> str:
     try:
         return record.getMessage()
-    except Exception:  # noqa: BLE001 # its arguments do not fit: whoever logs must not suffer for it
-        return f"{record.msg} {record.args}"
+    except Exception:  # noqa: BLE001 # the arguments do not fit the format: a library's mistake must not raise here
+        return f"{safely(str, record.msg)} {safely(repr, record.args)}"

@@ -1,17 +1,18 @@
-"""What an embedded Stator logs through the standard library."""
+"""An embedded Stator logs through the standard library."""
 
 import logging
 
 import pytest
 
-from stator.log.stdlib import new
+from stator.log.logger import bind, unbind
+from stator.log.stdlib import stdlib_logger
 
 LOGGER = logging.getLogger("test.stator")
 
 
-def test_a_record_has_the_fields_in_its_message_and_as_they_are(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_record_has_the_fields_in_its_message_and_in_an_attribute(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level("INFO", LOGGER.name):
-        new(LOGGER).bind(worker_id="abc").info("registered", name="100 %s", failures=2)
+        stdlib_logger(LOGGER).bind(worker_id="abc").info("registered", name="100 %s", failures=2)
     (record,) = caplog.records
     assert (record.name, record.levelname) == (LOGGER.name, "INFO")
     assert record.getMessage() == "registered worker_id='abc' name='100 %s' failures=2"
@@ -22,13 +23,31 @@ def test_an_error_comes_with_its_traceback(caplog: pytest.LogCaptureFixture) -> 
     try:
         _ = 1 / 0
     except ZeroDivisionError as error:
-        new(LOGGER).error("failed to collect", error=error)
+        stdlib_logger(LOGGER).error("failed to collect", error=error)
     assert "in test_an_error_comes_with_its_traceback" in caplog.text
     assert "ZeroDivisionError: division by zero" in caplog.text
 
 
-def test_levels_are_the_loggers_affair(caplog: pytest.LogCaptureFixture) -> None:
+def test_the_loggers_level_decides_what_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level("WARNING", LOGGER.name):
-        new(LOGGER).info("not told")
-        new(LOGGER).warning("told")
-    assert [record.message for record in caplog.records] == ["told"]
+        stdlib_logger(LOGGER).info("below the level")
+        stdlib_logger(LOGGER).warning("logged")
+    assert [record.message for record in caplog.records] == ["logged"]
+
+
+def test_fields_bound_to_the_context_are_in_each_record(caplog: pytest.LogCaptureFixture) -> None:
+    tokens = bind(request_id="abc")
+    stdlib_logger(LOGGER).warning("slow", seconds=3)
+    unbind(tokens)
+    assert [record.message for record in caplog.records] == ["slow seconds=3 request_id='abc'"]
+
+
+def test_odd_values_make_a_record(caplog: pytest.LogCaptureFixture) -> None:
+    class Mute:
+        def __repr__(self) -> str:
+            raise RuntimeError
+
+    stdlib_logger(LOGGER).warning("odd", value=Mute(), error="no exception", text="\u202e\x1b")
+    (record,) = caplog.records
+    assert "Mute: RuntimeError" in record.message
+    assert record.message.endswith(r"error='no exception' text='\u202e\x1b'")

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pytest
+from structlog.contextvars import get_contextvars
 
 from stator.exporter import Exporter, MetricsConfig
 from stator.exposition.negotiation import Negotiator
-from stator.log.logger import bound
 from stator.points import PointsAt
 from stator.web.access_log import KEPT_TEXTS, MAX_BODY, AccessLogMiddleware, App, Message, Receive, Scope, Send
 from stator.web.app import asgi_app
@@ -157,7 +157,7 @@ def test_no_answer_is_sent_before_its_line_is_written(story: CapturedLog) -> Non
 def test_nothing_of_a_request_stays_bound_after_it(story: CapturedLog) -> None:
     async def one() -> Mapping[str, str]:
         await call(AccessLogMiddleware(answering(), story.log), "GET", "/")
-        return bound()
+        return get_contextvars()
 
     assert asyncio.run(one()) == {}
 
