@@ -98,7 +98,7 @@ def make(name: str, folder: Path, log: Log, groups: tuple[str, ...] = GROUPS) ->
     online = "sys/devices/system/cpu/cpu0/online"
     lay_out(folder, {"proc/meminfo": "".join(meminfo), online: "1\n", "textfile/empty.prom": ""})
     processes = ServiceProcesses(1)
-    processes.enter("worker", 1)
+    processes.register("worker", 1)
     texts = TextfileConfig((str(folder / "textfile"),))
     chosen = Collectors((name,), host=hosted(folder, collectors=groups), text_files=texts)
     return chosen.build(CollectorContext(APP_ID, "", processes, log))[name]

@@ -57,7 +57,7 @@ class ServiceProcess:
         """
         import psutil  # slow to import
 
-        members = self.processes.settled()
+        members = self.processes.stable_snapshot()
         stats = [each.stat for each in members]
         cpu = sum(stat.user + stat.system + stat.reaped for stat in stats) / TICKS
         resident = sum(stat.resident for stat in stats) * PAGE

@@ -50,7 +50,7 @@ class Runtime:
         Raises:
             OSError: The kernel would not tell.
         """
-        alive = [each for each in self._processes.members() if each.stat.is_alive]
+        alive = [each for each in self._processes.snapshot() if each.stat.is_alive]
         known = {(each.pid, each.stat.started): each for each in alive}
         self._known = {key: self._known.get(key) or _Known.of(each) for key, each in known.items()}
         told = [(each, self._known[key]) for key, each in known.items()]

@@ -1,7 +1,7 @@
-"""The processes of a service: what each tells the others of itself, and what the kernel tells of it.
+"""The processes of a service: what each reports of itself, and what the kernel says of it.
 
-What only a process itself knows goes through memory that all share: each has a row there, and writes it whenever its
-garbage collector has run, and when it is asked.
+What only a process itself knows lies in shared memory: each has a row there, and writes it after every garbage
+collection, and when it is asked for a snapshot.
 """
 
 import gc
@@ -11,17 +11,17 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 from weakref import WeakMethod, finalize
 
 from stator.processes.procfs import ProcessStat, Stat
-from stator.processes.shared_table import Table
+from stator.processes.shared_table import SharedTable
 
 Role: TypeAlias = Literal["main", "arbiter", "worker", ""]
 GENERATIONS = 3
 # Process id, start, memory blocks, and the numbers of each generation.
 COLUMNS = 3 + 4 * GENERATIONS
-# Workers beyond twice those configured that have a row: gunicorn can start new ones before the old are gone.
+# Rows for more than twice the configured workers: gunicorn can start new ones before the old are gone.
 SPARE = 4
 
 
@@ -39,13 +39,13 @@ class Process(NamedTuple):
 
     Attributes:
         pid: Its id.
-        role: What it does; empty where nobody has told.
+        role: What it does; empty for one that did not register.
         worker: Number of a worker, from 1; the one that replaces it has the same.
-        blocks: Memory blocks that its interpreter holds, after the last garbage collection at the latest; 0 where it
-            has not told.
-        generations: What its garbage collector did since it entered; none where it has not told.
-        stat: What the kernel tells of it now.
-        fds: Number of its open file descriptors; 0 where the kernel tells only its owner.
+        blocks: Memory blocks that its interpreter holds, after the last garbage collection at the latest; 0 if the
+            process has not reported it.
+        generations: What its garbage collector did since it registered; empty if the process has not reported it.
+        stat: What the kernel says of it now.
+        fds: Number of its open file descriptors; 0 if only its owner may read that.
     """
 
     pid: int
@@ -57,8 +57,8 @@ class Process(NamedTuple):
     fds: int
 
 
-class _Own:
-    """What this process knows of itself: what its garbage collector did from now on."""
+class _SelfStats:
+    """What this process knows of itself: memory blocks, and what its garbage collector did from now on."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         # A child is born with its parent's counts.
@@ -66,28 +66,17 @@ class _Own:
         self._clock = clock
         self._seconds = [0.0] * GENERATIONS
         self._start = 0.0
-        self._collections = 0
-        # What the numbers of all generations were after how many collections.
-        self._kept: tuple[int, list[float]] = -1, []
 
-    def heard(self, phase: str, info: dict[str, int]) -> None:
-        """Takes the time of a garbage collection: https://docs.python.org/3/library/gc.html#gc.callbacks."""
+    def on_gc(self, phase: str, info: dict[str, int]) -> None:
+        """Times a garbage collection: https://docs.python.org/3/library/gc.html#gc.callbacks."""
         if phase == "start":
             self._start = self._clock()
         else:
             self._seconds[info["generation"]] += self._clock() - self._start
-            self._collections += 1
 
     def numbers(self) -> list[float]:
-        """Memory blocks, and the numbers of each generation."""
-        collections, generations = self._kept
-        if collections != self._collections:
-            collections, generations = self._collections, self._of_generations()
-            self._kept = collections, generations
-        return [sys.getallocatedblocks(), *generations]
-
-    def _of_generations(self) -> list[float]:
-        numbers: list[float] = []
+        """Returns the memory blocks, and the numbers of each generation."""
+        numbers: list[float] = [sys.getallocatedblocks()]
         for now, before, seconds in zip(gc.get_stats(), self._before, self._seconds, strict=False):
             differences = (now[name] - before[name] for name in ("collections", "collected", "uncollectable"))
             numbers += (*differences, seconds)
@@ -95,133 +84,128 @@ class _Own:
 
 
 class ServiceProcesses:
-    """All processes of a service. To be made before they part.
+    """All processes of a service. To be created before the service forks.
 
     Args:
-        workers: Number of workers; where it's 0, each process knows of itself alone.
+        workers: Number of workers; with 0, each process sees itself alone.
         clock: Seconds that only go up.
     """
 
     def __init__(self, workers: int = 0, clock: Callable[[], float] = time.perf_counter) -> None:
         self.rows = 2 + 2 * workers + SPARE if workers else 0
-        self._table = Table(max(1, self.rows), COLUMNS)
+        self._table = SharedTable(max(1, self.rows), COLUMNS)
         self._clock = clock
         self._row: int | None = None
-        self._entered = self._started = 0
-        self._own = _Own(clock)
+        self._pid = self._started = 0
+        self._self_stats = _SelfStats(clock)
         # By process id and start, as rows have them.
-        self._opened: dict[tuple[float, ...], ProcessStat] = {}
+        self._stats: dict[tuple[float, ...], ProcessStat] = {}
         self._gone: set[tuple[float, ...]] = set()
-        # What was last made of each row, and of what: mostly nothing of it has changed.
-        self._made: dict[int | None, tuple[tuple[Any, ...], Process]] = {}
         self._unlock()
-        os.register_at_fork(after_in_child=while_kept(self._unlock))
-        heard = while_kept(self._heard)
-        gc.callbacks.append(heard)
-        finalize(self, _no_longer_call, heard)
+        os.register_at_fork(after_in_child=weak_callback(self._unlock))
+        on_gc = weak_callback(self._on_gc)
+        gc.callbacks.append(on_gc)
+        finalize(self, _remove_gc_callback, on_gc)
 
     def _unlock(self) -> None:
         self._writing, self._reading = threading.Lock(), threading.Lock()
 
-    def enter(self, role: Role, worker: int = 0) -> None:
+    def register(self, role: Role, worker: int = 0) -> None:
         """Takes this process's row: the main process's, the arbiter's, or that of a worker's number.
 
-        Where there are more workers than rows, it has none: others don't see it.
+        If there are more workers than rows, it has none: other processes don't see it.
         """
         row = {"main": 0, "arbiter": 1}.get(role, 1 + worker)
         self._row = row if row < self.rows else None
-        self._own, self._entered, self._started = _Own(self._clock), os.getpid(), 0
-        with suppress(OSError), ProcessStat(self._entered) as opened:  # it's told to those who ask
-            self._started = opened.stat().started
+        self._self_stats, self._pid, self._started = _SelfStats(self._clock), os.getpid(), 0
+        with suppress(OSError), ProcessStat(self._pid) as process:  # a snapshot raises it again
+            self._started = process.stat().started
         self._write()
 
-    def members(self) -> list[Process]:
-        """Those that live, and those that are dead but were not waited for.
+    def snapshot(self) -> list[Process]:
+        """Returns all living processes, and zombies.
 
         Raises:
-            OSError: The kernel would not tell of one.
+            OSError: /proc can't be read.
         """
         self._write()
         with self._reading:
-            return list(self._members())
+            return list(self._read())
 
-    def settled(self) -> list[Process]:
-        """The same at a moment when nobody is waited for: who was would be missing, or its CPU time be counted twice.
+    def stable_snapshot(self) -> list[Process]:
+        """Like `snapshot`, but taken while no child is being reaped, so that no CPU time is lost or counted twice.
 
         Raises:
-            OSError: The kernel would not tell of one.
+            OSError: /proc can't be read.
         """
         while True:
-            before, members = self._reaped(), self.members()
+            before, processes = self._reaped(), self.snapshot()
             if before == self._reaped():
-                return members
+                return processes
 
     def _reaped(self) -> list[int]:
-        return [each.stat.reaped for each in self.members() if not each.worker]
+        return [process.stat.reaped for process in self.snapshot() if not process.worker]
 
-    def _heard(self, phase: str, info: dict[str, int]) -> None:
-        self._own.heard(phase, info)
+    def _on_gc(self, phase: str, info: dict[str, int]) -> None:
+        self._self_stats.on_gc(phase, info)
         if phase == "stop":
             self._write()
 
     def _write(self) -> None:
-        """Writes this process's row, if it has one and nobody is about to: another thread, or this one before."""
-        if self._row is not None and self._entered == os.getpid() and self._writing.acquire(blocking=False):
+        """Writes this process's row, unless it has none or is being written, by a thread or before an interruption."""
+        if self._row is not None and self._pid == os.getpid() and self._writing.acquire(blocking=False):
             try:
-                self._table.write(self._row, (self._entered, self._started, *self._own.numbers()))
+                self._table.write(self._row, (self._pid, self._started, *self._self_stats.numbers()))
             finally:
                 self._writing.release()
 
-    def _members(self) -> Iterator[Process]:
+    def _read(self) -> Iterator[Process]:
         rows = {row: self._table.read(row) for row in range(self.rows) if self._table.is_written(row)}
         keys = {numbers[:2] for numbers in rows.values()}
         own = (os.getpid(), 0)
-        for forgotten in self._opened.keys() - keys - {own}:
-            self._opened.pop(forgotten).close()
+        for key in self._stats.keys() - keys - {own}:
+            self._stats.pop(key).close()
         self._gone &= keys
         for row, numbers in rows.items():
             if numbers[:2] not in self._gone:
-                yield from self._member(row, numbers)
+                yield from self._read_process(row, numbers)
         if all(numbers[0] != own[0] for numbers in rows.values()):
-            yield from self._member(None, (*own, *self._own.numbers()))
+            yield from self._read_process(None, (*own, *self._self_stats.numbers()))
 
-    def _member(self, row: int | None, numbers: Sequence[float]) -> Iterator[Process]:
-        """The process of a row, unless it's gone, or another has been given its id."""
+    def _read_process(self, row: int | None, numbers: Sequence[float]) -> Iterator[Process]:
+        """The process of a row, unless it's gone, or another process has its id."""
         key = pid, started = tuple(numbers[:2])
         try:
-            if key not in self._opened:
-                self._opened[key] = ProcessStat(int(pid))
-            stat = self._opened[key].stat()
-            fds = self._opened[key].fds() if stat.is_alive else 0
-        except (FileNotFoundError, ProcessLookupError, PermissionError):  # the last is for one that the kernel hides
+            if key not in self._stats:
+                self._stats[key] = ProcessStat(int(pid))
+            stat = self._stats[key].stat()
+            fds = self._stats[key].fds() if stat.is_alive else 0
+        except (FileNotFoundError, ProcessLookupError, PermissionError):  # the last where /proc hides other users'
             if pid == os.getpid():
                 raise  # there is no /proc
             self._gone.add(key)
             return
         if stat.started == started or not started:
-            parts = numbers, stat, fds
-            if row not in self._made or self._made[row][0] != parts:
-                self._made[row] = parts, _process(row, *parts)
-            yield self._made[row][1]
+            yield _process(row, numbers, stat, fds)
 
 
-def while_kept(method: Callable[..., None]) -> Callable[..., None]:
-    """A method that does not keep its object, and does nothing once that is gone.
+def weak_callback(method: Callable[..., None]) -> Callable[..., None]:
+    """Returns a function that calls a method of an object as long as the object exists, and does not keep it.
 
-    An application that has Stator in it may be made many times in one process, as its tests do.
+    An application that embeds Stator may be created many times in one process, as its tests do.
     """
     weak = WeakMethod(method)
 
     def call(*args: object) -> None:
-        if bound := weak():
-            bound(*args)
+        if alive := weak():
+            alive(*args)
 
     return call
 
 
-def _no_longer_call(heard: Callable[..., None]) -> None:
-    if heard in gc.callbacks:
-        gc.callbacks.remove(heard)
+def _remove_gc_callback(callback: Callable[..., None]) -> None:
+    if callback in gc.callbacks:
+        gc.callbacks.remove(callback)
 
 
 def _process(row: int | None, numbers: Sequence[float], stat: Stat, fds: int) -> Process:

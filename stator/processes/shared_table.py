@@ -1,4 +1,4 @@
-"""Numbers that several processes share: a small block of memory, made before they part."""
+"""Numbers that several processes share, in a small block of memory that is created before they fork."""
 
 from array import array
 from collections.abc import Sequence
@@ -7,55 +7,55 @@ from mmap import mmap
 _BYTES = 8
 
 
-class Table:
-    """Rows of numbers in memory that whoever is forked afterwards shares.
+class SharedTable:
+    """Rows of numbers in memory that is shared with processes forked later.
 
-    Each row has one writer at a time, and any number of readers, who always see all values of one writing. Nobody
-    waits for a lock: a writer that dies in the middle of a row leaves it as it was.
+    Each row has one writer at a time and any number of readers, which always see all values of one write. There is no
+    lock: a writer that dies in the middle of a row leaves the row as it was.
 
-    A row is held twice. The number of its writings so far says, by being even or odd, which copy is read; a writer
-    fills the other, and then counts.
+    There are two copies of each row. The count of its writes says by being even or odd which copy to read; a writer
+    fills the other copy, and then increments the count.
 
     Args:
         rows: Number of rows.
         columns: Numbers in a row: float64, all 0 at the start.
-        memory: As many bytes as `size` says, 0 where nobody has written yet; None for new ones.
+        memory: `size` bytes, all 0 at the start; None for new memory.
     """
 
     def __init__(self, rows: int, columns: int, memory: mmap | None = None) -> None:
         view = memoryview(mmap(-1, self.size(rows, columns)) if memory is None else memory)
-        self._writings = view[: rows * _BYTES].cast("Q")
+        self._writes = view[: rows * _BYTES].cast("Q")
         self._values = view[rows * _BYTES :].cast("d")
         self._columns = columns
 
     @staticmethod
     def size(rows: int, columns: int) -> int:
-        """Bytes that a table takes."""
+        """Returns how many bytes a table takes."""
         return rows * (1 + 2 * columns) * _BYTES
 
     def write(self, row: int, values: Sequence[float]) -> None:
-        """Gives a row new values, as many as there are columns."""
-        next_ = self._writings[row] + 1
+        """Writes a row's values, as many as there are columns."""
+        next_ = self._writes[row] + 1
         start = self._start(row, next_)
         if len(values) != self._columns:
             msg = f"a row has {self._columns} values, not {len(values)}"
             raise ValueError(msg)
         self._values[start : start + self._columns] = memoryview(array("d", values))
-        self._writings[row] = next_
+        self._writes[row] = next_
 
     def is_written(self, row: int) -> bool:
-        """Whether a row was ever given values."""
-        return self._writings[row] > 0
+        """Whether a row was ever written."""
+        return self._writes[row] > 0
 
     def read(self, row: int) -> tuple[float, ...]:
-        """A row's values, all of the same writing."""
+        """Returns a row's values, all of one write."""
         while True:
-            writings = self._writings[row]
-            start = self._start(row, writings)
+            writes = self._writes[row]
+            start = self._start(row, writes)
             values = tuple(self._values[start : start + self._columns])
-            # Where another writing was done meanwhile, the next one may have begun in what was just read.
-            if self._writings[row] == writings:
+            # After another write, the next one may have begun to fill the copy that was just read.
+            if self._writes[row] == writes:
                 return values
 
-    def _start(self, row: int, writings: int) -> int:
-        return (2 * row + writings % 2) * self._columns
+    def _start(self, row: int, writes: int) -> int:
+        return (2 * row + writes % 2) * self._columns

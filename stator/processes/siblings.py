@@ -1,8 +1,8 @@
-"""The workers of a server that is not ours: they find each other, though nobody has told them of anything.
+"""How the workers of an embedding server find each other.
 
-Such workers have the same parent, and run its program: they were forked from it, or started by `multiprocessing`. They
-share a block of memory that has no name in any folder, so that nothing is left of it however they end. Who was forked
-from its maker has it already; others open a sibling's: https://man7.org/linux/man-pages/man2/memfd_create.2.html
+Such workers have the same parent and run its program: it forked them, or started them by `multiprocessing`. They share
+memory that has no name in any folder, so that nothing is left of it however they end. Processes forked from the one
+that created it inherit it; others open a sibling's: https://man7.org/linux/man-pages/man2/memfd_create.2.html
 """
 
 import fcntl
@@ -18,32 +18,32 @@ from weakref import finalize
 import psutil
 
 from stator.processes.procfs import Stat
-from stator.processes.service import COLUMNS, Process, ServiceProcesses, while_kept
-from stator.processes.shared_table import Table
+from stator.processes.service import COLUMNS, Process, ServiceProcesses, weak_callback
+from stator.processes.shared_table import SharedTable
 
 WORKERS = 64
 ROWS = 2 + WORKERS
 BOOT = Path("/proc/sys/kernel/random/boot_id")
-# Tries to be the only one that looks for the others, and seconds between them.
+# Attempts to lock the discovery, and seconds between them.
 TRIES, PAUSE = 200, 0.01
 
 
 class Siblings(ServiceProcesses):
-    """The workers of one server and their parent, as each of the workers sees them; any other process sees itself.
+    """The workers of one server and their parent, as each worker sees them; any other process sees itself alone.
 
-    To be made by each worker, or by their parent before it forks them. Workers have numbers from 1, and a row of the
-    shared memory each. A lock that is the kernel's tells whose is taken: one that is killed has left. Of the parent
-    only that is known what the kernel tells.
+    To be created by each worker, or by their parent before it forks them. Each worker has a number from 1, and a row of
+    the shared memory, which it locks: the kernel unlocks the row of a worker that is killed. Of the parent only what
+    the kernel says is known.
 
-    Whatever goes wrong, the process sees itself alone.
+    If anything goes wrong, the process sees itself alone.
 
     Args:
-        service: Name of the service: others with the same parent are no siblings.
-        failed: Told why the others can't be seen.
+        service: Name of the service: workers of another service with the same parent are no siblings.
+        failed: Called with the error if the siblings can't be seen.
         clock: Seconds that only go up.
 
     Attributes:
-        run: A text that all siblings have, and no others; None where they have not found each other.
+        run: A text that only the siblings have in common; None if they have not found each other.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class Siblings(ServiceProcesses):
         super().__init__(clock=clock)
         self._failed = failed
         self._are_forked = True
-        self._fd = self._maker = -1
+        self._fd = self._creator = -1
         self.run: str | None = None
         self._attempt(lambda: self._begin(service))
 
@@ -67,50 +67,50 @@ class Siblings(ServiceProcesses):
         name = _name(service)
         if _is_worker(own, parent):
             self._are_forked = own.is_forked
-            with _turn(parent):
-                self._share(_found(name, parent) or _made(name), parent)
-                self._enter_next()
+            with _discovery_lock(parent):
+                self._share(_open(name, parent) or _create(name), parent)
+                self._register_next()
             self.run = f"{BOOT.read_text().strip()} {parent} {_stat(parent).started}"
         else:
-            self._share(_made(name), os.getpid())
-            self._maker = os.getpid()
-            os.register_at_fork(after_in_child=while_kept(self._was_forked))
+            self._share(_create(name), os.getpid())
+            self._creator = os.getpid()
+            os.register_at_fork(after_in_child=weak_callback(self._was_forked))
 
     def _share(self, fd: int, parent: int) -> None:
-        # It stays open: it's by this that siblings find it, and a lock is lost with it.
+        # It stays open: siblings find the memory by it, and closing it would unlock the row.
         self._fd = fd
         finalize(self, os.close, fd)
-        self._table = Table(ROWS, COLUMNS, mmap(fd, Table.size(ROWS, COLUMNS)))
+        self._table = SharedTable(ROWS, COLUMNS, mmap(fd, SharedTable.size(ROWS, COLUMNS)))
         self._table.write(1, (parent, _stat(parent).started, *[0.0] * (COLUMNS - 2)))
 
     def _was_forked(self) -> None:
-        # What a worker forks is no worker.
-        if os.getppid() == self._maker:
-            self._attempt(self._enter_next)
+        # A child of a worker is no worker.
+        if os.getppid() == self._creator:
+            self._attempt(self._register_next)
 
-    def _enter_next(self) -> None:
-        """Takes the first row that nobody has."""
+    def _register_next(self) -> None:
+        """Registers as the worker of the first row that is not locked."""
         for number in range(1, WORKERS + 1):
             try:
                 fcntl.lockf(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, number)
             except (BlockingIOError, PermissionError):
                 continue
             self.rows = ROWS
-            self.enter("worker", number)
+            self.register("worker", number)
             return
         msg = f"there are {WORKERS} workers already"
         raise OSError(msg)
 
-    def _members(self) -> Iterator[Process]:
-        for each in super()._members():
-            # One that was forked, entered, and then became another program: gunicorn starts its successor like that.
-            if each.role != "worker" or each.stat.is_forked == self._are_forked:
-                yield each
+    def _read(self) -> Iterator[Process]:
+        for process in super()._read():
+            # A worker that registered and then became another program is none: gunicorn starts its successor like that.
+            if process.role != "worker" or process.stat.is_forked == self._are_forked:
+                yield process
 
 
 def _is_worker(own: Stat, parent: int) -> bool:
-    """Whether a process with that parent was started to do the same; a daemon's parent is anybody's."""
-    from multiprocessing.process import parent_process  # slow to import
+    """Whether a process runs its parent's program in its parent's session; a daemon has one of its own."""
+    from multiprocessing.process import parent_process
 
     starter = parent_process()
     is_spawned = starter is not None and starter.pid == parent
@@ -118,30 +118,30 @@ def _is_worker(own: Stat, parent: int) -> bool:
 
 
 def _stat(pid: int) -> Stat:
-    return Stat.of(Path(f"/proc/{pid}/stat").read_bytes())
+    return Stat.parse(Path(f"/proc/{pid}/stat").read_bytes())
 
 
 def _name(service: str) -> str:
-    """What siblings call the memory: another for each time that it's made in a process, another for other columns."""
-    told = hashlib.sha256(repr((service, ROWS, COLUMNS)).encode()).hexdigest()[:16]
-    own = {link for _, link in _links(os.getpid()) if link.startswith(f"/memfd:stator-{told}-")}
-    return f"stator-{told}-{len(own)}"
+    """Returns the memory's name: another for each service, for other columns, and for each `Siblings` of a process."""
+    key = hashlib.sha256(repr((service, ROWS, COLUMNS)).encode()).hexdigest()[:16]
+    own = {link for _, link in _links(os.getpid()) if link.startswith(f"/memfd:stator-{key}-")}
+    return f"stator-{key}-{len(own)}"
 
 
-def _made(name: str) -> int:
+def _create(name: str) -> int:
     fd = os.memfd_create(name)
-    os.ftruncate(fd, Table.size(ROWS, COLUMNS))
+    os.ftruncate(fd, SharedTable.size(ROWS, COLUMNS))
     return fd
 
 
-def _found(name: str, parent: int) -> int | None:
-    """The memory of that name that one of a parent's children has, opened.
+def _open(name: str, parent: int) -> int | None:
+    """Opens the memory that one of a parent's children has under a name; returns None if none has.
 
     Raises:
-        PermissionError: Siblings could not see this process either, since it has changed its user.
+        PermissionError: This process has changed its user, so that /proc hides siblings from it, and it from them.
     """
     if Path("/proc/self").stat().st_uid != os.geteuid():
-        msg = "the kernel hides from each other processes that have changed their user; --preload helps"
+        msg = "can't inspect sibling workers after a change of user (/proc denies it); use gunicorn --preload"
         raise PermissionError(msg)
     for sibling in psutil.Process(parent).children():
         for path, link in _links(sibling.pid) if sibling.pid != os.getpid() else ():
@@ -154,27 +154,27 @@ def _found(name: str, parent: int) -> int | None:
 
 
 def _links(pid: int) -> Iterator[tuple[str, str]]:
-    """The open files of a process, and what each is; none of one that is gone, or another user's."""
+    """Yields the path and the target of each open file of a process; none if it's gone, or another user's."""
     try:
         paths = [str(each) for each in Path(f"/proc/{pid}/fd").iterdir()]
     except (FileNotFoundError, ProcessLookupError, PermissionError):
         return
     for path in paths:
         try:
-            link = os.readlink(path)  # noqa: PTH115 # it's no path
+            link = os.readlink(path)  # noqa: PTH115 # the target is no path
         except (FileNotFoundError, ProcessLookupError):
             continue  # closed meanwhile
         yield path, link
 
 
 @contextmanager
-def _turn(parent: int) -> Iterator[None]:
-    """Lets one of a parent's children after the other look for its siblings: no two are to be the first.
+def _discovery_lock(parent: int) -> Iterator[None]:
+    """Serialises discovery among a parent's children, so that only one of them creates the shared memory.
 
     Raises:
-        TimeoutError: Another did not come to an end.
+        TimeoutError: A sibling has held the lock for too long.
     """
-    # What all of them can lock, and what no one has to take away.
+    # Every sibling can flock /proc/<ppid>, and it needs no cleanup.
     fd = os.open(f"/proc/{parent}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         for _ in range(TRIES):
@@ -184,7 +184,7 @@ def _turn(parent: int) -> Iterator[None]:
             except BlockingIOError:
                 time.sleep(PAUSE)
         else:
-            msg = f"another has locked /proc/{parent} for {TRIES * PAUSE} seconds"
+            msg = f"a sibling has locked /proc/{parent} for {TRIES * PAUSE:g} seconds"
             raise TimeoutError(msg)
         yield
     finally:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 from stator.log.logger import Log
 from stator.points import MetricType, Point, PointsAt
-from stator.processes.shared_table import Table
+from stator.processes.shared_table import SharedTable
 from stator.roster.registrar import REASONS, Reason, RegistrarError
 
 # Lines that the reasons of one outage may cost.
@@ -30,7 +30,7 @@ class RosterMetrics:
         self, log: Log, *, now: Callable[[], float] = time.time, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._log, self._now, self._clock = log, now, clock
-        self._table = Table(1, 4 + len(REASONS))
+        self._table = SharedTable(1, 4 + len(REASONS))
         self._confirmed_at = 0.0
         self._registrations = self._recoveries = 0
         self._failures = dict.fromkeys(REASONS, 0)

@@ -33,7 +33,7 @@ def serve(load: Callable[[], Any], listener_fd: int, workers: int, timeout: floa
     Raises:
         SystemExit: Always, with gunicorn's status.
     """
-    processes.enter("arbiter")
+    processes.register("arbiter")
     seconds = max(1, round(timeout))
     settings = {
         "bind": [f"fd://{listener_fd}"],
@@ -128,4 +128,4 @@ def _number_worker(arbiter: Arbiter, worker: Worker) -> None:
 
 def _enter_worker(processes: ServiceProcesses, _arbiter: Arbiter, worker: Worker) -> None:
     bind(worker_id=new_id())
-    processes.enter("worker", worker.number)
+    processes.register("worker", worker.number)

@@ -177,7 +177,7 @@ class Supervisor:
             The exit status: 0 after a signal, 128 and its number after a second one, 1 where gunicorn died.
         """
         self._signals = block_signals()
-        self._processes.enter("main")
+        self._processes.register("main")
         self._server = self._fork()
         self._listener.close()
         status = 0

@@ -66,7 +66,7 @@ def test_all_points_tell_application_run_and_process(runtime: Runtime) -> None:
 
 def test_each_process_is_told_with_its_role() -> None:
     processes = ServiceProcesses(1)
-    processes.enter("worker", 1)
+    processes.register("worker", 1)
     (point,) = (
         each for each in points(RuntimeConfig().build("stator", "I90Ltn4", processes)) if each.name == "threads"
     )

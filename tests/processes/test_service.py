@@ -14,28 +14,28 @@ from tests.program import eventually
 
 
 class Forked:
-    """Children that enter, and do what they are told until they are ended."""
+    """Children that register, act, and then wait for their end."""
 
     def __init__(self, processes: ServiceProcesses) -> None:
         self._processes = processes
         self._children: list[int] = []
 
-    def start(self, number: int, act: Callable[[], object] = lambda: None, *, enters: bool = True) -> int:
-        """A child's id, once it has entered and acted."""
+    def start(self, number: int, act: Callable[[], object] = lambda: None, *, registers: bool = True) -> int:
+        """Forks a child, and returns its id once it has registered and acted."""
         reader, writer = os.pipe()
         pid = os.fork()
         if pid == 0:
             try:
-                if enters:
-                    self._processes.enter("worker", number)
+                if registers:
+                    self._processes.register("worker", number)
                 act()
                 os.write(writer, b"done")
                 signal.pause()
             finally:
                 os._exit(1)
         os.close(writer)
-        with os.fdopen(reader, "rb") as told:
-            assert told.read(4) == b"done"
+        with os.fdopen(reader, "rb") as done:
+            assert done.read(4) == b"done"
         self._children.append(pid)
         return pid
 
@@ -56,44 +56,44 @@ class Forked:
 @pytest.fixture
 def processes() -> Iterator[ServiceProcesses]:
     before = list(gc.callbacks)
-    made = ServiceProcesses(2)
-    made.enter("main")
-    yield made
+    processes = ServiceProcesses(2)
+    processes.register("main")
+    yield processes
     gc.callbacks[:] = before
 
 
 @pytest.fixture
 def forked(processes: ServiceProcesses) -> Iterator[Forked]:
-    made = Forked(processes)
-    yield made
-    made.end()
+    forked = Forked(processes)
+    yield forked
+    forked.end()
 
 
 def by_worker(processes: ServiceProcesses) -> dict[int, Process]:
-    return {each.worker: each for each in processes.members()}
+    return {each.worker: each for each in processes.snapshot()}
 
 
 def test_each_sees_all(processes: ServiceProcesses, forked: Forked) -> None:
     pids = {0: os.getpid(), 1: forked.start(1), 2: forked.start(2)}
     assert {number: each.pid for number, each in by_worker(processes).items()} == pids
-    assert {each.role for each in processes.members()} == {"main", "worker"}
+    assert {each.role for each in processes.snapshot()} == {"main", "worker"}
 
 
-def test_what_one_does_is_seen_by_another(processes: ServiceProcesses, forked: Forked) -> None:
+def test_a_process_sees_the_garbage_collections_of_another(processes: ServiceProcesses, forked: Forked) -> None:
     forked.start(1, lambda: [gc.collect() for _ in range(7)])
     generations = by_worker(processes)[1].generations
     assert generations[2].collections == 7
     assert generations[2].seconds > 0
 
 
-def test_a_child_begins_to_count_anew(processes: ServiceProcesses, forked: Forked) -> None:
+def test_a_child_counts_from_zero(processes: ServiceProcesses, forked: Forked) -> None:
     gc.collect()
     forked.start(1)
     assert by_worker(processes)[0].generations[2].collections > 0
     assert by_worker(processes)[1].generations[2].collections == 0
 
 
-def test_one_that_is_killed_is_gone_once_it_was_waited_for(processes: ServiceProcesses, forked: Forked) -> None:
+def test_a_killed_process_is_gone_once_it_is_reaped(processes: ServiceProcesses, forked: Forked) -> None:
     pid = forked.start(1)
     forked.kill(pid, wait=False)
     eventually(lambda: not by_worker(processes)[1].stat.is_alive)
@@ -103,9 +103,9 @@ def test_one_that_is_killed_is_gone_once_it_was_waited_for(processes: ServicePro
     assert by_worker(processes)[1].pid == replacement
 
 
-def test_the_cpu_time_of_those_who_are_gone_stays_in_the_sum(processes: ServiceProcesses, forked: Forked) -> None:
+def test_the_cpu_time_of_reaped_processes_stays_in_the_sum(processes: ServiceProcesses, forked: Forked) -> None:
     def cpu() -> int:
-        return sum(each.stat.user + each.stat.system + each.stat.reaped for each in processes.settled())
+        return sum(each.stat.user + each.stat.system + each.stat.reaped for each in processes.stable_snapshot())
 
     pid = forked.start(1, lambda: sum(range(8_000_000)))
     before = cpu()
@@ -114,7 +114,7 @@ def test_the_cpu_time_of_those_who_are_gone_stays_in_the_sum(processes: ServiceP
     assert cpu() >= before
 
 
-def test_what_the_kernel_tells_is_what_psutil_reads(processes: ServiceProcesses, forked: Forked) -> None:
+def test_the_numbers_are_those_that_psutil_reads(processes: ServiceProcesses, forked: Forked) -> None:
     pid = forked.start(1)
     seen, known = by_worker(processes)[1], psutil.Process(pid)
     assert seen.stat.virtual == known.memory_info().vms
@@ -124,41 +124,41 @@ def test_what_the_kernel_tells_is_what_psutil_reads(processes: ServiceProcesses,
     assert seen.stat.user / os.sysconf("SC_CLK_TCK") == known.cpu_times().user
 
 
-def test_those_who_did_not_enter_see_all_and_themselves(processes: ServiceProcesses, forked: Forked) -> None:
+def test_a_process_that_did_not_register_sees_all_and_itself(processes: ServiceProcesses, forked: Forked) -> None:
     reader, writer = os.pipe()
-    forked.start(1, lambda: os.write(writer, repr([each.pid for each in processes.members()]).encode()), enters=False)
-    told = os.read(reader, 100).decode()
+    forked.start(
+        1, lambda: os.write(writer, repr([each.pid for each in processes.snapshot()]).encode()), registers=False
+    )
+    pids = os.read(reader, 100).decode()
     os.close(reader)
     os.close(writer)
-    assert told.startswith(f"[{os.getpid()}, ")
-    assert len(told.split(",")) == 2
+    assert pids.startswith(f"[{os.getpid()}, ")
+    assert len(pids.split(",")) == 2
 
 
-def test_one_alone_sees_itself() -> None:
-    (member,) = ServiceProcesses().members()
+def test_a_single_process_sees_itself() -> None:
+    (member,) = ServiceProcesses().snapshot()
     assert (member.pid, member.role, member.worker) == (os.getpid(), "", 0)
 
 
-def test_workers_beyond_the_rows_are_not_seen_by_others_and_do_no_harm(
-    processes: ServiceProcesses, forked: Forked
-) -> None:
+def test_workers_beyond_the_rows_are_not_seen(processes: ServiceProcesses, forked: Forked) -> None:
     forked.start(100)
     assert set(by_worker(processes)) == {0}
 
 
-def test_those_who_are_gone_leave_no_file_open(processes: ServiceProcesses, forked: Forked) -> None:
+def test_processes_that_are_gone_leave_no_file_open(processes: ServiceProcesses, forked: Forked) -> None:
     before = psutil.Process().num_fds()
     for _ in range(5):
         pid = forked.start(1)
-        processes.members()
+        processes.snapshot()
         forked.kill(pid)
-    processes.enter("main")
+    processes.register("main")
     forked.start(1)
-    processes.members()
+    processes.snapshot()
     assert psutil.Process().num_fds() <= before + 2
 
 
-def test_any_name_of_a_process_is_read_past() -> None:
+def test_a_process_may_have_any_name() -> None:
     line = b"7 (a) b (c) R 1 " + b" ".join(str(number).encode() for number in range(5, 60))
-    assert Stat.of(line).state == b"R"
-    assert (Stat.of(line).user, Stat.of(line).reaped) == (14, 16 + 17)
+    assert Stat.parse(line).state == b"R"
+    assert (Stat.parse(line).user, Stat.parse(line).reaped) == (14, 16 + 17)

@@ -1,4 +1,4 @@
-"""Numbers that processes share: what is read was written at once, whatever happens to the writer."""
+"""Processes share numbers; readers see whole rows, whatever happens to the writer."""
 
 import os
 import signal
@@ -6,12 +6,12 @@ import time
 
 import pytest
 
-from stator.processes.shared_table import Table
+from stator.processes.shared_table import SharedTable
 from tests.program import eventually
 
 
-def test_rows_begin_with_zeros_and_hold_what_was_written() -> None:
-    table = Table(3, 2)
+def test_rows_have_zeros_and_then_what_was_written() -> None:
+    table = SharedTable(3, 2)
     assert [table.read(row) for row in range(3)] == [(0.0, 0.0)] * 3
     table.write(1, (1.5, -2.5))
     table.write(2, (3.0, 4.0))
@@ -19,8 +19,8 @@ def test_rows_begin_with_zeros_and_hold_what_was_written() -> None:
     assert [table.read(row) for row in range(3)] == [(0.0, 0.0), (5.0, float("inf")), (3.0, 4.0)]
 
 
-def test_a_row_of_another_length_is_refused_and_changes_nothing() -> None:
-    table = Table(1, 2)
+def test_values_of_another_number_are_rejected_and_change_nothing() -> None:
+    table = SharedTable(1, 2)
     with pytest.raises(ValueError, match="2 values, not 3"):
         table.write(0, (1, 2, 3))
     assert table.read(0) == (0.0, 0.0)
@@ -28,11 +28,11 @@ def test_a_row_of_another_length_is_refused_and_changes_nothing() -> None:
 
 def test_a_row_that_does_not_exist_is_an_error() -> None:
     with pytest.raises(IndexError):
-        Table(2, 1).write(2, (1,))
+        SharedTable(2, 1).write(2, (1,))
 
 
-def test_whoever_is_forked_shares_it() -> None:
-    table = Table(1, 1)
+def test_a_child_shares_the_table() -> None:
+    table = SharedTable(1, 1)
     child = os.fork()
     if child == 0:
         table.write(0, (42,))
@@ -41,9 +41,9 @@ def test_whoever_is_forked_shares_it() -> None:
     assert table.read(0) == (42.0,)
 
 
-def test_readers_see_all_values_of_one_writing_also_when_the_writer_is_killed_in_the_middle() -> None:
+def test_readers_see_all_values_of_one_write_though_the_writer_is_killed_in_the_middle() -> None:
     columns = 40
-    table = Table(2, columns)
+    table = SharedTable(2, columns)
     for killed in range(20):
         child = os.fork()
         if child == 0:
