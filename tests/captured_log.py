@@ -10,11 +10,11 @@ from stator.log.writer import Sink
 
 
 class CapturedLog:
-    """A log that is written to a file, and what stands in it; as a context, the file is closed in the end.
+    """A log that writes to a file, and the lines of that file; leaving its context closes the file.
 
     Attributes:
-        log: What is logged to.
-        sink: What writes its lines.
+        log: The logger.
+        sink: The sink that writes its lines.
     """
 
     def __init__(self, path: Path, config: LoggerConfig | None = None, *, terminal: bool = False) -> None:
@@ -31,20 +31,20 @@ class CapturedLog:
 
     @property
     def text(self) -> str:
-        """All that was written."""
+        """The text of the file."""
         return self._path.read_text()
 
     @property
     def lines(self) -> list[dict[str, Any]]:
-        """All lines."""
+        """All lines, decoded."""
         return [json.loads(line) for line in self.text.splitlines()]
 
     @property
     def line(self) -> dict[str, Any]:
-        """The only line."""
+        """The only line, decoded."""
         (line,) = self.lines
         return line
 
-    def told(self, msg: str) -> list[dict[str, Any]]:
-        """Lines with a message."""
+    def lines_with(self, msg: str) -> list[dict[str, Any]]:
+        """Returns the lines with a message."""
         return [line for line in self.lines if line["msg"] == msg]

@@ -62,7 +62,7 @@ def values(collector: Textfile) -> Values:
 
 def reasons(story: CapturedLog) -> dict[str, str]:
     """What was logged of each file, by its name."""
-    return {Path(line["file"]).name: line["reason"] for line in story.told("failed to read a text file")}
+    return {Path(line["file"]).name: line["reason"] for line in story.lines_with("failed to read a text file")}
 
 
 def shown(text: str, story: CapturedLog, folder: Path, dialect: Format = TEXT_0_0_4) -> str:
@@ -229,7 +229,7 @@ def test_a_bad_file_fails_alone_and_the_log_says_why(
     found = points(of(story, folder))
     assert [point.name for point in found] == ["good", "node_textfile_mtime_seconds", "node_textfile_scrape_error"]
     assert (found[1].labels, found[2].value) == ((("file", str(folder / "good.prom")),), 1)
-    (line,) = story.told("failed to read a text file")
+    (line,) = story.lines_with("failed to read a text file")
     assert (line["level"], line["file"]) == ("error", str(file))
     assert why in line["reason"]
 

@@ -79,9 +79,9 @@ def test_it_is_unregistered_when_an_error_ends_the_context(service: Service) -> 
 def test_it_stays_registered_until_the_last_process_that_serves_has_left(service: Service, story: CapturedLog) -> None:
     with service.registered():
         with service.registered():
-            eventually(lambda: len(story.told("registered")) == 2)
+            eventually(lambda: len(story.lines_with("registered")) == 2)
         assert len(service.targets()) == 1
-        assert len(story.told("staying registered: other processes serve")) == 1
+        assert len(story.lines_with("staying registered: other processes serve")) == 1
     assert service.targets() == []
 
 
@@ -154,6 +154,6 @@ def test_without_a_lock_file_it_logs_a_warning_and_registers(
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
     with service.registered():
         eventually(service.targets)
-    (warning,) = story.told("can't tell whether other workers are serving; unregistering anyway")
+    (warning,) = story.lines_with("can't tell whether other workers are serving; unregistering anyway")
     assert "missing" in warning["error"]["message"]
     assert service.targets() == []

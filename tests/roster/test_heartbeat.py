@@ -101,7 +101,7 @@ def test_tells_each_change_once(board: Board, beats: Beats, story: CapturedLog) 
     board.health = GOOD
     eventually(lambda: board.reports[-1] == GOOD)
     heartbeat.end()
-    told = story.told("reported health")
+    told = story.lines_with("reported health")
     assert [(line["level"], line["passing"], line["output"]) for line in told] == [
         ("info", True, "fine"),
         ("warning", False, "oops"),
@@ -117,12 +117,12 @@ def test_goes_on_after_a_failure_and_tells_it_once(
 ) -> None:
     board.error = error
     beats()
-    (line,) = eventually(lambda: story.told("failed to report health, trying again"))
+    (line,) = eventually(lambda: story.lines_with("failed to report health, trying again"))
     assert str(error) in str(line)
     board.error = None
     eventually(lambda: board.reports)
-    eventually(lambda: story.told("reported health"))
-    assert len(story.told("failed to report health, trying again")) == 1
+    eventually(lambda: story.lines_with("reported health"))
+    assert len(story.lines_with("failed to report health, trying again")) == 1
 
 
 def test_nothing_is_reported_after_the_end(board: Board, beats: Beats, story: CapturedLog) -> None:
@@ -141,9 +141,9 @@ def test_a_report_that_hangs_does_not_hold_up_the_end(board: Board, beats: Beats
     heartbeat = beats()
     eventually(lambda: board.tries)
     heartbeat.end()
-    assert story.told("worker stopped") == []
+    assert story.lines_with("worker stopped") == []
     board.open.set()
-    eventually(lambda: story.told("worker stopped"))
+    eventually(lambda: story.lines_with("worker stopped"))
 
 
 def monitored(uri: str, story: CapturedLog) -> Health:

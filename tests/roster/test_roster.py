@@ -166,19 +166,19 @@ def test_registers_when_it_starts_and_unregisters_when_it_stops(
 
 def test_registers_again_as_soon_as_it_is_forgotten(registry: Registry, enrols: Enrols, story: CapturedLog) -> None:
     enrols()
-    eventually(lambda: story.told("registered"))
+    eventually(lambda: story.lines_with("registered"))
     back: list[dict[str, Any]] = []
     while len(back) < 3:
         registry.forget()
         back = eventually(partial(more_told, story, "registered again", than=len(back)))
     assert registry.registrations == 4
-    assert {line["reason"] for line in story.told("registration lost")} == {"forgotten"}
-    assert all(0 <= line["away_seconds"] < 1 for line in story.told("registered again"))
+    assert {line["reason"] for line in story.lines_with("registration lost")} == {"forgotten"}
+    assert all(0 <= line["away_seconds"] < 1 for line in story.lines_with("registered again"))
 
 
 def more_told(story: CapturedLog, msg: str, *, than: int) -> list[dict[str, Any]]:
     """Lines with a message as soon as there are more than so many."""
-    lines = story.told(msg)
+    lines = story.lines_with(msg)
     return lines if len(lines) > than else []
 
 
@@ -186,14 +186,14 @@ def test_what_is_wrong_is_put_right_and_what_an_operator_has_set_is_kept_only_at
     registry: Registry, enrols: Enrols, story: CapturedLog
 ) -> None:
     enrols()
-    eventually(lambda: story.told("registered"))
+    eventually(lambda: story.lines_with("registered"))
     registry.wrong, registry.mark = "Tags differ", "2"
     registry.fail(None)
     eventually(lambda: registry.registrations >= 2)
     registry.wrong, registry.mark = "", "3"
-    eventually(lambda: story.told("registered again"))
+    eventually(lambda: story.lines_with("registered again"))
     assert registry.kept[:2] == [True, False]
-    assert story.told("registration lost")[0]["reason"] == "Tags differ"
+    assert story.lines_with("registration lost")[0]["reason"] == "Tags differ"
 
 
 def test_whoever_is_wronged_again_and_again_takes_it_easy(
@@ -205,7 +205,7 @@ def test_whoever_is_wronged_again_and_again_takes_it_easy(
     eventually(lambda: registry.registrations == 7)
     # At once, and after nine tenths of 50, 100, 200, 400 and 800 ms
     assert time.monotonic() - start > 1.39
-    assert len(story.told("not registered, registering now")) == 1
+    assert len(story.lines_with("not registered, registering now")) == 1
 
 
 def test_does_not_register_again_where_all_is_as_it_should_be(registry: Registry, enrols: Enrols) -> None:
@@ -220,16 +220,16 @@ def test_what_does_not_serve_is_not_registered_until_it_does(
 ) -> None:
     serving = threading.Event()
     enrols(serves=serving.is_set, retry_max="10ms")
-    eventually(lambda: story.told("failed to register, trying again"))
+    eventually(lambda: story.lines_with("failed to register, trying again"))
     assert registry.registrations == 0
     serving.set()
-    eventually(lambda: story.told("registered"))
+    eventually(lambda: story.lines_with("registered"))
     serving.clear()
     registry.forget()
     eventually(lambda: registry.looks >= 5)
     assert registry.registrations == 1
     serving.set()
-    eventually(lambda: story.told("registered again"))
+    eventually(lambda: story.lines_with("registered again"))
 
 
 def test_an_outage_that_changed_nothing_needs_no_registration(
@@ -240,13 +240,13 @@ def test_an_outage_that_changed_nothing_needs_no_registration(
     registry.fail(REFUSED)
     eventually(lambda: registry.looks >= 9)
     registry.fail(None)
-    eventually(lambda: story.told("registered again"))
+    eventually(lambda: story.lines_with("registered again"))
     assert registry.registrations == 1
-    (lost,) = story.told("registration lost")
+    (lost,) = story.lines_with("registration lost")
     assert (lost["level"], lost["reason"]) == ("warning", "connection refused")
-    (back,) = story.told("registered again")
+    (back,) = story.lines_with("registered again")
     assert back["failures"] >= 5
-    assert story.told("failed to register, trying again") == []
+    assert story.lines_with("failed to register, trying again") == []
 
 
 def test_an_outage_of_many_reasons_costs_few_lines(registry: Registry, enrols: Enrols, story: CapturedLog) -> None:
@@ -290,10 +290,10 @@ def test_tries_again_after_a_failure_and_tells_the_first_and_the_end(
     enrols(retry_max="10ms")
     eventually(lambda: registry.registrations >= 5)
     registry.error = None
-    eventually(lambda: story.told("registered"))
-    (failure,) = story.told("failed to register, trying again")
+    eventually(lambda: story.lines_with("registered"))
+    (failure,) = story.lines_with("failed to register, trying again")
     assert (failure["level"], failure["reason"]) == ("error", "connection refused")
-    assert story.told("registered")[0]["failures"] >= 5
+    assert story.lines_with("registered")[0]["failures"] >= 5
 
 
 def test_tells_when_a_failure_gets_another_reason(registry: Registry, enrols: Enrols, story: CapturedLog) -> None:
@@ -301,7 +301,7 @@ def test_tells_when_a_failure_gets_another_reason(registry: Registry, enrols: En
     enrols(retry_max="10ms")
     eventually(lambda: registry.registrations >= 3)
     registry.error = RegistrarError("permission denied")
-    reasons = eventually(lambda: [line["reason"] for line in story.told("failed to register, trying again")][1:])
+    reasons = eventually(lambda: [line["reason"] for line in story.lines_with("failed to register, trying again")][1:])
     assert reasons == ["permission denied"]
 
 
@@ -331,7 +331,7 @@ def test_an_error_that_nobody_foresaw_is_told_in_full_and_does_not_end_it(
     eventually(lambda: registry.registrations >= 3)
     registry.error = None
     eventually(lambda: registry.services)
-    (failure,) = story.told("failed to register, trying again")
+    (failure,) = story.lines_with("failed to register, trying again")
     assert (failure["error"]["type"], failure["error"]["message"]) == ("ZeroDivisionError", "oops")
     assert "_answer" in failure["error"]["traceback"]
 
@@ -346,7 +346,7 @@ def test_looks_up_the_address_again_until_it_is_found(registry: Registry, enrols
 
     enrols(find=find, retry_max="10ms")
     eventually(lambda: registry.services)
-    (failure,) = story.told("failed to register, trying again")
+    (failure,) = story.lines_with("failed to register, trying again")
     assert "Network is unreachable" in failure["reason"]
 
 
@@ -365,7 +365,7 @@ def test_asks_only_once_to_leave_where_it_never_registered(
     eventually(lambda: registry.registrations >= 2)
     assert leave(roster) < 1
     assert registry.departures == 1
-    assert story.told("failed to unregister")[0]["reason"] == "connection refused"
+    assert story.lines_with("failed to unregister")[0]["reason"] == "connection refused"
 
 
 def test_what_failed_to_register_is_unregistered_all_the_same(registry: Registry, enrols: Enrols) -> None:
@@ -397,7 +397,7 @@ def test_tries_to_leave_until_it_works(registry: Registry, enrols: Enrols, story
     registry.error = None
     eventually(lambda: roster.left(0.01))
     assert registry.services == set()
-    assert story.told("unregistered")
+    assert story.lines_with("unregistered")
 
 
 def test_gives_up_leaving_after_a_while_and_says_so(registry: Registry, enrols: Enrols, story: CapturedLog) -> None:
@@ -405,7 +405,7 @@ def test_gives_up_leaving_after_a_while_and_says_so(registry: Registry, enrols: 
     eventually(lambda: registry.services)
     registry.error = ValueError("nonsense")
     assert 0.1 < leave(roster) < 2
-    (failure,) = story.told("failed to unregister")
+    (failure,) = story.lines_with("failed to unregister")
     assert (failure["service"], failure["error"]["message"]) == ("stator-1", "nonsense")
 
 
@@ -421,7 +421,7 @@ def test_gives_up_leaving_where_the_discovery_service_hangs_and_says_so(
         eventually(lambda: registry.services)
         registry.open.clear()
     assert 0.1 < leave(roster) < 2
-    (failure,) = story.told("failed to unregister")
+    (failure,) = story.lines_with("failed to unregister")
     assert failure["reason"] == "not done within 5.0 seconds"
 
 

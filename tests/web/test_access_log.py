@@ -127,9 +127,9 @@ def test_requests_at_the_same_time_have_ids_of_their_own(story: CapturedLog) -> 
         await asyncio.gather(*(call(AccessLogMiddleware(app, story.log), "GET", f"/{number}") for number in range(5)))
 
     asyncio.run(many())
-    ids = {line["path"]: line["request_id"] for line in story.told("received request")}
+    ids = {line["path"]: line["request_id"] for line in story.lines_with("received request")}
     assert len(set(ids.values())) == 5
-    assert {line["path"]: line["request_id"] for line in story.told("inside")} == ids
+    assert {line["path"]: line["request_id"] for line in story.lines_with("inside")} == ids
 
 
 def test_no_answer_is_sent_before_its_line_is_written(story: CapturedLog) -> None:
@@ -138,9 +138,9 @@ def test_no_answer_is_sent_before_its_line_is_written(story: CapturedLog) -> Non
 
     async def ask_for(path: str) -> None:
         async def send(message: Message) -> None:
-            ids = {line["request_id"] for line in story.told("received request") if line["path"] == path}
+            ids = {line["request_id"] for line in story.lines_with("received request") if line["path"] == path}
             if message["type"] == "http.response.body" and not any(
-                line["request_id"] in ids for line in story.told("sending response")
+                line["request_id"] in ids for line in story.lines_with("sending response")
             ):
                 unsaid.append(path)
 
@@ -150,7 +150,7 @@ def test_no_answer_is_sent_before_its_line_is_written(story: CapturedLog) -> Non
         await asyncio.gather(*(ask_for(f"/{number}") for number in range(5)))
 
     asyncio.run(many())
-    assert len(story.told("sending response")) == 5
+    assert len(story.lines_with("sending response")) == 5
     assert unsaid == []
 
 
@@ -244,11 +244,11 @@ def test_a_response_in_parts_is_told_once_when_it_ends(story: CapturedLog) -> No
         await send({"type": "http.response.start", "status": 200, "headers": []})
         for part in (b"one ", b"two"):
             await send({"type": "http.response.body", "body": part, "more_body": True})
-        assert not story.told("sending response")
+        assert not story.lines_with("sending response")
         await send({"type": "http.response.body"})
 
     assert ask(AccessLogMiddleware(app, story.log)).body == b"one two"
-    assert len(story.told("sending response")) == 1
+    assert len(story.lines_with("sending response")) == 1
 
 
 def test_what_is_no_http_is_passed_on_untold(story: CapturedLog) -> None:

@@ -79,7 +79,7 @@ def test_a_file_that_is_missing_or_odd_takes_nothing_else_with_it(
     assert failed <= {group, "stat"}
     if content is None:
         assert group in failed
-        (line, *_) = [line for line in story.told("can't read from host") if line.get("group") == group]
+        (line, *_) = [line for line in story.lines_with("can't read from host") if line.get("group") == group]
         # A mount that only root may see has another file.
         assert str(tmp_path / "machine" / path).replace("/1/", "/self/") in line["reason"]
 
@@ -97,7 +97,7 @@ def test_a_group_that_could_not_be_exposed_takes_no_other_with_it(
     host = hosted(lay_out(tmp_path / "machine", {path: content})).build(story.log)
     points_at = host.collect(0.0)
     assert [name for name, success in succeeded(points_at).items() if not success] == [group]
-    (line,) = [line for line in story.told("can't read from host") if line.get("group")]
+    (line,) = [line for line in story.lines_with("can't read from host") if line.get("group")]
     assert (line["group"], reason in line["reason"]) == (group, True)
     Encoder(TEXT_0_0_4, timestamps=False).exposition().add("host", points_at)
 
