@@ -1,42 +1,41 @@
-"""Logs a condition when it changes: something that is asked every few seconds may fail for hours."""
+"""Logs a condition when it changes, since what is checked every few seconds may fail for hours."""
 
 import re
 import threading
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from stator.log.logger import Log
+from stator.log.logger import Log
+from stator.log.render import safely
 
-# Counts, times and addresses in a message differ each time, and are no change.
+# Counts, times and addresses in a message differ each time, which is no change.
 _DIGITS = re.compile(r"\d+")
 
 
 def error_fields(error: BaseException, *expected: type[BaseException]) -> dict[str, object]:
-    """Fields that describe an error: `reason` where its message says it all, or else `error` with its traceback.
+    """Returns the field that describes an error: its message as `reason`, or itself as `error`, with its traceback.
 
     Args:
-        error: What was raised.
-        expected: Types of errors whose message says it all.
+        error: The error.
+        expected: Types of errors whose message is enough.
     """
-    return {"reason": str(error)} if isinstance(error, expected) else {"error": error}
+    return {"reason": safely(str, error)} if isinstance(error, expected) else {"error": error}
 
 
 class ChangeLog:
     """Logs problems of named subjects when they begin, when their reason changes, and when they are over. Thread-safe.
 
     Args:
-        log: Where to log.
+        log: The logger.
         subject: Name of the field that names the subject: `check`, `collector`, `filesystem`.
         begins: Message when a problem begins, or its reason changes.
-        ends: Message when it is over, logged at level `info`.
+        ends: Message when it is over, at level `info`.
         level: Level of `begins`.
-        expected: Types of errors whose message says it all; others are logged with their traceback.
+        expected: Types of errors whose message is enough; others are logged with their traceback.
     """
 
     def __init__(
         self,
-        log: "Log",
+        log: Log,
         subject: str,
         begins: str,
         ends: str,
@@ -50,7 +49,7 @@ class ChangeLog:
         self._known: dict[str, str] = {}
 
     def report(self, name: str, problem: BaseException | str | None) -> None:
-        """Takes the state of one subject; None means that it has no problem."""
+        """Logs the state of one subject if it has changed; None is no problem."""
         with self._lock:
             before = self._known.get(name)
             now = None if problem is None else _kind(problem)
@@ -67,7 +66,7 @@ class ChangeLog:
         getattr(self._log, self._level)(self._begins, **{self._subject: name}, **fields)
 
     def update(self, problems: Mapping[str, BaseException | str]) -> None:
-        """Takes all problems that there are now, by subject; those of subjects left out are over."""
+        """Logs what has changed of all subjects; those that are left out have no problem."""
         with self._lock:
             over = self._known.keys() - problems.keys()
         for name, problem in problems.items():
@@ -77,5 +76,5 @@ class ChangeLog:
 
 
 def _kind(problem: BaseException | str) -> str:
-    text = problem if isinstance(problem, str) else f"{type(problem).__qualname__}: {problem}"
+    text = problem if isinstance(problem, str) else f"{type(problem).__qualname__}: {safely(str, problem)}"
     return _DIGITS.sub("", text)

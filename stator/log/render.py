@@ -1,4 +1,4 @@
-"""A log event to a line: its fields in order, each as JSON can hold it and at most so long."""
+"""Renders log events as lines of JSON or text: fields in order, plain values, long texts truncated."""
 
 import re
 import sys
@@ -20,12 +20,12 @@ _IDS = ("app_id", "run_id", "worker_id", "request_id")
 _LARGEST = 2**63 - 1
 # DEL, C1 controls, line separators and bidirectional controls. JSON escapes the other control characters anyway.
 _UNSAFE = re.compile(r"[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
-# A terminal shows C0 controls as their pictures, in place of obeying them.
+# In text, C0 controls become pictures that a terminal does not obey, as ESC becomes U+241B.
 _PICTURES = {code: 0x2400 + code for code in range(0x20)}
 
 
 class LineRenderer:
-    """Processors for structlog that turn an event into a line.
+    """Processors for structlog: `shorten`, and then `json` or `text`, which return a line.
 
     Args:
         max_len: The greatest length of a field, in characters; 0 for no limit.
@@ -39,7 +39,7 @@ class LineRenderer:
         self._console = ConsoleRenderer(colors=True, sort_keys=False, timestamp_key="ts", event_key="msg")
 
     def shorten(self, _logger: object, _level: str, event: Event) -> Event:
-        """Makes each value text, a number, a truth value or None, and truncates long texts but for ids."""
+        """Converts values to what JSON can hold, an error to a dictionary, and truncates texts but for ids."""
         longest = self._longest
         for name, value in event.items():
             # Most values are short texts and small numbers, in each of a request's two lines.
@@ -52,7 +52,7 @@ class LineRenderer:
         return event
 
     def json(self, _logger: object, _level: str, event: Event) -> bytes:
-        """Returns a JSON object and the line's end."""
+        """Returns a JSON object and a line feed."""
         fields = _in_order(event)
         try:
             line = self._encode(fields)
@@ -84,7 +84,7 @@ class LineRenderer:
         if isinstance(value, int) and -_LARGEST <= value <= _LARGEST:
             return int(value)
         if isinstance(value, float):
-            return float(value)  # NumPy's are of a type of their own
+            return float(value)  # NumPy's floats are subclasses
         if isinstance(value, BaseException):
             return {name: self._truncated(text) for name, text in _error(value).items()}
         return self._truncated(self._text(value))
@@ -109,7 +109,7 @@ class LineRenderer:
 
 
 def safely(convert: Callable[[Any], T], value: object) -> T | str:
-    """Returns what a function makes of a value, or a text where it raises: no log call may fail."""
+    """Returns the result of a conversion, or a text that names its error: no log call may fail."""
     try:
         return convert(value)
     except Exception as error:  # noqa: BLE001 # a value's methods may raise anything
@@ -140,7 +140,7 @@ def _escape(text: str) -> str:
 
 
 def _error(error: BaseException) -> dict[str, str]:
-    """Type, message, traceback and cause of an error; the innermost frame first, for truncation to leave it."""
+    """Returns type, message, traceback and cause; the innermost frame comes first, so that truncation leaves it."""
     frames = reversed(traceback.extract_tb(error.__traceback__))
     fields = {
         "type": type(error).__qualname__,

@@ -1,4 +1,4 @@
-"""Where log lines go: a file descriptor that may be closed, full or read by nobody, without harm to the service."""
+"""Writes log lines to a file descriptor that may be closed, full or without a reader, and never fails the service."""
 
 import os
 import select
@@ -10,12 +10,12 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TypeAlias
 
-# How long one line may wait for a reader that is a little behind. A reader that is further behind loses lines.
+# How long one line may wait for room. A reader that is further behind loses lines.
 WRITE_TIMEOUT_MS = 100
 # The most bytes that one call writes of several lines.
 BATCH_SIZE = 64 * 1024
 
-# Writes what it can without waiting, and returns how many bytes that was; raises BlockingIOError where it was none.
+# Writes what it can without waiting, and returns the number of bytes; raises BlockingIOError if there is no room.
 Write: TypeAlias = Callable[[memoryview], int]
 
 
@@ -50,9 +50,9 @@ class Sink:
     debug = info = warning = error = critical = msg
 
     def buffer(self, call_soon: Callable[[Callable[[], object]], object]) -> None:
-        """Buffers this thread's lines until `flush`, which it passes to ``call_soon``.
+        """Buffers this thread's lines until an event loop's ``call_soon`` calls `flush`.
 
-        That is an event loop's: all lines of one turn of the loop are written together, before it waits.
+        One call writes all lines of a turn of the loop, before the loop waits for events.
         """
         if not self._buffering_thread:
             self._buffering_thread = threading.get_ident()
@@ -80,10 +80,10 @@ class Sink:
                 self._is_writing = False
 
     def _write_batch(self, lines: list[bytes]) -> None:
-        """Writes lines by one call, and what that left of them one by one."""
+        """Writes lines by one call, and those that it left one by one."""
         written = 0
         if not (self._dropped or self._unfinished):
-            with suppress(OSError):  # the first line that is left meets it again
+            with suppress(OSError):  # writing the first line raises it again
                 data = b"".join(lines)
                 written = self._write(memoryview(data))
                 if written == len(data):
@@ -135,7 +135,7 @@ def _report(dropped: int) -> bytes:
 
 
 def _fitting(lines: Sequence[bytes], size: int) -> int:
-    """The number of first lines that together have at most so many bytes; at least 1."""
+    """Returns how many of the first lines have at most `size` bytes together; at least 1."""
     for count, line in enumerate(lines):
         size -= len(line)
         if size < 0:
@@ -144,11 +144,11 @@ def _fitting(lines: Sequence[bytes], size: int) -> int:
 
 
 def _open(fd: int) -> tuple[Write, int, int]:
-    """Opens a way to write to a descriptor without waiting, which changes nothing for others who share it.
+    """Opens a descriptor for writing without waiting, which changes nothing for other processes that share it.
 
     Returns:
-        It, the descriptor to poll, and how many bytes of several lines one call may write without mixing them with
-        what other processes write.
+        A function that writes, the descriptor to poll, and how many bytes of several lines one call may write without
+        mixing them with lines of other processes.
     """
     _reserve(fd)
     mode = os.fstat(fd).st_mode
@@ -158,7 +158,7 @@ def _open(fd: int) -> tuple[Write, int, int]:
         return lambda data: peer.send(data, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL), peer.fileno(), size
     if stat.S_ISFIFO(mode) or os.isatty(fd):
         # Opened again, since O_NONBLOCK on the inherited description would hold for the reader's shell too.
-        with suppress(OSError):  # it has no reader, or another owner: writing to it as it is fails, or works, as well
+        with suppress(OSError):  # no reader, or another owner: writing to the inherited one fails, or works
             fd = os.open(f"/proc/self/fd/{fd}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     return lambda data: os.write(fd, data), fd, select.PIPE_BUF if stat.S_ISFIFO(mode) else BATCH_SIZE
 

@@ -1,4 +1,4 @@
-"""What goes wrong again and again is logged once."""
+"""A problem that lasts is logged once."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -35,13 +35,13 @@ def test_a_problem_that_lasts_is_logged_when_it_begins_and_when_it_is_over(
     assert [line["level"] for line in captured.lines] == ["warning", "info"]
 
 
-def test_another_reason_is_a_change_another_number_in_it_is_none(captured: CapturedLog, changes: ChangeLog) -> None:
+def test_another_reason_is_a_change_but_not_another_number_in_it(captured: CapturedLog, changes: ChangeLog) -> None:
     for problem in ("hangs since 1.0 s", "hangs since 2.5 s", "refused"):
         changes.report("db", problem)
     assert [line["reason"] for line in captured.lines] == ["hangs since 1.0 s", "refused"]
 
 
-def test_an_error_has_its_traceback_unless_its_message_says_it_all(captured: CapturedLog, changes: ChangeLog) -> None:
+def test_an_error_has_its_traceback_unless_its_message_is_enough(captured: CapturedLog, changes: ChangeLog) -> None:
     changes.report("db", TimeoutError("no answer"))
     changes.report("queue", ValueError("bad"))
     expected, unexpected = captured.lines
@@ -49,7 +49,16 @@ def test_an_error_has_its_traceback_unless_its_message_says_it_all(captured: Cap
     assert unexpected["error"]["type"] == "ValueError"
 
 
-def test_of_all_problems_at_once_those_left_out_are_over(captured: CapturedLog, changes: ChangeLog) -> None:
+def test_an_error_whose_message_raises_is_logged(captured: CapturedLog, changes: ChangeLog) -> None:
+    class MuteError(TimeoutError):
+        def __str__(self) -> str:
+            raise RuntimeError
+
+    changes.report("db", MuteError())
+    assert "RuntimeError" in captured.line["reason"]
+
+
+def test_problems_that_an_update_leaves_out_are_over(captured: CapturedLog, changes: ChangeLog) -> None:
     changes.update({"a": "refused", "b": "refused"})
     changes.update({"b": "refused"})
     assert [(line["msg"], line["check"]) for line in captured.lines] == [
@@ -59,7 +68,7 @@ def test_of_all_problems_at_once_those_left_out_are_over(captured: CapturedLog, 
     ]
 
 
-def test_what_never_failed_is_not_logged(captured: CapturedLog, changes: ChangeLog) -> None:
+def test_subjects_without_a_problem_are_not_logged(captured: CapturedLog, changes: ChangeLog) -> None:
     changes.report("db", None)
     changes.update({})
     assert captured.lines == []
