@@ -1,61 +1,36 @@
-"""From collectors to bytes: asks each collector, and formats what it says."""
+"""Answers scrapes: calls the collectors, encodes their points, compresses the text."""
 
-import threading
+import operator
 import time
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future
 from functools import partial
 from io import BytesIO
-from typing import Literal, Protocol, TypeAlias
+from typing import Literal
 
 from attrs import frozen
+from msgspec.structs import replace
 
-from stator.concurrency.gather import Round
-from stator.concurrency.single_flight import CollectionTimeout, Outcome, SingleFlight
+from stator.concurrency.gather import gather
+from stator.concurrency.single_flight import Call, CollectionTimeout, Outcome, Run, SingleFlight
 from stator.concurrency.threads import DaemonThreads
+from stator.exposition.encoder import Encoder
+from stator.exposition.negotiation import Encoding
+from stator.log.changes import ChangeLog
 from stator.log.logger import Log
-from stator.points import Collector, Labels, Point, PointError, PointsAt
+from stator.points import Collector, Labels, NonBlockingCollector, Point, PointError, PointsAt
 from stator.settings.declare import positive, setting
 from stator.settings.duration import Duration
 
-# Seconds after which collectors no longer wait for each other, nor one round for another.
-PATIENCE = 0.05
-# So many points are formatted faster than a thread is woken that would do it.
-BRIEF = 1000
-# The name under which what we say of ourselves is formatted.
-OURS = "stator"
-# Of zlib's: a tenth of the time of its default, for a body that is half as long again.
+# The source under which the exporter's own points are encoded.
+OWN = "stator"
+# Seconds after which a shared answer counts as stuck: it never is, unless a collector blocks that says it doesn't.
+ANSWER_TIMEOUT = 60.0
+# zlib's fastest: a tenth of the time of its default, for a body that is half as long again.
 GZIP_LEVEL = 1
-# What zlib calls the gzip format, with its largest window: https://docs.python.org/3/library/zlib.html#zlib.compressobj
+# zlib's number for the gzip format with its largest window: https://docs.python.org/3/library/zlib.html#zlib.compressobj
 GZIP_WBITS = 31
-
-
-Encoding: TypeAlias = Literal["identity", "gzip"]
-
-
-class Exposition(Protocol):
-    """One answer to a scrape, in one format."""
-
-    def add(self, source: str, points_at: PointsAt) -> None:
-        """Adds the points of one source: all of them, or none; raises PointError."""
-
-    def pieces(self) -> Iterable[bytes]:
-        """The text in order, made while it's taken; the formatter's lock is needed no more."""
-
-
-class Encoder(Protocol):
-    """What writes points in one format; for one thread at a time, which holds its `lock`."""
-
-    @property
-    def content_type(self) -> str:
-        """The format's media type."""
-
-    @property
-    def lock(self) -> threading.Lock:
-        """What a thread holds while it makes an exposition."""
-
-    def exposition(self) -> Exposition:
-        """An exposition without points yet."""
 
 
 @frozen
@@ -73,22 +48,21 @@ class MetricsConfig:
     )
 
 
-# Asked for again and again, and looked up at each scrape.
-@frozen(cache_hash=True)
+@frozen
 class ScrapeRequest:
     """What a scraper asks for.
 
     Attributes:
-        formatter: What writes the format.
+        encoder: Encodes the points in the format that the scraper wants.
         encoding: How the body is compressed.
-        timeout: Seconds that it waits at most, or 0 for the configured time.
-        only: Names of the collectors that it wants.
+        timeout: Seconds that the scraper waits at most, or 0 for the configured time.
+        collectors: Names of the collectors that it wants, or None for all.
     """
 
-    formatter: Encoder
+    encoder: Encoder
     encoding: Encoding = "identity"
     timeout: float = 0.0
-    only: frozenset[str] | None = None
+    collectors: frozenset[str] | None = None
 
 
 @frozen
@@ -101,17 +75,17 @@ class ScrapeResponse:
 
 
 class Exporter:
-    """Exposes what collectors collect, and how each of them fared.
+    """Exposes the points of collectors, and for each collector its success and its duration.
 
-    Scrapes that wait at the same time share a round of collection, which begins after all of them were asked for.
+    Collectors that may block are called in threads of their own, and have failed if they don't return in time. Scrapes
+    that come while a collector is at work share its next result, so that none gets values from before it came.
 
     Args:
         collectors: Collectors by name, in the order in which they are exposed.
         config: How metrics are exposed.
         build: Labels of ``stator_build_info``.
-        log: Where failures are told.
-        now: Unix time in seconds.
-        clock: Seconds that only go up.
+        log: Where it is logged that a collector begins to fail, and that it collects again.
+        now: Returns Unix time in seconds.
     """
 
     def __init__(
@@ -122,116 +96,94 @@ class Exporter:
         log: Log,
         *,
         now: Callable[[], float] = time.time,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._stations = {name: SingleFlight(collector, clock) for name, collector in collectors.items()}
-        self._config, self._build, self._log = config, build, log
-        self._now, self._clock = now, clock
-        self._crew = DaemonThreads()
-        self._lock = threading.Lock()
-        self._running: dict[ScrapeRequest, Round[ScrapeResponse]] = {}
-        self._next: dict[ScrapeRequest, Round[ScrapeResponse]] = {}
+        self._collectors, self._config, self._build, self._now = dict(collectors), config, build, now
+        self._nonblocking = {name: each for name, each in collectors.items() if isinstance(each, NonBlockingCollector)}
+        self._threads = DaemonThreads()
+        self._answers: SingleFlight[object, ScrapeResponse] = SingleFlight(self._threads.run)
+        self._collections: SingleFlight[str, PointsAt] = SingleFlight(self._threads.run)
+        expected = (CollectionTimeout, PointError)
+        self._failures = ChangeLog(
+            log, "collector", "failed to collect", "collects again", level="error", expected=expected
+        )
 
     @property
     def names(self) -> list[str]:
         """Names of the collectors."""
-        return list(self._stations)
+        return list(self._collectors)
 
-    def scrape(self, ask: ScrapeRequest) -> ScrapeResponse:
-        """Answers a scrape, and blocks until then."""
-        return self.begin(ask).wait(PATIENCE, self.timeout(ask))
+    def scrape(self, request: ScrapeRequest) -> ScrapeResponse:
+        """Answers a scrape; blocks until its collectors have returned or its time is up."""
+        return self._begin(request, operator.call, operator.call).future.result().unwrap()
 
-    def timeout(self, ask: ScrapeRequest) -> float:
-        """Seconds that a scrape may take."""
-        return ask.timeout or self._config.timeout.seconds
+    def submit(self, request: ScrapeRequest, run_soon: Run) -> "Future[Outcome[ScrapeResponse]]":
+        """Begins to answer a scrape, in a thread if one of its collectors may block.
 
-    def begin(self, ask: ScrapeRequest) -> Round[ScrapeResponse]:
-        """Starts to answer a scrape, or joins those that wait for the same.
-
-        Returns:
-            A round that whoever waits for must tell to `hurry` after `PATIENCE`, and to `close` when time is up.
+        Args:
+            request: What the scraper asks for.
+            run_soon: Answers it where none may block, and so without a thread: an event loop's ``call_soon``.
         """
-        with self._lock:
-            if ask in self._next:
-                return self._next[ask]
-            made = self._round(ask)
-            if ask in self._running:
-                # What runs may have collected before this scrape was asked for.
-                self._next[ask] = made
-                return made
-            self._running[ask] = made
-        made.begin()
-        return made
+        return self._begin(request, run_soon, self._threads.run).future
 
-    def _round(self, ask: ScrapeRequest) -> Round[ScrapeResponse]:
-        wanted = {name: each for name, each in self._stations.items() if ask.only is None or name in ask.only}
-        return Round(
-            wanted,
-            self.timeout(ask),
-            now=self._now,
-            clock=self._clock,
-            crew=self._crew,
-            finish=partial(self._answer, ask),
-            is_brief=partial(_is_brief, ask.formatter),
-            let_go=partial(self._let_go, ask),
-        )
+    def _begin(self, request: ScrapeRequest, run_nonblocking: Run, run_blocking: Run) -> Call[ScrapeResponse]:
+        names = [name for name in self._collectors if request.collectors is None or name in request.collectors]
+        inline = {name for name in names if name in self._nonblocking and self._nonblocking[name].is_nonblocking()}
+        answer = partial(self._answer, request, names, inline)
+        deadline = time.monotonic() + ANSWER_TIMEOUT
+        may_block = len(inline) < len(names) or request.encoder.lock.locked()
+        if may_block:  # not shared either: whoever waited for another scrape to end could be late
+            return self._answers.submit(object(), answer, deadline, run_blocking)
+        return self._answers.submit((request, run_nonblocking), answer, deadline, run_nonblocking)
 
-    def _let_go(self, ask: ScrapeRequest, over: Round[ScrapeResponse]) -> None:
-        """Begins the round that waited for another: for this one, or this one itself when it has waited too long."""
-        with self._lock:
-            waiting = self._next.get(ask)
-            if over is not waiting and over is not self._running.get(ask):
-                return
-            self._running.pop(ask, None)
-            if waiting is not None:
-                self._running[ask] = self._next.pop(ask)
-        if waiting is not None:
-            waiting.begin()
+    def _answer(self, request: ScrapeRequest, names: list[str], inline: set[str]) -> ScrapeResponse:
+        stamp = self._now()
+        calls = {name: partial(_collect, self._collectors[name], stamp) for name in names}
+        outcomes = gather(self._collections, calls, request.timeout or self._config.timeout.seconds, inline)
+        with request.encoder.lock:
+            pieces = self._encode(request.encoder, outcomes, stamp)
+        body = _gzip(pieces) if request.encoding == "gzip" else joined(pieces)
+        return ScrapeResponse(request.encoder.content_type, request.encoding, body)
 
-    def _answer(self, ask: ScrapeRequest, outcomes: dict[str, Outcome], stamp: float) -> ScrapeResponse:
-        with ask.formatter.lock:
-            pieces = self._format(ask.formatter, outcomes, stamp)
-        body = _gzip(pieces) if ask.encoding == "gzip" else joined(pieces)
-        return ScrapeResponse(ask.formatter.content_type, ask.encoding, body)
-
-    def _format(self, formatter: Encoder, outcomes: dict[str, Outcome], stamp: float) -> Iterable[bytes]:
-        exposition = formatter.exposition()
-        told: list[Point] = []
+    def _encode(self, encoder: Encoder, outcomes: Mapping[str, Outcome[PointsAt]], stamp: float) -> Iterable[bytes]:
+        exposition = encoder.exposition()
+        own: list[Point] = []
         for name, outcome in outcomes.items():
             error = outcome.error
-            if outcome.points_at is not None:
+            if outcome.value is not None:
                 try:
-                    exposition.add(name, outcome.points_at)
+                    exposition.add(name, outcome.value)
                 except BaseException as unfit:  # noqa: BLE001 # what is no text, number or time is found only now
                     error = unfit
-            if error is not None:
-                self._log.error("failed to collect", collector=name, **_why(error))
-            told += _outcome(name, outcome.seconds, success=error is None)
-        told.append(Point("build_info", "Version of Stator and of Python", 1, labels=self._build))
-        exposition.add(OURS, PointsAt("stator", stamp, points=told))
+            self._failures.report(name, error)
+            own += _health(name, outcome.seconds, success=error is None)
+        own.append(Point("build_info", "Version of Stator and of Python", 1, labels=self._build))
+        exposition.add(OWN, PointsAt("stator", stamp, points=own))
         return exposition.pieces()
 
 
 def joined(pieces: Iterable[bytes]) -> bytes:
-    """All pieces as one; each is let go of as soon as it's copied, so that there is no second whole of them."""
+    """All pieces as one; each is freed as soon as it's copied, so that the body is never in memory twice."""
     whole = BytesIO()
     whole.writelines(pieces)
     return whole.getvalue()
 
 
-def _is_brief(formatter: Encoder, outcomes: Iterable[Outcome]) -> bool:
-    """Whether what collectors gave is formatted in no time to speak of."""
-    lists = (outcome.points_at.points for outcome in outcomes if outcome.points_at)
-    points = sum(len(each) for each in lists if isinstance(each, Sized))
-    return points <= BRIEF and not formatter.lock.locked()
+def _collect(collector: Collector, now: float) -> PointsAt:
+    """Calls a collector, and takes its points while they are made, which is part of the work.
+
+    Raises:
+        TypeError: It returned something else.
+    """
+    collected: object = collector.collect(now)
+    if not isinstance(collected, PointsAt):
+        msg = f"collect() must return a PointsAt, not {collected!r}"
+        raise TypeError(msg)
+    if type(collected.points) in (list, tuple):
+        return collected
+    return replace(collected, points=list(collected.points))
 
 
-def _why(error: BaseException) -> dict[str, object]:
-    """What the log is told: the reason, where that says it all."""
-    return {"reason": str(error)} if isinstance(error, CollectionTimeout | PointError) else {"error": error}
-
-
-def _outcome(name: str, seconds: float, *, success: bool) -> Iterator[Point]:
+def _health(name: str, seconds: float, *, success: bool) -> Iterator[Point]:
     labels = (("collector", name),)
     desc = "Whether the collector's last collection worked"
     yield Point("collector_success", desc, int(success), labels=labels)

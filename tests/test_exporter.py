@@ -1,12 +1,11 @@
-"""A scrape holds what every collector says, and how each fared."""
+"""A scrape holds the points of each collector, and whether it worked."""
 
 import os
-from collections.abc import Callable, Iterator, Mapping
-from itertools import count
+import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeAlias, cast
+from typing import Any, cast
 
-import orjson
 import pytest
 from attrs import evolve
 from prometheus_client import Metric
@@ -15,9 +14,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from stator.exporter import Exporter, MetricsConfig, ScrapeRequest
 from stator.exposition.encoder import Encoder
 from stator.exposition.text import TEXT_0_0_4
-from stator.log.logger import Log, LoggerConfig
-from stator.log.writer import Sink
+from stator.log.logger import LoggerConfig
 from stator.points import Collector, Point, PointsAt
+from tests.captured_log import CapturedLog
 
 
 class Good:
@@ -41,7 +40,7 @@ class Bad:
 
 
 class Rotten:
-    """Fails only when its points are written, after some of them were good."""
+    """Fails only while its points are taken, after some of them were good."""
 
     def __str__(self) -> str:
         return "fails half-way"
@@ -55,18 +54,18 @@ class Rotten:
         return PointsAt("rotten", now, points=points())
 
 
-class Gives:
-    """Gives what no exposition can hold."""
+class Returns:
+    """Returns what it is given."""
 
-    def __init__(self, given: Any) -> None:
-        self.given = given
+    def __init__(self, collected: Any) -> None:
+        self.collected = collected
 
     def __str__(self) -> str:
-        return f"gives {self.given!r}"
+        return f"returns {self.collected!r}"
 
     def collect(self, _now: float) -> PointsAt:
-        given: PointsAt = self.given
-        return given
+        collected: PointsAt = self.collected
+        return collected
 
 
 def point(**different: Any) -> Point:
@@ -93,40 +92,24 @@ RUBBISH = [
 ]
 
 
-ReadLog: TypeAlias = Callable[[], list[dict[str, Any]]]
-
-
 @pytest.fixture
-def log_file(tmp_path: Path) -> Iterator[tuple[Log, ReadLog]]:
-    path = tmp_path / "log"
-    with path.open("ab") as file:
-        log = LoggerConfig(max_len=0).build(Sink(file.fileno()), terminal=False)
-        yield log, lambda: [orjson.loads(line) for line in path.read_bytes().splitlines()]
+def captured(tmp_path: Path) -> Iterator[CapturedLog]:
+    with CapturedLog(tmp_path / "log", LoggerConfig(max_len=0)) as captured:
+        yield captured
 
 
-@pytest.fixture
-def log(log_file: tuple[Log, ReadLog]) -> Log:
-    return log_file[0]
-
-
-@pytest.fixture
-def told(log_file: tuple[Log, ReadLog]) -> ReadLog:
-    return log_file[1]
-
-
-def exporter(log: Log, collectors: Mapping[str, Collector]) -> Exporter:
-    """An exporter whose time stands still at 1.5 s, and for which each look at the clock takes a quarter."""
-    ticks = count(0.0, 0.25)
+def exporter(captured: CapturedLog, collectors: Mapping[str, Any]) -> Exporter:
+    """An exporter for which it is always 1.5 s after the epoch."""
     build = (("version", "1.2"), ("python", "3.11.7"))
-    return Exporter(collectors, MetricsConfig(), build, log, now=lambda: 1.5, clock=lambda: next(ticks))
+    return Exporter(collectors, MetricsConfig(), build, captured.log, now=lambda: 1.5)
 
 
-def ask() -> ScrapeRequest:
+def request() -> ScrapeRequest:
     return ScrapeRequest(Encoder(TEXT_0_0_4, timestamps=True))
 
 
 def families(exporter: Exporter) -> dict[str, Metric]:
-    body = exporter.scrape(ask()).body.decode()
+    body = exporter.scrape(request()).body.decode()
     return {family.name: family for family in text_string_to_metric_families(body)}
 
 
@@ -134,88 +117,103 @@ def by_collector(family: Metric) -> dict[str, float]:
     return {sample.labels["collector"]: sample.value for sample in family.samples}
 
 
-def test_a_scrape_holds_the_points_of_all_collectors_at_one_time(log: Log) -> None:
-    (sample,) = families(exporter(log, {"good": Good()}))["good_thing"].samples
+def test_a_scrape_holds_the_points_of_all_collectors_at_one_time(captured: CapturedLog) -> None:
+    (sample,) = families(exporter(captured, {"good": Good()}))["good_thing"].samples
     assert (sample.value, sample.timestamp) == (7, 1.5)
 
 
-def test_a_scrape_tells_its_format(log: Log) -> None:
-    assert exporter(log, {}).scrape(ask()).content_type == TEXT_0_0_4.content_type
+def test_a_scrape_has_the_content_type_of_its_format(captured: CapturedLog) -> None:
+    assert exporter(captured, {}).scrape(request()).content_type == TEXT_0_0_4.content_type
 
 
-def test_each_collector_tells_its_success_and_how_long_it_took(log: Log) -> None:
-    told = families(exporter(log, {"good": Good(), "bad": Bad(OSError("broken"))}))
-    assert by_collector(told["stator_collector_success"]) == {"good": 1, "bad": 0}
-    assert by_collector(told["stator_collector_duration_seconds"]) == {"good": 0.25, "bad": 0.25}
+def test_for_each_collector_there_are_its_success_and_its_duration(captured: CapturedLog) -> None:
+    class Slow:
+        def collect(self, now: float) -> PointsAt:
+            time.sleep(0.1)
+            return PointsAt("slow", now)
+
+    exposed = families(exporter(captured, {"good": Good(), "bad": Bad(OSError("broken")), "slow": Slow()}))
+    assert by_collector(exposed["stator_collector_success"]) == {"good": 1, "bad": 0, "slow": 1}
+    durations = by_collector(exposed["stator_collector_duration_seconds"])
+    assert 0 < durations["good"] < 0.1 <= durations["slow"] < 5
 
 
-def test_the_build_tells_its_versions(log: Log) -> None:
-    (sample,) = families(exporter(log, {}))["stator_build_info"].samples
+def test_the_build_has_its_versions(captured: CapturedLog) -> None:
+    (sample,) = families(exporter(captured, {}))["stator_build_info"].samples
     assert (sample.value, sample.labels) == (1, {"version": "1.2", "python": "3.11.7"})
 
 
 @pytest.mark.parametrize(
     "bad",
-    [Bad(OSError("broken")), Bad(SystemExit(3)), Bad(KeyboardInterrupt()), Rotten(), *map(Gives, RUBBISH)],
+    [Bad(OSError("broken")), Bad(SystemExit(3)), Bad(KeyboardInterrupt()), Rotten(), *map(Returns, RUBBISH)],
     ids=str,
 )
-def test_a_collector_that_fails_leaves_the_rest_in_place(log: Log, bad: Collector) -> None:
-    told = families(exporter(log, {"bad": bad, "good": Good()}))
-    assert set(told) == {
+def test_a_collector_that_fails_leaves_the_rest_in_place(captured: CapturedLog, bad: Collector) -> None:
+    exposed = families(exporter(captured, {"bad": bad, "good": Good()}))
+    assert set(exposed) == {
         "good_thing",
         "stator_collector_success",
         "stator_collector_duration_seconds",
         "stator_build_info",
     }
-    assert by_collector(told["stator_collector_success"]) == {"bad": 0, "good": 1}
+    assert by_collector(exposed["stator_collector_success"]) == {"bad": 0, "good": 1}
 
 
-def test_a_failure_is_told_in_the_log_with_collector_and_reason(log: Log, told: ReadLog) -> None:
-    exporter(log, {"good": Good(), "bad": Bad(OSError(2, os.strerror(2), "/missing"))}).scrape(ask())
-    (line,) = told()
+def test_of_two_collectors_that_give_the_same_series_one_fails(captured: CapturedLog) -> None:
+    exposed = families(exporter(captured, {"first": Good(), "second": Good()}))
+    assert by_collector(exposed["stator_collector_success"]) == {"first": 1, "second": 0}
+    assert len(exposed["good_thing"].samples) == 1
+
+
+def test_a_scrape_of_some_collectors_calls_only_those(captured: CapturedLog) -> None:
+    some = evolve(request(), collectors=frozenset({"good"}))
+    body = exporter(captured, {"good": Good(), "bad": Bad(OSError("broken"))}).scrape(some).body
+    assert b"good_thing 7" in body
+    assert b'"bad"' not in body
+    assert captured.lines == []
+
+
+def test_what_is_no_points_at_is_named(captured: CapturedLog) -> None:
+    exporter(captured, {"bad": Returns(None)}).scrape(request())
+    assert captured.line["error"]["message"] == "collect() must return a PointsAt, not None"
+
+
+# The log
+
+
+def test_a_failure_is_logged_with_collector_and_error(captured: CapturedLog) -> None:
+    bad = Bad(OSError(2, os.strerror(2), "/missing"))
+    exporter(captured, {"good": Good(), "bad": bad}).scrape(request())
+    line = captured.line
     assert (line["level"], line["msg"], line["collector"]) == ("error", "failed to collect", "bad")
     assert line["error"]["type"] == "FileNotFoundError"
     assert line["error"]["message"] == "[Errno 2] No such file or directory: '/missing'"
     assert "test_exporter.py" in line["error"]["traceback"]
 
 
-def test_a_collector_that_recovers_is_served_again(log: Log) -> None:
+def test_a_bad_point_is_logged_by_its_name_and_without_a_traceback(captured: CapturedLog) -> None:
+    bad = Returns(PointsAt("odd", 1.5, points=[point(value="much", labels=(("key", "x"),))]))
+    exporter(captured, {"bad": bad, "good": Good()}).scrape(request())
+    assert (captured.line["msg"], captured.line["collector"]) == ("failed to collect", "bad")
+    assert "odd_thing" in captured.line["reason"]
+    assert "error" not in captured.line
+
+
+def test_a_collector_that_recovers_is_exposed_again_and_only_the_changes_are_logged(captured: CapturedLog) -> None:
     class Moody:
-        def __init__(self) -> None:
-            moods: list[Collector] = [Bad(OSError("not now")), Good()]
-            self.mood = iter(moods)
+        mood: Bad | Good = Bad(OSError("not now"))
 
         def collect(self, now: float) -> PointsAt:
-            return next(self.mood).collect(now)
+            return self.mood.collect(now)
 
-    moody = exporter(log, {"moody": Moody()})
-    assert "good_thing" not in families(moody)
-    assert "good_thing" in families(moody)
-
-
-def test_a_bad_point_is_told_by_its_name_and_without_a_traceback(log: Log, told: ReadLog) -> None:
-    bad = Gives(PointsAt("odd", 1.5, points=[point(value="much", labels=(("key", "x"),))]))
-    exporter(log, {"bad": bad, "good": Good()}).scrape(ask())
-    (line,) = told()
-    assert (line["msg"], line["collector"]) == ("failed to collect", "bad")
-    assert "odd_thing" in line["reason"]
-    assert "error" not in line
-
-
-def test_what_is_no_points_at_is_told_as_such(log: Log, told: ReadLog) -> None:
-    exporter(log, {"bad": Gives(None)}).scrape(ask())
-    assert told()[0]["error"]["message"] == "collect() gave None, which is no PointsAt"
-
-
-def test_of_two_collectors_that_give_the_same_series_one_fails(log: Log) -> None:
-    told = families(exporter(log, {"first": Good(), "second": Good()}))
-    assert by_collector(told["stator_collector_success"]) == {"first": 1, "second": 0}
-    assert len(told["good_thing"].samples) == 1
-
-
-def test_a_scrape_of_some_collectors_asks_only_those(log: Log, told: ReadLog) -> None:
-    some = evolve(ask(), only=frozenset({"good"}))
-    body = exporter(log, {"good": Good(), "bad": Bad(OSError("broken"))}).scrape(some).body
-    assert b"good_thing 7" in body
-    assert b'"bad"' not in body
-    assert told() == []
+    moody = Moody()
+    made = exporter(captured, {"moody": moody})
+    for _ in range(3):
+        assert "good_thing" not in families(made)
+    moody.mood = Good()
+    for _ in range(3):
+        assert "good_thing" in families(made)
+    assert [(line["level"], line["msg"], line["collector"]) for line in captured.lines] == [
+        ("error", "failed to collect", "moody"),
+        ("info", "collects again", "moody"),
+    ]

@@ -1,114 +1,169 @@
-"""One collector, and how it's asked: by one round at a time, and not while it's stuck."""
+"""At most one call at a time: those who come meanwhile share the next one, and nobody waits for one that is stuck."""
 
+import contextvars
 import threading
+import time
 from collections.abc import Callable
-from math import inf
-from typing import NamedTuple
+from concurrent.futures import Future
+from functools import partial
+from typing import Generic, NamedTuple, TypeAlias, TypeVar
 
-from msgspec.structs import replace
+from attrs import define, field
 
-from stator.points import Collector, NonBlockingCollector, PointsAt
-
-# A collector that takes longer than this, in seconds, and than so many times its last, is taken to be stuck.
-STUCK_AFTER, STUCK_TIMES = 1.0, 3
-
-
-class CollectionTimeout(Exception):  # noqa: N818 # not the collector's own error
-    """A collector was not asked, or did not answer in time; the message says why."""
+K = TypeVar("K")
+T = TypeVar("T")
+Run: TypeAlias = Callable[[Callable[[], object]], object]
+"""Runs a function that raises nothing, here or elsewhere; raises RuntimeError if it can't."""
 
 
-class Outcome(NamedTuple):
-    """How one collector fared.
+class CollectionTimeout(Exception):  # noqa: N818 # not the called function's own error
+    """A call did not return in time, or was not made since an earlier one is stuck.
+
+    Attributes:
+        stuck: Seconds since the earlier one began, or 0.
+    """
+
+    def __init__(self, stuck: float = 0.0) -> None:
+        super().__init__("it did not answer in time")
+        self.stuck = stuck
+
+
+class Outcome(NamedTuple, Generic[T]):
+    """What a call returned or raised.
 
     Attributes:
         seconds: Time that it took.
-        points_at: What it gave, or None where it failed.
-        error: Why it failed, or None.
+        value: What it returned; None if it raised.
+        error: What it raised, or None.
     """
 
     seconds: float
-    points_at: PointsAt | None = None
+    value: T | None = None
     error: BaseException | None = None
 
+    def unwrap(self) -> T:
+        """Returns the value, or raises the error."""
+        if self.error is not None:
+            raise self.error
+        return self.value  # type: ignore[return-value] # None only where T is
 
-class SingleFlight:
-    """A collector that is never asked twice at the same time; those who wait for it share what it gives next.
 
-    Args:
-        collector: What is asked.
-        clock: Seconds that only go up.
-        stuck_after: Seconds after which it may be taken to be stuck.
+def _uncancellable() -> "Future[Outcome[T]]":
+    """Returns a future that none of those who wait for it can cancel for the others."""
+    future: Future[Outcome[T]] = Future()
+    future.set_running_or_notify_cancel()
+    return future
+
+
+@define(eq=False)
+class Call(Generic[T]):
+    """A call that several may wait for.
+
+    Attributes:
+        function: Makes the call.
+        deadline: When the last of those who wait gives up; a call that goes on beyond that is stuck.
+        began: When it began, or None if it has not yet.
+        earlier: The call that must end before this one begins, or None.
+        next: The call that begins when this one ends, or None.
+        future: Resolves to the outcome.
     """
 
-    def __init__(self, collector: Collector, clock: Callable[[], float], *, stuck_after: float = STUCK_AFTER) -> None:
-        self._collector, self._clock, self._stuck_after = collector, clock, stuck_after
-        self._prompt = collector if isinstance(collector, NonBlockingCollector) else None
-        self._free = threading.Lock()
+    function: Callable[[], T]
+    deadline: float
+    began: float | None = None
+    earlier: "Call[T] | None" = None
+    next: "Call[T] | None" = None
+    future: "Future[Outcome[T]]" = field(factory=_uncancellable)
+
+    def outcome(self, deadline: float) -> Outcome[T]:
+        """Waits for the outcome, until a time of `time.monotonic` or until the earlier call is known to be stuck."""
+        came = time.monotonic()
+        earlier = self.earlier
+        for until in (earlier.deadline, deadline) if earlier else (deadline,):
+            try:
+                return self.future.result(max(0.0, min(until, deadline) - time.monotonic()))
+            except TimeoutError:
+                if self.earlier:
+                    return Outcome(time.monotonic() - came, error=_stuck(self.earlier))
+        return Outcome(time.monotonic() - came, error=CollectionTimeout())
+
+
+class SingleFlight(Generic[K, T]):
+    """Makes at most one call at a time for each key; those who ask while one is at work share the next one.
+
+    Like golang.org/x/sync/singleflight, except that no result is older than the request for it. A call that goes on
+    when nobody waits for it any more is stuck: until it returns no other is made for its key, and those who ask fail.
+
+    Args:
+        run: Runs calls, in threads.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
         self._lock = threading.Lock()
-        self._waiting = 0
-        self._since = self._took = 0.0
-        # For ever, as long as nobody asks it.
-        self._stuck_at = inf
-        # Kept only for those who wait.
-        self._last: Outcome | None = None
+        self._running: dict[K, Call[T]] = {}
 
-    def is_nonblocking(self) -> bool:
-        """Whether the collector says that it would answer at once."""
-        return self._prompt is not None and self._prompt.is_nonblocking()
+    def submit(self, key: K, function: Callable[[], T], deadline: float, run: Run | None = None) -> Call[T]:
+        """Returns the next call for a key, which is begun if none is at work.
 
-    def collect(self, now: float, deadline: float) -> Outcome:
-        """Asks the collector; waits where it's still at work for another round, but not if it's stuck there."""
-        if self._free.acquire(blocking=False):
-            return self._ask(now, deadline)
-        came = self._clock()
+        Args:
+            key: What is called.
+            function: Makes the call, in the caller's context; not needed where the caller shares a call.
+            deadline: When the caller gives up, as a time of `time.monotonic`.
+            run: Runs the call instead, if none is at work: in this thread, say, where it never blocks.
+        """
+        call = Call(partial(contextvars.copy_context().run, function), deadline)
         with self._lock:
-            self._waiting += 1
-        is_free = self._wait(deadline)
-        with self._lock:
-            self._waiting -= 1
-        if not is_free:
-            reason = f"still at work for an earlier request, since {self._clock() - self._since:.1f} s"
-            return Outcome(self._clock() - came, error=CollectionTimeout(reason))
-        if self._last is None or self._since <= came:
-            return self._ask(now, deadline)
-        return self._share(self._last)
+            running = self._running.setdefault(key, call)
+            if running is not call:
+                return self._following(running, call)
+        self._begin(key, call, run or self._run)
+        return call
 
-    def _wait(self, deadline: float) -> bool:
-        """Waits for its turn; tells whether that came."""
-        while True:
-            until = min(deadline, self._stuck_at)
-            # Whoever asks it may change meanwhile: look again.
-            if self._free.acquire(timeout=min(max(0.0, until - self._clock()), STUCK_AFTER)):
-                return True
-            if self._clock() >= min(deadline, self._stuck_at):
-                return False
+    def _following(self, running: Call[T], call: Call[T]) -> Call[T]:
+        """Returns the call that has not begun yet, which is a new one only where there is none."""
+        following = running.next or call
+        if running.began is None:
+            following = running
+        elif time.monotonic() >= running.deadline:
+            call.future.set_result(Outcome(0.0, error=_stuck(running)))
+            return call
+        elif following is call:
+            running.next, call.earlier = call, running
+        following.deadline = max(following.deadline, call.deadline)
+        return following
 
-    def _ask(self, now: float, deadline: float) -> Outcome:
-        self._since = self._clock()
-        self._stuck_at = self._since + max(self._stuck_after, STUCK_TIMES * self._took)
+    def _begin(self, key: K, call: Call[T], run: Run) -> None:
         try:
-            points_at, error = _checked(self._collector.collect(now)), None
-        except BaseException as raised:  # noqa: BLE001 # a collector is anybody's code: one must not take down the rest
-            points_at, error = None, raised
-        ended = self._clock()
-        outcome = Outcome(ended - self._since, points_at, error)
-        # One that came too late was stuck: that is no measure for the next time.
-        self._took = outcome.seconds if ended < deadline else 0.0
-        return self._share(outcome)
+            run(partial(self._make, key, call))
+        except RuntimeError as error:  # no thread can be started
+            self._end(key, call, Outcome(0.0, error=error))
 
-    def _share(self, outcome: Outcome) -> Outcome:
-        """Leaves an outcome to those who waited while it was collected, and lets go."""
-        self._last = outcome if self._waiting else None
-        self._stuck_at = inf
-        self._free.release()
-        return outcome
+    def _make(self, key: K, call: Call[T]) -> None:
+        with self._lock:
+            began = call.began = time.monotonic()
+        value: T | None = None
+        error: BaseException | None = None
+        try:
+            if began >= call.deadline:
+                error = CollectionTimeout()
+            else:
+                value = call.function()
+        except BaseException as raised:  # noqa: BLE001 # whatever it raises is for those who wait
+            error = raised
+        self._end(key, call, Outcome(time.monotonic() - began, value, error))
+
+    def _end(self, key: K, call: Call[T], outcome: Outcome[T]) -> None:
+        with self._lock:
+            following = call.next
+            if following is None:
+                del self._running[key]
+            else:
+                self._running[key], following.earlier = following, None
+        call.future.set_result(outcome)
+        if following is not None:
+            self._begin(key, following, self._run)
 
 
-def _checked(points_at: object) -> PointsAt:
-    if not isinstance(points_at, PointsAt):
-        msg = f"collect() gave {points_at!r}, which is no PointsAt"
-        raise TypeError(msg)
-    if type(points_at.points) in (list, tuple):
-        return points_at
-    # They are made while they are taken, which is part of the work.
-    return replace(points_at, points=list(points_at.points))
+def _stuck(call: Call[T]) -> CollectionTimeout:
+    return CollectionTimeout(time.monotonic() - (call.began or 0.0))

@@ -4,31 +4,54 @@ import queue
 import threading
 from collections.abc import Callable
 
-# Threads that are kept for the next round.
-IDLE_THREADS = 2
+# Seconds that a thread without work waits for more before it ends.
+IDLE_TIMEOUT = 1.0
 
 
 class DaemonThreads:
-    """Runs functions in threads that do not keep the process alive, and that are used again."""
+    """Runs functions in threads that do not keep the process alive, and that end when they have been idle for a while.
 
-    def __init__(self) -> None:
+    Args:
+        idle_timeout: Seconds after which an idle thread ends.
+    """
+
+    def __init__(self, idle_timeout: float = IDLE_TIMEOUT) -> None:
+        self._idle_timeout = idle_timeout
         self._work: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
         self._lock = threading.Lock()
+        # Idle threads that have no work in the queue yet.
         self._idle = 0
 
     def run(self, function: Callable[[], object]) -> None:
-        """Has an idle thread, or a new one, run a function that raises nothing."""
-        with self._lock:
-            is_idle = self._idle > 0
-            self._idle -= is_idle
-        if not is_idle:
-            threading.Thread(target=self._serve, name="collecting", daemon=True).start()
-        self._work.put(function)
+        """Runs a function, which must not raise, in an idle thread or in a new one.
 
-    def _serve(self) -> None:
-        while True:
-            self._work.get()()  # not kept while it waits for the next: a round holds all that was collected
+        Raises:
+            RuntimeError: No thread can be started.
+        """
+        with self._lock:
+            if self._idle:
+                self._idle -= 1
+                self._work.put(function)
+                return
+        # In a list that the thread empties: a Thread keeps its arguments for as long as it lives.
+        threading.Thread(target=self._serve, args=([function],), name="stator", daemon=True).start()
+
+    def _serve(self, work: list[Callable[[], object]]) -> None:
+        while work:
+            work.pop()()
+            work = self._more_work()
+
+    def _more_work(self) -> list[Callable[[], object]]:
+        """The next function, or nothing where none came in time."""
+        with self._lock:
+            self._idle += 1
+        try:
+            return [self._work.get(timeout=self._idle_timeout)]
+        except queue.Empty:
             with self._lock:
-                if self._idle == IDLE_THREADS:
-                    return
-                self._idle += 1
+                # `run` may have counted on this thread in the meantime.
+                try:
+                    return [self._work.get_nowait()]
+                except queue.Empty:
+                    self._idle -= 1
+                    return []

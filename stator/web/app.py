@@ -8,9 +8,10 @@ import falcon.asgi
 import orjson
 
 from stator.exporter import Exporter
+from stator.exposition.negotiation import Negotiator
 from stator.log.logger import Log
 from stator.web.checks import Checks
-from stator.web.metrics import Metrics, MetricsWSGI, Negotiator
+from stator.web.metrics import Metrics, MetricsWSGI
 from stator.web.monitor import Monitor, MonitorWSGI
 
 if TYPE_CHECKING:
@@ -18,46 +19,46 @@ if TYPE_CHECKING:
 
 
 def asgi_app(
-    exporter: Exporter, formats: Negotiator, shown_config: dict[str, Any] | None, log: Log, checks: Checks | None = None
+    exporter: Exporter, negotiator: Negotiator, config: dict[str, Any] | None, log: Log, checks: Checks | None = None
 ) -> "App[Request, Response]":
-    """An ASGI application that exposes what an exporter collects.
+    """Returns an ASGI application.
 
     Args:
-        exporter: What answers ``/metrics``.
-        formats: What scrapers can be answered in.
-        shown_config: What answers ``/config``, free of secrets; None for no such path.
-        log: Where errors are told.
-        checks: What answers ``/monitor``; None for none.
+        exporter: Answers ``/metrics``.
+        negotiator: Chooses the format in which a scraper is answered.
+        config: What ``/config`` answers, without secrets; None for no such path.
+        log: Where unexpected errors are logged.
+        checks: Answers ``/monitor``; None for no checks.
     """
     app: App[Request, Response] = falcon.asgi.App()
-    app.add_route("/metrics", Metrics(exporter, formats))
+    app.add_route("/metrics", Metrics(exporter, negotiator))
     app.add_route("/monitor", Monitor(checks or Checks({}, log)))
-    if shown_config is not None:
-        app.add_route("/config", Fixed({"config": shown_config}))
+    if config is not None:
+        app.add_route("/config", ConfigResource(config))
     app.add_error_handler(falcon.HTTPRouteNotFound, _awaited(_not_found))
-    app.add_error_handler(falcon.HTTPError, _awaited(_refused))
-    app.add_error_handler(Exception, _awaited(Failed(log)))
+    app.add_error_handler(falcon.HTTPError, _awaited(_http_error))
+    app.add_error_handler(Exception, _awaited(InternalError(log)))
     return app
 
 
 def wsgi_app(
-    exporter: Exporter, formats: Negotiator, log: Log, checks: Checks
+    exporter: Exporter, negotiator: Negotiator, log: Log, checks: Checks
 ) -> "falcon.App[falcon.Request, falcon.Response]":
-    """The same as a WSGI application."""
+    """Returns the same as a WSGI application, without ``/config``."""
     app = falcon.App()
-    app.add_route("/metrics", MetricsWSGI(exporter, formats))
+    app.add_route("/metrics", MetricsWSGI(exporter, negotiator))
     app.add_route("/monitor", MonitorWSGI(checks))
     app.add_error_handler(falcon.HTTPRouteNotFound, _not_found)
-    app.add_error_handler(falcon.HTTPError, _refused)
-    app.add_error_handler(Exception, Failed(log))
+    app.add_error_handler(falcon.HTTPError, _http_error)
+    app.add_error_handler(Exception, InternalError(log))
     return app
 
 
-class Fixed:
-    """Answers with the same JSON always."""
+class ConfigResource:
+    """Answers with the configuration as JSON."""
 
-    def __init__(self, answer: dict[str, Any]) -> None:
-        self._body = orjson.dumps(answer)
+    def __init__(self, config: dict[str, Any]) -> None:
+        self._body = orjson.dumps({"config": config})
 
     async def on_get(self, _req: "Request", resp: "Response") -> None:
         """Answers."""
@@ -66,8 +67,8 @@ class Fixed:
     on_head = on_get
 
 
-class Failed:
-    """Tells of an error that nobody foresaw, in the log in full and to the client in brief."""
+class InternalError:
+    """Answers a request that ended in an unexpected error: in full to the log, and in brief to the client."""
 
     def __init__(self, log: Log) -> None:
         self._log = log
@@ -79,7 +80,7 @@ class Failed:
 
 
 def _awaited(handler: Callable[[Any, Any, Any, Any], None]) -> Any:
-    """An error handler as ASGI wants it."""
+    """An error handler for Falcon's ASGI application, which awaits it."""
 
     async def handle(req: Any, resp: Any, error: Any, params: Any) -> None:
         handler(req, resp, error, params)
@@ -91,12 +92,12 @@ def _not_found(_req: Any, resp: "falcon.Response | None", _error: Exception, _pa
     _answer(resp, falcon.HTTP_404, b'{"not":"found"}')
 
 
-def _refused(_req: Any, resp: "falcon.Response | None", error: falcon.HTTPError, _params: dict[str, Any]) -> None:
+def _http_error(_req: Any, resp: "falcon.Response | None", error: falcon.HTTPError, _params: dict[str, Any]) -> None:
     _answer(resp, error.status, orjson.dumps({"error": error.title}), error.headers)
 
 
 def _answer(resp: "falcon.Response | None", status: str | int, body: bytes, headers: Any = None) -> None:
     if resp is None:
-        return  # a WebSocket, which gunicorn refuses where nobody accepts it
+        return  # a WebSocket, which the server refuses where nobody accepts it
     resp.status, resp.data = status, body
     resp.set_headers(headers or {})

@@ -1,166 +1,80 @@
-"""The resource /metrics: what a scraper may ask for, and its answer."""
+"""The resource /metrics: what a scraper asks for, and the answer to it."""
 
 import asyncio
-from collections.abc import Iterable
-from concurrent.futures import Future
-from contextlib import suppress
-from functools import lru_cache
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import falcon
 
-from stator.concurrency.gather import Round
-from stator.exporter import PATIENCE, Encoder, Encoding, Exporter, ScrapeRequest, ScrapeResponse
+from stator.exporter import Exporter, ScrapeRequest, ScrapeResponse
+from stator.exposition.negotiation import Negotiator
 
 if TYPE_CHECKING:
     from falcon import Request as WsgiRequest
     from falcon import Response as WsgiResponse
     from falcon.asgi import Request, Response
 
-# How many of the things that scrapers asked for are remembered.
-KEPT_ASKS = 64
-# Seconds by which we answer before the scraper gives up, for the way back.
+# Seconds by which an answer leaves before the scraper gives up, for the way back.
 MARGIN = 0.5
-# Seconds that a scrape waits, at most, for others that ask for the same and are about to come.
-GATHERING = 0.001
 
 
-class Negotiator(Protocol):
-    """What a scraper can be answered in."""
-
-    def encoder_for(self, accept: str) -> Encoder:
-        """What writes the format that an Accept header likes best."""
-
-    def encoding(self, accept_encoding: str) -> Encoding:
-        """How an Accept-Encoding header likes the body."""
-
-
-class _Scrapes:
-    """What scrapers ask, read from requests, and answered in responses."""
-
-    def __init__(self, exporter: Exporter, formats: Negotiator) -> None:
-        self._exporter, self._formats = exporter, formats
-        # A scraper asks for the same again and again.
-        self._wanted = lru_cache(KEPT_ASKS)(self._ask)
-
-    def _asked(self, req: "WsgiRequest") -> ScrapeRequest:
-        """The format, encoding and time that a scraper wants, and the collectors that it names."""
-        only = None
-        if req.query_string:
-            collect, exclude = req.get_param_as_list("collect[]"), req.get_param_as_list("exclude[]")
-            only = _only(self._exporter.names, collect, exclude)
-        accept, accept_encoding = req.get_header("Accept") or "", req.get_header("Accept-Encoding") or ""
-        return self._wanted(accept, accept_encoding, req.get_header("X-Prometheus-Scrape-Timeout-Seconds"), only)
-
-    def _ask(
-        self, accept: str, accept_encoding: str, timeout: str | None, only: frozenset[str] | None
-    ) -> ScrapeRequest:
-        return ScrapeRequest(
-            self._formats.encoder_for(accept), self._formats.encoding(accept_encoding), _timeout(timeout), only
-        )
-
-    def _fill(self, resp: "WsgiResponse", scrape: ScrapeResponse) -> None:
-        resp.content_type = scrape.content_type
-        resp.data = scrape.body
-        resp.set_header("Vary", "Accept, Accept-Encoding")
-        if scrape.encoding != "identity":
-            resp.set_header("Content-Encoding", scrape.encoding)
-
-
-class MetricsWSGI(_Scrapes):
+class MetricsWSGI:
     """Answers scrapes over WSGI."""
 
+    def __init__(self, exporter: Exporter, negotiator: Negotiator) -> None:
+        self._exporter, self._negotiator = exporter, negotiator
+
     def on_get(self, req: "WsgiRequest", resp: "WsgiResponse") -> None:
-        """Answers as the scraper wants it."""
-        self._fill(resp, self._exporter.scrape(self._asked(req)))
+        """Answers in the format that the scraper prefers."""
+        _fill(resp, self._exporter.scrape(_request(req, self._exporter, self._negotiator)))
 
     on_head = on_get
 
 
-class Metrics(_Scrapes):
-    """Answers scrapes over ASGI; collectors run in threads, so a slow one holds up nobody else."""
+class Metrics:
+    """Answers scrapes over ASGI; collectors run in threads, so that a slow one delays no other request."""
 
-    def __init__(self, exporter: Exporter, formats: Negotiator) -> None:
-        super().__init__(exporter, formats)
-        # Applications may be served by several event loops, each in a thread of its own.
-        self._gathering: dict[tuple[asyncio.AbstractEventLoop, ScrapeRequest], _Gathering] = {}
+    def __init__(self, exporter: Exporter, negotiator: Negotiator) -> None:
+        self._exporter, self._negotiator = exporter, negotiator
 
     async def on_get(self, req: "Request", resp: "Response") -> None:
-        """Answers as the scraper wants it."""
-        self._fill(resp, await self._answer(self._asked(req)))
+        """Answers in the format that the scraper prefers."""
+        run_soon = asyncio.get_running_loop().call_soon
+        answer = self._exporter.submit(_request(req, self._exporter, self._negotiator), run_soon)
+        await asyncio.sleep(0)  # that is all it takes where no collector may block
+        outcome = answer.result() if answer.done() else await asyncio.wrap_future(answer)
+        _fill(resp, outcome.unwrap())
 
     on_head = on_get
 
-    def _answer(self, ask: ScrapeRequest) -> "asyncio.Future[ScrapeResponse]":
-        """An answer to come, the same for all who ask for the same before it's begun."""
-        loop = asyncio.get_running_loop()
-        gathering = self._gathering.get((loop, ask))
-        if gathering is None:
-            gathering = self._gathering[loop, ask] = _Gathering(loop)
-            loop.call_soon(self._begin, gathering, ask, loop.time() + GATHERING)
-        return gathering.join()
 
-    def _begin(self, gathering: "_Gathering", ask: ScrapeRequest, latest: float, came: int = 0) -> None:
-        """Begins as soon as a turn of the event loop has brought nobody else, or at the latest at a time."""
-        if came < gathering.size and gathering.loop.time() < latest:
-            gathering.loop.call_soon(self._begin, gathering, ask, latest, gathering.size)
-            return
-        del self._gathering[gathering.loop, ask]
-        try:
-            gathering.follow(self._exporter.begin(ask), self._exporter.timeout(ask))
-        except Exception as error:  # noqa: BLE001 # no thread could be started, say: whoever waits is told
-            gathering.fail(error)
+def _request(req: "WsgiRequest", exporter: Exporter, negotiator: Negotiator) -> ScrapeRequest:
+    """The format, encoding, time and collectors that a scraper asks for.
+
+    Raises:
+        falcon.HTTPBadRequest: It names collectors that don't exist, or both those that it wants and those that not.
+    """
+    collectors = None
+    if req.query_string:
+        collect, exclude = req.get_param_as_list("collect[]"), req.get_param_as_list("exclude[]")
+        collectors = _collectors(exporter.names, collect or [], exclude or [])
+    return ScrapeRequest(
+        negotiator.encoder_for(req.get_header("Accept") or ""),
+        negotiator.encoding(req.get_header("Accept-Encoding") or ""),
+        _timeout(req.get_header("X-Prometheus-Scrape-Timeout-Seconds")),
+        collectors,
+    )
 
 
-class _Gathering:
-    """Those who wait for one round: each can leave without taking the answer from the others."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.loop = loop
-        self._waiters: list[asyncio.Future[ScrapeResponse]] = []
-
-    @property
-    def size(self) -> int:
-        return len(self._waiters)
-
-    def join(self) -> "asyncio.Future[ScrapeResponse]":
-        waiter: asyncio.Future[ScrapeResponse] = self.loop.create_future()
-        self._waiters.append(waiter)
-        return waiter
-
-    def follow(self, round_: Round[ScrapeResponse], timeout: float) -> None:
-        """Passes on a round's answer, and sees to it that there is one in time."""
-        if round_.answer.done():
-            self._pass_on(round_.answer, ())
-            return
-        timers = (self.loop.call_later(PATIENCE, round_.hurry), self.loop.call_later(timeout, round_.close))
-
-        def answered(answer: "Future[ScrapeResponse]") -> None:
-            # The loop may be gone when a collector comes back late.
-            with suppress(RuntimeError):
-                self.loop.call_soon_threadsafe(self._pass_on, answer, timers)
-
-        round_.answer.add_done_callback(answered)
-
-    def _pass_on(self, answer: "Future[ScrapeResponse]", timers: Iterable[asyncio.TimerHandle]) -> None:
-        for timer in timers:
-            timer.cancel()
-        if error := answer.exception():
-            self.fail(error)
-            return
-        scrape = answer.result()
-        for waiter in self._waiters:
-            if not waiter.done():
-                waiter.set_result(scrape)
-
-    def fail(self, error: BaseException) -> None:
-        for waiter in self._waiters:
-            if not waiter.done():
-                waiter.set_exception(error)
+def _fill(resp: "WsgiResponse", scrape: ScrapeResponse) -> None:
+    resp.content_type = scrape.content_type
+    resp.data = scrape.body
+    resp.set_header("Vary", "Accept, Accept-Encoding")
+    if scrape.encoding != "identity":
+        resp.set_header("Content-Encoding", scrape.encoding)
 
 
 def _timeout(header: str | None) -> float:
-    """Seconds for the scrape, from what the scraper says of its own; 0 where it says nothing of use."""
+    """Seconds for the scrape, of those that the scraper waits; 0 where it doesn't say, or nothing of use."""
     try:
         seconds = float(header or 0)
     except ValueError:
@@ -169,8 +83,8 @@ def _timeout(header: str | None) -> float:
     return max(seconds - MARGIN, seconds / 2) if 0 < seconds < float("inf") else 0.0
 
 
-def _only(names: list[str], collect: list[str] | None, exclude: list[str] | None) -> frozenset[str] | None:
-    """The collectors that are asked for; None for all.
+def _collectors(names: list[str], collect: list[str], exclude: list[str]) -> frozenset[str] | None:
+    """Names of the collectors that a scraper wants; None for all.
 
     Raises:
         falcon.HTTPBadRequest: One of them doesn't exist, or both filters are given.
@@ -179,7 +93,7 @@ def _only(names: list[str], collect: list[str] | None, exclude: list[str] | None
         return None
     if collect and exclude:
         raise falcon.HTTPBadRequest(title="give collect[] or exclude[], not both")
-    if unknown := sorted({*(collect or ()), *(exclude or ())} - {*names}):
+    if unknown := sorted({*collect, *exclude} - {*names}):
         title = f"no collector {', '.join(unknown)}; there are {', '.join(names)}"
         raise falcon.HTTPBadRequest(title=title)
-    return frozenset(collect) if collect else frozenset(names) - {*(exclude or ())}
+    return frozenset(collect or {*names} - {*exclude})

@@ -1,11 +1,9 @@
 """The resource /monitor: whether the service is healthy."""
 
-import asyncio
 from typing import TYPE_CHECKING
 
 import falcon
 
-from stator.exporter import PATIENCE
 from stator.web.checks import Checks, Health
 
 if TYPE_CHECKING:
@@ -21,8 +19,8 @@ class MonitorWSGI:
         self._checks = checks
 
     def on_get(self, _req: "WsgiRequest", resp: "WsgiResponse") -> None:
-        """Asks the checks."""
-        _fill(resp, self._checks.begin().wait(PATIENCE, self._checks.timeout))
+        """Makes the checks."""
+        _fill(resp, self._checks.run())
 
     on_head = on_get
 
@@ -34,21 +32,10 @@ class Monitor:
         self._checks = checks
 
     async def on_get(self, _req: "Request", resp: "Response") -> None:
-        """Asks the checks."""
-        _fill(resp, await self._health(asyncio.get_running_loop()))
+        """Makes the checks."""
+        _fill(resp, await self._checks.run_async())
 
     on_head = on_get
-
-    async def _health(self, loop: asyncio.AbstractEventLoop) -> Health:
-        round_ = self._checks.begin(loop)
-        if round_.answer.done():
-            return round_.answer.result()
-        timers = (loop.call_later(PATIENCE, round_.hurry), loop.call_later(self._checks.timeout, round_.close))
-        try:
-            return await asyncio.wrap_future(round_.answer)
-        finally:
-            for timer in timers:
-                timer.cancel()
 
 
 def _fill(resp: "WsgiResponse", health: Health) -> None:

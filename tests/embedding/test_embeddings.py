@@ -71,7 +71,7 @@ def test_a_check_that_raises_is_reported_with_its_reason_and_without_passwords(s
 def test_a_check_that_gives_false_fails(served: Served) -> None:
     served.let("db", "refuse")
     served.let("queue", "refuse")
-    assert states(served) == {"db": "it gave False", "queue": "it gave False"}
+    assert states(served) == {"db": "the check returned False", "queue": "the check returned False"}
     recovers(served)
 
 

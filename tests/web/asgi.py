@@ -72,5 +72,5 @@ async def call(
     await app(scope(method, target, headers, **more), coming.get, send)
     if not sent:
         return Reply(0, {}, b"")
-    shown = {name.decode().lower(): value.decode("latin-1") for name, value in sent[0]["headers"]}
-    return Reply(sent[0]["status"], shown, b"".join(message.get("body", b"") for message in sent[1:]))
+    headers_sent = {name.decode().lower(): value.decode("latin-1") for name, value in sent[0]["headers"]}
+    return Reply(sent[0]["status"], headers_sent, b"".join(message.get("body", b"") for message in sent[1:]))

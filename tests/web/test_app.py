@@ -1,15 +1,16 @@
 """What the application answers to a request."""
 
 import asyncio
+import gzip
 import json
 import threading
+import time
 import warnings
 from collections.abc import Callable
 
 import pytest
 
-from stator.concurrency.gather import Round
-from stator.exporter import Exporter, MetricsConfig, ScrapeRequest, ScrapeResponse
+from stator.exporter import Exporter, MetricsConfig
 from stator.exposition.negotiation import Negotiator
 from stator.points import Collector, Point, PointsAt
 from stator.web.access_log import App, Message
@@ -17,7 +18,7 @@ from stator.web.app import asgi_app
 from tests.captured_log import CapturedLog
 from tests.web.asgi import Reply, call, scope
 
-SHOWN = {"version": "1.2.3", "client": {"password": "--redacted--"}}
+CONFIG = {"version": "1.2.3", "client": {"password": "--redacted--"}}
 
 
 class Up:
@@ -31,21 +32,21 @@ class Up:
         return PointsAt("is", now, points=[Point("up", "", 1)])
 
 
-def made(story: CapturedLog, collector: Collector) -> App:
-    app: App = asgi_app(Exporter({"up": collector}, MetricsConfig(), (), story.log), Negotiator(), SHOWN, story.log)
+def app_of(story: CapturedLog, collector: Collector) -> App:
+    app: App = asgi_app(Exporter({"up": collector}, MetricsConfig(), (), story.log), Negotiator(), CONFIG, story.log)
     return app
 
 
 @pytest.fixture
 def app(story: CapturedLog) -> App:
-    return made(story, Up())
+    return app_of(story, Up())
 
 
 def ask(app: App, method: str, target: str) -> Reply:
     return asyncio.run(call(app, method, target))
 
 
-def test_metrics_are_what_the_exporter_says_in_its_content_type(app: App) -> None:
+def test_metrics_have_the_points_and_the_content_type_of_their_format(app: App) -> None:
     reply = ask(app, "GET", "/metrics")
     assert reply.status == 200
     assert b"\nis_up 1 " in reply.body
@@ -60,7 +61,7 @@ def test_monitor_says_ok_as_the_original_does(app: App) -> None:
 
 def test_config_is_the_one_that_was_loaded(app: App) -> None:
     reply = ask(app, "GET", "/config")
-    assert (reply.status, json.loads(reply.body)) == (200, {"config": SHOWN})
+    assert (reply.status, json.loads(reply.body)) == (200, {"config": CONFIG})
     assert reply.headers["content-type"] == "application/json"
 
 
@@ -80,7 +81,7 @@ def test_another_path_is_not_found_as_in_the_original(app: App, path: str) -> No
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "TRACE"])
-def test_another_method_is_not_allowed_and_told_which_are(app: App, method: str) -> None:
+def test_another_method_is_answered_with_those_that_are_allowed(app: App, method: str) -> None:
     reply = ask(app, method, "/metrics")
     assert reply.status == 405
     assert set(reply.headers["allow"].split(", ")) == {"GET", "HEAD", "OPTIONS"}
@@ -95,26 +96,21 @@ def test_a_method_that_is_none_is_a_bad_request(app: App) -> None:
     assert "error" in json.loads(reply.body)
 
 
-def test_an_error_that_nobody_foresaw_is_told_to_the_log_alone(story: CapturedLog) -> None:
-    def fail() -> None:
+def test_an_unexpected_error_is_logged_in_full_and_answered_in_brief(story: CapturedLog) -> None:
+    def fail() -> float:
         msg = "the database's password is hunter2"
         raise RuntimeError(msg)
 
-    class Broken(Exporter):
-        def begin(self, ask: ScrapeRequest) -> Round[ScrapeResponse]:
-            fail()
-            return super().begin(ask)
-
-    exporter = Broken({}, MetricsConfig(), (), story.log)
-    reply = ask(asgi_app(exporter, Negotiator(), SHOWN, story.log), "GET", "/metrics")
+    exporter = Exporter({}, MetricsConfig(), (), story.log, now=fail)
+    reply = ask(asgi_app(exporter, Negotiator(), CONFIG, story.log), "GET", "/metrics")
     assert (reply.status, reply.body) == (500, b'{"error":"internal server error"}')
     assert story.line["error"]["type"] == "RuntimeError"
     assert "in fail" in story.line["error"]["traceback"]
 
 
-def test_a_slow_scrape_holds_up_nobody_else(story: CapturedLog) -> None:
+def test_a_slow_scrape_delays_nobody_else(story: CapturedLog) -> None:
     go = threading.Event()
-    app = made(story, Up(lambda: go.wait(10)))
+    app = app_of(story, Up(lambda: go.wait(10)))
 
     async def both() -> tuple[Reply, Reply]:
         slow = asyncio.create_task(call(app, "GET", "/metrics"))
@@ -126,8 +122,70 @@ def test_a_slow_scrape_holds_up_nobody_else(story: CapturedLog) -> None:
     assert [reply.status for reply in asyncio.run(both())] == [200, 200]
 
 
+def test_scrapes_that_come_together_share_an_answer_if_no_collector_may_block(story: CapturedLog) -> None:
+    class Counts(Up):
+        calls = 0
+
+        def is_nonblocking(self) -> bool:
+            return True
+
+        def collect(self, now: float) -> PointsAt:
+            self.calls += 1
+            return super().collect(now)
+
+    counts = Counts()
+    app = app_of(story, counts)
+
+    async def together() -> list[Reply]:
+        return await asyncio.gather(*(call(app, "GET", "/metrics") for _ in range(5)))
+
+    for times in (1, 2):
+        assert {reply.status for reply in asyncio.run(together())} == {200}
+        assert counts.calls == times
+
+
+def test_a_client_that_leaves_takes_the_answer_from_nobody(story: CapturedLog) -> None:
+    go = threading.Event()
+    app = app_of(story, Up(lambda: go.wait(10)))
+
+    async def leave() -> Reply:
+        clients = [asyncio.create_task(call(app, "GET", "/metrics")) for _ in range(3)]
+        await asyncio.sleep(0.05)
+        clients[0].cancel()
+        clients[1].cancel()
+        await asyncio.sleep(0.05)
+        go.set()
+        return await clients[2]
+
+    assert b"\nis_up 1 " in asyncio.run(leave()).body
+
+
+def test_a_big_answer_is_made_and_compressed_outside_of_the_event_loop(story: CapturedLog) -> None:
+    labels = [(("key", str(number)), ("more", "x" * 40)) for number in range(50_000)]
+
+    class Big:
+        def collect(self, now: float) -> PointsAt:
+            return PointsAt("big", now, points=[Point("thing", "", now + 0.1, labels=each) for each in labels])
+
+    app = app_of(story, Big())
+
+    async def both() -> tuple[Reply, float]:
+        scrape = asyncio.create_task(call(app, "GET", "/metrics", [("Accept-Encoding", "gzip")]))
+        longest = 0.0
+        while not scrape.done():
+            began = time.monotonic()
+            await asyncio.sleep(0)
+            longest = max(longest, time.monotonic() - began)
+        return await scrape, longest
+
+    began = time.monotonic()
+    reply, longest = asyncio.run(both())
+    assert gzip.decompress(reply.body).count(b"\nbig_thing{") == 50_000
+    assert longest < (time.monotonic() - began) / 2
+
+
 @pytest.mark.parametrize("path", ["/metrics", "/nope"])
-def test_a_web_socket_is_refused_without_a_fuss(app: App, story: CapturedLog, path: str) -> None:
+def test_a_web_socket_is_refused_without_an_error(app: App, story: CapturedLog, path: str) -> None:
     sent: list[Message] = []
 
     async def receive() -> Message:

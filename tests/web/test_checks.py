@@ -5,6 +5,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -13,12 +14,11 @@ from stator.web.checks import Check, Checks, Health
 from tests.captured_log import CapturedLog
 from tests.program import eventually
 
-PATIENCE = 0.02
 TIMEOUT = 0.3
 
 
 class Stuck:
-    """A check that hangs until it's let go."""
+    """A check that hangs until it may go."""
 
     def __init__(self) -> None:
         self.asked = 0
@@ -46,7 +46,7 @@ def fails() -> None:
 
 
 def ask(checks: Checks) -> Health:
-    return checks.begin().wait(PATIENCE, checks.timeout)
+    return checks.run()
 
 
 def states(health: Health) -> Any:
@@ -54,17 +54,17 @@ def states(health: Health) -> Any:
     return json.loads(health.body)["checks"]
 
 
-def made(story: CapturedLog, timeout: float = TIMEOUT, **checks: Check) -> Checks:
+def checks_of(story: CapturedLog, timeout: float = TIMEOUT, **checks: Check) -> Checks:
     return Checks(checks, story.log, timeout)
 
 
 def test_no_checks_are_healthy_at_once(story: CapturedLog) -> None:
-    health = made(story).begin().answer.result(0)
+    health = ask(checks_of(story))
     assert (health.ok, health.body) == (True, b'{"status":"ok"}')
 
 
-def test_one_that_hangs_holds_up_no_other(story: CapturedLog, stuck: Stuck) -> None:
-    health = ask(made(story, stuck=stuck, good=passes, bad=fails))
+def test_one_that_hangs_delays_no_other(story: CapturedLog, stuck: Stuck) -> None:
+    health = ask(checks_of(story, stuck=stuck, good=passes, bad=fails))
     assert states(health) == {
         "stuck": "it did not answer in time",
         "good": "ok",
@@ -73,7 +73,7 @@ def test_one_that_hangs_holds_up_no_other(story: CapturedLog, stuck: Stuck) -> N
 
 
 def test_one_that_is_stuck_is_not_asked_again_before_it_has_come_back(story: CapturedLog, stuck: Stuck) -> None:
-    checks = made(story, stuck=stuck)
+    checks = checks_of(story, stuck=stuck)
     ask(checks)
     threads = threading.active_count()
     for _ in range(20):
@@ -86,10 +86,10 @@ def test_one_that_is_stuck_is_not_asked_again_before_it_has_come_back(story: Cap
     assert stuck.asked == 2
 
 
-def test_a_slow_one_that_is_asked_by_several_at_once_passes_for_all(story: CapturedLog) -> None:
-    checks = made(story, timeout=10.0, slow=lambda: time.sleep(0.2))
-    rounds = [checks.begin() for _ in range(3)]
-    assert all(each.wait(PATIENCE, checks.timeout).ok for each in rounds)
+def test_a_slow_one_passes_for_all_who_ask_at_the_same_time(story: CapturedLog) -> None:
+    checks = checks_of(story, timeout=10.0, slow=lambda: time.sleep(0.2))
+    with ThreadPoolExecutor() as probes:
+        assert all(health.ok for health in probes.map(lambda _: ask(checks), range(3)))
 
 
 def test_a_coroutine_that_hangs_is_cancelled_in_time(story: CapturedLog) -> None:
@@ -102,7 +102,7 @@ def test_a_coroutine_that_hangs_is_cancelled_in_time(story: CapturedLog) -> None
             cancelled.set()
             raise
 
-    assert states(ask(made(story, slow=hang))) == {"slow": "it did not answer in time"}
+    assert states(ask(checks_of(story, slow=hang))) == {"slow": "it did not answer in time"}
     assert cancelled.wait(10)
 
 
@@ -110,18 +110,18 @@ def test_a_coroutine_that_does_not_let_itself_be_cancelled_is_not_asked_again(st
     async def hang() -> None:
         stuck()  # an event loop of its own, as over WSGI: it harms nobody else
 
-    checks = made(story, slow=hang)
+    checks = checks_of(story, slow=hang)
     for _ in range(3):
         assert not ask(checks).ok
     assert stuck.asked == 1
 
 
-def test_a_checks_own_timeout_is_told_as_its_own(story: CapturedLog) -> None:
+def test_a_checks_own_timeout_error_is_its_own(story: CapturedLog) -> None:
     async def times_out() -> None:
         msg = "the replica is away"
         raise TimeoutError(msg)
 
-    assert states(ask(made(story, replica=times_out))) == {"replica": "TimeoutError: the replica is away"}
+    assert states(ask(checks_of(story, replica=times_out))) == {"replica": "TimeoutError: the replica is away"}
 
 
 @pytest.mark.parametrize(
@@ -138,10 +138,10 @@ def test_reasons_are_short_and_without_passwords(story: CapturedLog, error: Base
     def fail() -> None:
         raise error
 
-    assert states(ask(made(story, bad=fail))) == {"bad": state}
+    assert states(ask(checks_of(story, bad=fail))) == {"bad": state}
 
 
-def test_the_log_tells_when_a_check_begins_to_fail_and_when_it_passes_again(story: CapturedLog) -> None:
+def test_it_is_logged_when_a_check_begins_to_fail_and_when_it_passes_again(story: CapturedLog) -> None:
     failing = True
 
     def check() -> bool:
@@ -149,7 +149,7 @@ def test_the_log_tells_when_a_check_begins_to_fail_and_when_it_passes_again(stor
             fails()
         return True
 
-    checks = made(story, db=check)
+    checks = checks_of(story, db=check)
     for _ in range(3):
         assert not ask(checks).ok
     failing = False
@@ -162,13 +162,13 @@ def test_the_log_tells_when_a_check_begins_to_fail_and_when_it_passes_again(stor
     assert story.lines[0]["error"]["message"] == "no such table"
 
 
-def test_the_log_tells_of_another_reason(story: CapturedLog, stuck: Stuck) -> None:
+def test_another_reason_is_logged(story: CapturedLog, stuck: Stuck) -> None:
     acts: list[Check] = [fails, stuck]
 
     def check() -> None:
         acts.pop(0)()
 
-    checks = made(story, db=check)
+    checks = checks_of(story, db=check)
     for _ in range(3):
         ask(checks)
     assert [line.get("reason", "") for line in story.lines] == ["", "it did not answer in time"]

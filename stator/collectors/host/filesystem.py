@@ -92,14 +92,14 @@ class Filesystem:
     Args:
         filter_: Which are left out.
         rootfs: Where the host's root is.
-        survey: Asks them.
+        pool: Calls statvfs(3) for them.
         timeout: Seconds that they have to answer.
         troubles: Where those that can't be asked are told.
     """
 
-    def __init__(self, filter_: Filter, rootfs: str, survey: StatvfsPool, timeout: float, troubles: ChangeLog) -> None:
+    def __init__(self, filter_: Filter, rootfs: str, pool: StatvfsPool, timeout: float, troubles: ChangeLog) -> None:
         self._filter, self._rootfs = filter_, rootfs.rstrip("/").encode()
-        self._survey, self._timeout, self._troubles = survey, timeout, troubles
+        self._pool, self._timeout, self._troubles = pool, timeout, troubles
         self._mountinfo = b""
         self._mounts: list[Mount] = []
 
@@ -114,7 +114,7 @@ class Filesystem:
         if mountinfo != self._mountinfo:
             self._mounts = self._parse(mountinfo)
             self._mountinfo = mountinfo
-        figures = self._survey.ask({mount.path: None for mount in self._mounts}, self._timeout)
+        figures = self._pool.statvfs_all({mount.path for mount in self._mounts}, self._timeout)
         self._troubles.update(
             {
                 mount.point: why(said)

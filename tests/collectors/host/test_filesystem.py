@@ -139,20 +139,20 @@ class Moody(StatvfsPool):
         super().__init__()
         self.hangs = True
 
-    def ask(self, paths: Any, timeout: float) -> dict[bytes, Figures]:
-        return {} if self.hangs else super().ask(paths, timeout)
+    def statvfs_all(self, paths: Any, timeout: float) -> dict[bytes, Figures]:
+        return {} if self.hangs else super().statvfs_all(paths, timeout)
 
 
 def test_one_that_hangs_is_told_in_a_label_and_once_in_the_log(tmp_path: Path, story: CapturedLog) -> None:
     machine = lay_out(tmp_path / "machine", {MOUNTINFO: "1 0 8:1 / / ro - nfs4 server:/ rw\n"})
-    survey = Moody()
-    filesystems = Filesystem(Filter(None, None), "/", survey, 5.0, changes(story.log, "filesystem"))
+    pool = Moody()
+    filesystems = Filesystem(Filter(None, None), "/", pool, 5.0, changes(story.log, "filesystem"))
     for _ in range(2):
         points = filesystems.points(read(machine), 0.0)
         assert of(points, "filesystem_device_error", "device_error") == [(1, "mountpoint timeout")]
         assert of(points, "filesystem_readonly", "device_error") == [(1, "mountpoint timeout")]
         assert len(points) == 2
-    survey.hangs = False
+    pool.hangs = False
     assert of(filesystems.points(read(machine), 0.0), "filesystem_device_error") == [(0,)]
     assert [(line["level"], line["msg"], line["filesystem"]) for line in story.lines] == [
         ("warning", "can't read from host", "/"),
