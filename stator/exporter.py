@@ -1,5 +1,6 @@
 """Answers scrapes: calls the collectors, encodes their points, compresses the text."""
 
+import inspect
 import operator
 import time
 import zlib
@@ -176,8 +177,12 @@ def _collect(collector: Collector, now: float) -> PointsAt:
     """
     collected: object = collector.collect(now)
     if not isinstance(collected, PointsAt):
-        msg = f"collect() must return a PointsAt, not {collected!r}"
-        raise TypeError(msg)
+        if inspect.iscoroutine(collected):
+            collected.close()  # it would warn that nobody awaited it
+        if not isinstance(collected, Iterable) or isinstance(collected, str | bytes | Mapping):
+            msg = f"collect() must return a PointsAt or an iterable of Points, not {collected!r}"
+            raise TypeError(msg)
+        collected = PointsAt("", now, points=collected)
     if type(collected.points) in (list, tuple):
         return collected
     return replace(collected, points=list(collected.points))

@@ -90,10 +90,10 @@ class PointsAt(Struct, frozen=True):
 
 
 class Collector(Protocol):
-    """What gives points."""
+    """Collects points."""
 
-    def collect(self, now: float) -> PointsAt:
-        """Points as they are now, in Unix seconds; raises on failure."""
+    def collect(self, now: float) -> PointsAt | Iterable[Point]:
+        """Returns the points at a time in Unix seconds; names of bare points are whole. Raises on failure."""
 
 
 @runtime_checkable

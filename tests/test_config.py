@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -31,7 +32,9 @@ def log() -> Iterator[Log]:
 
 
 def test_the_usual_collectors_run_unless_told_otherwise(log: Log) -> None:
-    collectors = Config().collectors.build(CollectorContext("stator", "I90Ltn4", ServiceProcesses(), log))
+    collectors: dict[str, Any] = Config().collectors.build(
+        CollectorContext("stator", "I90Ltn4", ServiceProcesses(), log)
+    )
     names = [collector.collect(0.0).name for collector in collectors.values()]
     assert names == ["pyrt", "du", "wave"]
 
@@ -48,7 +51,7 @@ def test_collectors_run_in_the_order_in_which_they_are_named(log: Log) -> None:
 
 
 def test_the_host_is_collected_where_it_is_named(log: Log) -> None:
-    collectors = configured(COLLECTORS="host", HOST_COLLECTORS="loadavg").collectors.build(
+    collectors: dict[str, Any] = configured(COLLECTORS="host", HOST_COLLECTORS="loadavg").collectors.build(
         CollectorContext("stator", "I90Ltn4", ServiceProcesses(), log)
     )
     assert {point.name for point in collectors["host"].collect(0.0).points} >= {"load1", "load5", "load15"}

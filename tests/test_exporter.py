@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -173,9 +173,53 @@ def test_a_scrape_of_some_collectors_calls_only_those(captured: CapturedLog) -> 
     assert captured.lines == []
 
 
-def test_what_is_no_points_at_is_named(captured: CapturedLog) -> None:
-    exporter(captured, {"bad": Returns(None)}).scrape(request())
-    assert captured.line["error"]["message"] == "collect() must return a PointsAt, not None"
+# What collect() may return
+
+POINTS = [Point("jobs_waiting", "", 3, labels=(("queue", "mail"),)), Point("jobs_done", "", 4, type="counter")]
+
+
+class Yields:
+    def collect(self, _now: float) -> Iterator[Point]:
+        yield from POINTS
+
+
+@pytest.mark.parametrize(
+    "collector", [Yields(), Returns(POINTS), Returns(tuple(POINTS))], ids=["yields", "list", "tuple"]
+)
+def test_points_without_a_points_at_keep_their_names(captured: CapturedLog, collector: Any) -> None:
+    exposed = families(exporter(captured, {"jobs": collector}))
+    (waiting,), (done,) = exposed["jobs_waiting"].samples, exposed["jobs_done"].samples
+    assert (waiting.value, waiting.labels, waiting.timestamp) == (3, {"queue": "mail"}, 1.5)
+    assert (done.value, exposed["stator_collector_success"].samples[0].value) == (4, 1)
+
+
+class Awaits:
+    async def collect(self, now: float) -> PointsAt:
+        return PointsAt("never", now)
+
+
+class YieldsLater:
+    async def collect(self, _now: float) -> AsyncIterator[Point]:
+        yield POINTS[0]
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    ("collector", "named"),
+    [
+        (Returns(None), "None"),
+        (Returns("jobs_waiting 3"), "'jobs_waiting 3'"),
+        (Returns({"jobs": 3}), "{'jobs': 3}"),
+        (Awaits(), "<coroutine object Awaits.collect at "),
+        (YieldsLater(), "<async_generator object YieldsLater.collect at "),
+    ],
+    ids=str,
+)
+def test_what_is_neither_a_points_at_nor_points_is_named(captured: CapturedLog, collector: Any, named: str) -> None:
+    exporter(captured, {"bad": collector}).scrape(request())
+    assert captured.line["error"]["type"] == "TypeError"
+    message = captured.line["error"]["message"]
+    assert message.startswith(f"collect() must return a PointsAt or an iterable of Points, not {named}")
 
 
 # The log
@@ -207,7 +251,7 @@ def test_a_collector_that_recovers_is_exposed_again_and_only_the_changes_are_log
             return self.mood.collect(now)
 
     moody = Moody()
-    made = exporter(captured, {"moody": moody})
+    made = exporter(captured, {"moody": moody, "other": Returns([])})
     for _ in range(3):
         assert "good_thing" not in families(made)
     moody.mood = Good()
