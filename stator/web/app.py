@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def asgi_app(
     exporter: Exporter, negotiator: Negotiator, config: dict[str, Any] | None, log: Log, checks: Checks | None = None
 ) -> "App[Request, Response]":
-    """Returns an ASGI application.
+    """Returns an ASGI application; each of its paths may end in a slash.
 
     Args:
         exporter: Answers ``/metrics``.
@@ -31,6 +31,7 @@ def asgi_app(
         checks: Answers ``/monitor``; None for no checks.
     """
     app: App[Request, Response] = falcon.asgi.App()
+    app.req_options.strip_url_path_trailing_slash = True
     app.add_route("/metrics", Metrics(exporter, negotiator))
     app.add_route("/monitor", Monitor(checks or Checks({}, log)))
     if config is not None:
@@ -46,6 +47,7 @@ def wsgi_app(
 ) -> "falcon.App[falcon.Request, falcon.Response]":
     """Returns the same as a WSGI application, without ``/config``."""
     app = falcon.App()
+    app.req_options.strip_url_path_trailing_slash = True
     app.add_route("/metrics", MetricsWSGI(exporter, negotiator))
     app.add_route("/monitor", MonitorWSGI(checks))
     app.add_error_handler(falcon.HTTPRouteNotFound, _not_found)

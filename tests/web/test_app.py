@@ -73,7 +73,14 @@ def test_head_gets_the_headers_of_get_and_no_body(app: App, path: str) -> None:
         assert head.headers["content-length"] == str(len(get.body))
 
 
-@pytest.mark.parametrize("path", ["/", "/metric", "/metrics/", "/metrics/x", "/%ff", "/nope?a=b"])
+@pytest.mark.parametrize("path", ["/metrics", "/monitor", "/config"])
+def test_a_slash_at_the_end_changes_nothing(app: App, path: str) -> None:
+    without, with_slash = ask(app, "GET", path), ask(app, "GET", f"{path}/")
+    assert (with_slash.status, with_slash.headers.keys()) == (200, without.headers.keys())
+    assert with_slash.body[:15] == without.body[:15]
+
+
+@pytest.mark.parametrize("path", ["/", "/metric", "/metrics//", "/metrics/x", "/%ff", "/nope?a=b"])
 def test_another_path_is_not_found_as_in_the_original(app: App, path: str) -> None:
     reply = ask(app, "GET", path)
     assert (reply.status, reply.body) == (404, b'{"not":"found"}')
