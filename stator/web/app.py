@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import falcon
 import falcon.asgi
-import orjson
+import msgspec
 
 from stator.exporter import Exporter
 from stator.exposition.negotiation import Negotiator
@@ -60,7 +60,7 @@ class ConfigResource:
     """Answers with the configuration as JSON."""
 
     def __init__(self, config: dict[str, Any]) -> None:
-        self._body = orjson.dumps({"config": config})
+        self._body = msgspec.json.encode({"config": config})
 
     async def on_get(self, _req: "Request", resp: "Response") -> None:
         """Answers."""
@@ -95,7 +95,7 @@ def _not_found(_req: Any, resp: "falcon.Response | None", _error: Exception, _pa
 
 
 def _http_error(_req: Any, resp: "falcon.Response | None", error: falcon.HTTPError, _params: dict[str, Any]) -> None:
-    _answer(resp, error.status, orjson.dumps({"error": error.title}), error.headers)
+    _answer(resp, error.status, msgspec.json.encode({"error": error.title}), error.headers)
 
 
 def _answer(resp: "falcon.Response | None", status: str | int, body: bytes, headers: Any = None) -> None:

@@ -10,7 +10,7 @@ from functools import partial
 from math import inf
 from typing import TypeAlias
 
-import orjson
+import msgspec
 from attrs import frozen
 
 from stator.concurrency.gather import gather
@@ -81,7 +81,7 @@ class Checks:
         if all(outcome.error is None for outcome in outcomes.values()):
             return Health(ok=True, body=HEALTHY)
         states = {name: _state(outcome) for name, outcome in outcomes.items()}
-        return Health(ok=False, body=orjson.dumps({"status": "failing", "checks": states}))
+        return Health(ok=False, body=msgspec.json.encode({"status": "failing", "checks": states}))
 
     async def run_async(self) -> Health:
         """Makes all checks, in threads, with what they return to be awaited in this event loop."""
