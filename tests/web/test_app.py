@@ -8,14 +8,17 @@ import time
 import warnings
 from collections.abc import Callable
 
+import falcon.testing
 import pytest
 
 from stator.exporter import Exporter, MetricsConfig
 from stator.exposition.negotiation import Negotiator
 from stator.points import Collector, Point, PointsAt
 from stator.web.access_log import App, Message
-from stator.web.app import asgi_app
+from stator.web.app import asgi_app, wsgi_app
+from stator.web.checks import Checks
 from tests.captured_log import CapturedLog
+from tests.program import eventually
 from tests.web.asgi import Reply, call, scope
 
 CONFIG = {"version": "1.2.3", "client": {"password": "--redacted--"}}
@@ -78,6 +81,33 @@ def test_a_slash_at_the_end_changes_nothing(app: App, path: str) -> None:
     without, with_slash = ask(app, "GET", path), ask(app, "GET", f"{path}/")
     assert (with_slash.status, with_slash.headers.keys()) == (200, without.headers.keys())
     assert with_slash.body[:15] == without.body[:15]
+
+
+def test_over_wsgi_the_answers_are_the_same(app: App, story: CapturedLog) -> None:
+    def fail() -> None:
+        msg = "no such table"
+        raise LookupError(msg)
+
+    exporter = Exporter({"up": Up()}, MetricsConfig(), (), story.log)
+    for checks, status in (Checks({}, story.log), 200), (Checks({"db": fail}, story.log), 503):
+        client = falcon.testing.TestClient(wsgi_app(exporter, Negotiator(), story.log, checks))
+        for path in ("/metrics", "/metrics/"):
+            reply, expected = client.simulate_get(path), ask(app, "GET", path)
+            assert (reply.status_code, reply.headers.keys()) == (expected.status, expected.headers.keys())
+            assert "\nis_up 1 " in reply.text
+        for path in ("/monitor", "/monitor/"):
+            assert client.simulate_get(path).status_code == client.simulate_head(path).status_code == status
+        assert client.simulate_get("/config").json == {"not": "found"}
+
+
+def test_applications_that_are_dropped_leave_no_threads(story: CapturedLog) -> None:
+    before = threading.active_count()
+    for _ in range(100):
+        exporter = Exporter({"up": Up()}, MetricsConfig(), (), story.log)
+        dropped = wsgi_app(exporter, Negotiator(), story.log, Checks({"db": lambda: None}, story.log))
+        client = falcon.testing.TestClient(dropped)
+        assert client.simulate_get("/metrics").status_code == client.simulate_get("/monitor").status_code == 200
+    eventually(lambda: threading.active_count() <= before)
 
 
 @pytest.mark.parametrize("path", ["/", "/metric", "/metrics//", "/metrics/x", "/%ff", "/nope?a=b"])
