@@ -1,13 +1,16 @@
-"""What collectors say and formatters write: the one language that both share."""
+"""Points, which collectors collect and encoders encode."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
 from attrs import frozen
 from msgspec import Struct
 
-Labels: TypeAlias = tuple[tuple[str, str], ...]
-"""Label pairs in the order in which they are written."""
+LabelPairs: TypeAlias = tuple[tuple[str, str], ...]
+"""Labels as pairs of name and value, in the order in which they are written."""
+
+Labels: TypeAlias = LabelPairs | Mapping[str, str]
+"""Labels of a point: pairs, which are the fastest, or a mapping of names to values."""
 
 MetricType: TypeAlias = Literal["counter", "gauge", "histogram", "summary", "info", "unknown"]
 """A family's type, by its OpenMetrics name."""
@@ -30,7 +33,7 @@ class Histogram:
 
 @frozen
 class Summary:
-    """A distribution told by quantiles.
+    """A distribution described by quantiles.
 
     Attributes:
         quantiles: (quantile from 0 to 1, value) pairs, ascending.
@@ -47,21 +50,22 @@ Value: TypeAlias = int | float | Histogram | Summary
 
 
 class PointError(Exception):
-    """A point can't be exposed; the message names it and says why."""
+    """A point can't be exposed. The message names it and says why."""
 
 
-# A Struct, since a scrape may have a hundred thousand of them: made six times as fast as a frozen attrs class's, and
-# never looked at by the garbage collector, as they hold nothing that could hold them.
+# A Struct, since a scrape may have a hundred thousand of them. They are created six times as fast as instances of a
+# frozen attrs class, and the garbage collector need not look at them, since they can't be part of a cycle.
 class Point(Struct, frozen=True, gc=False):
     """One value of one family.
 
     Attributes:
-        name: What is measured, without the common name and the unit: ``used``; whole where there is no common name.
-        desc: One sentence for a reader.
-        value: A number, or the histogram or summary that ``type`` names.
+        name: The name of the family without the common name and the unit: ``used``. If the common name is empty, it is
+            exposed as it is.
+        desc: The family's description, one sentence.
+        value: A number; a `Histogram` or `Summary` if `type` says so.
         type: The family's type.
-        unit: Base unit (``seconds``, ``bytes``), or empty where there is none.
-        labels: Labels of this point alone.
+        unit: The base unit, such as ``seconds`` or ``bytes``; empty if there is none.
+        labels: Labels of this point alone, as pairs or as a mapping.
     """
 
     name: str
@@ -76,11 +80,11 @@ class PointsAt(Struct, frozen=True):
     """Related points, and what they have in common.
 
     Attributes:
-        name: First part of each exposed name: ``du``. Empty where each point's own name is whole: it's exposed as it
-            is, with its unit and a counter's ``_total`` only where it has them.
-        stamp: When they were collected, in Unix seconds.
-        labels: Labels of every point, written before its own.
-        points: The points, in any order.
+        name: The first part of each exposed name: ``du``. If it is empty, the points' own names are exposed as they
+            are: neither a unit nor a counter's ``_total`` is appended.
+        stamp: The time of the collection in Unix seconds.
+        labels: Labels of every point, which are written before its own.
+        points: The points, in any order; any iterable.
     """
 
     name: str
@@ -98,17 +102,14 @@ class Collector(Protocol):
 
 @runtime_checkable
 class NonBlockingCollector(Collector, Protocol):
-    """A collector that knows whether it may have to wait."""
+    """A collector that knows whether `collect` may block."""
 
     def is_nonblocking(self) -> bool:
-        """Whether it would answer within microseconds now, whatever happens elsewhere; raises nothing."""
+        """Whether `collect` would return within microseconds now, whatever else happens. Raises nothing."""
 
 
 def family_name(common: str, name: str, unit: str) -> str:
-    """Name under which a point's family is known: ``{common}_{name}`` and ``_{unit}`` where there is one.
-
-    Without a common name, the point's own is whole.
-    """
+    """The name of a point's family: ``{common}_{name}_{unit}``, or the point's own if there is no common name."""
     if not common:
         return name
     return f"{common}_{name}_{unit}" if unit else f"{common}_{name}"

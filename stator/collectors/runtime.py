@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 from attrs import frozen
 
-from stator.points import Labels, MetricType, Point, PointsAt
+from stator.points import LabelPairs, Labels, MetricType, Point, PointsAt
 from stator.processes.service import Process, ServiceProcesses
 
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -69,7 +69,7 @@ class _Known:
     def of(cls, process: Process) -> "_Known":
         import psutil  # slow to import
 
-        labels: Labels = (("process_id", str(process.pid)),)
+        labels: LabelPairs = (("process_id", str(process.pid)),)
         if process.role:
             labels += (("role", process.role),)
         if process.worker:

@@ -1,148 +1,137 @@
-"""A source's points as columns, since long lists are quicker to go through than many points."""
+"""A source's points as columns: one list per attribute, which is compared and joined faster than points one by one."""
 
-from collections.abc import Sequence
-from itertools import chain
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
 
 from attrs import frozen
 
-from stator.points import Labels, MetricType, Point, PointError, family_name
+from stator.exposition import escaping
+from stator.points import LabelPairs, Labels, MetricType, Point, PointError, family_name
 
-# Points that are gone through at a time, and lines that are written by one operation: enough to spread its cost, few
-# enough that other threads get their turn, and that a million points need no second million of anything.
+# The number of points that one operation handles: enough to spread its cost, few enough that other threads get their
+# turn and that no second copy of a million points is needed.
 CHUNK = 4096
 
+Series: TypeAlias = frozenset[tuple[str, str]]
 
-@frozen
-class Columns:
-    """A source's points, each of their parts in a list of its own."""
+
+@frozen(eq=False)
+class SeriesKeys:
+    """All that a source's points have but their values: what stays the same from one scrape to the next.
+
+    Attributes:
+        name: The points' common name.
+        common: The points' common labels.
+        names: Each point's own name; likewise the lists that follow.
+    """
 
     name: str
-    common: Labels
+    common: LabelPairs
     names: list[str]
     descs: list[str]
     units: list[str]
     types: list[MetricType]
-    labels: list[Labels]
-    values: list[Any]
+    labels: list[LabelPairs]
 
     @classmethod
-    def of(cls, name: str, common: Labels, points: Sequence[Any]) -> "Columns":
-        """The columns of points, out of their common name and labels, and themselves.
+    def of(cls, name: str, common: LabelPairs, points: Sequence[Any]) -> "SeriesKeys":
+        """The keys of these points.
 
         Raises:
-            PointError: Something among them is no Point.
+            PointError: One of them is not a Point.
         """
-        try:
-            return cls(
-                name,
-                common,
-                [each.name for each in points],
-                [each.desc for each in points],
-                [each.unit for each in points],
-                [each.type for each in points],
-                [each.labels for each in points],
-                [each.value for each in points],
-            )
-        except AttributeError as error:
-            stranger = next(each for each in points if not isinstance(each, Point))
-            msg = f"{name}: {stranger!r} is no Point"
-            raise PointError(msg) from error
+        if stranger := [each for each in points if not isinstance(each, Point)]:
+            msg = f"{name}: {safe_repr(stranger[0])} is not a Point"
+            raise PointError(msg)
+        return cls(
+            name,
+            common,
+            [each.name for each in points],
+            [each.desc for each in points],
+            [each.unit for each in points],
+            [each.type for each in points],
+            [label_pairs(each.labels) for each in points],
+        )
 
-    def family(self, index: int) -> tuple[str, str]:
-        """Name of a point's family, and of its samples where they have no further suffix.
+    def values_of(self, name: str, common: LabelPairs, points: Sequence[Any]) -> list[Any] | None:
+        """The values of these points; None if they have other keys.
 
-        Where there is no common name, the point's own is whole, and gets no suffix.
+        Raises:
+            AttributeError: One of them is not a Point.
         """
-        type_ = self.types[index]
-        suffix = {"counter": "_total", "info": "_info"}.get(type_, "")
-        name = family_name(self.name, self.names[index], self.units[index])
+        if (name, common, len(points)) != (self.name, self.common, len(self.names)):
+            return None
+        labels = [each.labels for each in points]
+        # Quick, since mostly they are the same objects; mappings never equal the pairs that are kept.
+        is_same = (
+            (labels == self.labels or [*map(label_pairs, labels)] == self.labels)
+            and [each.name for each in points] == self.names
+            and [each.type for each in points] == self.types
+            and [each.unit for each in points] == self.units
+            and [each.desc for each in points] == self.descs
+        )
+        return [each.value for each in points] if is_same else None
+
+    def families(self) -> list[Sequence[int]]:
+        """The positions of each family's points, in the order of the families' first points."""
+        if all_equal(self.names) and all_equal(self.units):
+            return [range(len(self.names))] if self.names else []
+        families: dict[tuple[str, str], list[int]] = {}
+        for position, key in enumerate(zip(self.names, self.units, strict=True)):
+            families.setdefault(key, []).append(position)
+        return list(families.values())
+
+    def family(self, position: int) -> tuple[str, str]:
+        """The name of a point's family, and that of its samples without a suffix such as `_bucket`.
+
+        Where there is no common name, samples have the point's own name as it is.
+        """
+        suffix = {"counter": "_total", "info": "_info"}.get(self.types[position], "")
+        name = family_name(self.name, self.names[position], self.units[position])
         family = name.removesuffix(suffix)
         return family, family + suffix if self.name else name
 
-    def told(self, index: int) -> str:
-        """How a message names a point."""
-        own: Any = self.labels[index]
-        labels = [*self.common, *own] if isinstance(own, tuple) and isinstance(self.common, tuple) else own
-        return f"{family_name(self.name, self.names[index], self.units[index])} {labels}"
+    def series(self, position: int, *, utf8: bool) -> Series:
+        """A point's labels as they are written, in any order; no two series of one name may have the same."""
+        labels = (*self.common, *self.labels[position])
+        # An empty label is the same as none.
+        return frozenset((escaping.label(name, utf8=utf8), value) for name, value in labels if value)
+
+    def describe(self, position: int) -> str:
+        """A point's name for messages: ``jobs{queue="mail"}``."""
+        name = family_name(self.name, self.names[position], self.units[position])
+        try:
+            text = ",".join(f"{key}={_quoted(value)}" for key, value in (*self.common, *self.labels[position]))
+        except (TypeError, ValueError):  # not pairs
+            text = ""
+        # A surrogate can't be logged.
+        return (f"{name}{{{text}}}" if text else name).encode(errors="backslashreplace").decode()
 
 
-@frozen
-class SeriesKeys:
-    """All of a source's points but their values, to compare those of another time with.
-
-    Attributes:
-        name: Their common name.
-        common: Their common labels.
-        count: How many they are.
-        chunks: Their own names, descriptions, units, types and labels; `CHUNK` of each.
-    """
-
-    name: str
-    common: Labels
-    count: int
-    chunks: tuple[tuple[list[str], list[str], list[str], list[MetricType], list[Labels]], ...]
-
-    @classmethod
-    def of(cls, columns: Columns) -> "SeriesKeys":
-        """The heads of points."""
-        parts = (slice(at, at + CHUNK) for at in range(0, len(columns.names), CHUNK))
-        chunks = tuple(
-            (columns.names[part], columns.descs[part], columns.units[part], columns.types[part], columns.labels[part])
-            for part in parts
-        )
-        return cls(columns.name, columns.common, len(columns.names), chunks)
-
-    def values_of(self, name: str, common: Labels, points: Sequence[Any]) -> list[Any] | None:
-        """The values of points whose heads are these; None where they are not.
-
-        Raises:
-            AttributeError: Something among them is no Point.
-        """
-        if (name, common, len(points)) != (self.name, self.common, self.count):
-            return None
-        values: list[Any] = []
-        for nth, (names, descs, units, types, labels) in enumerate(self.chunks):
-            some = points[nth * CHUNK : (nth + 1) * CHUNK]
-            # Quick, since mostly they are the same objects.
-            is_same = (
-                [each.labels for each in some] == labels
-                and [each.name for each in some] == names
-                and [each.type for each in some] == types
-                and [each.unit for each in some] == units
-                and [each.desc for each in some] == descs
-            )
-            if not is_same:
-                return None
-            values += [each.value for each in some]
-        return values
-
-    def columns(self, values: list[Any]) -> Columns:
-        """The points with these values."""
-        names, descs, units, types, labels = (
-            (list(chain.from_iterable(column)) for column in zip(*self.chunks, strict=True))
-            if self.chunks
-            else ([], [], [], [], [])
-        )
-        return Columns(self.name, self.common, names, descs, units, types, labels, values)
+def label_pairs(labels: Labels) -> LabelPairs:
+    """Labels as pairs; a value that is neither pairs nor a mapping is returned as it is, and validation refuses it."""
+    if type(labels) is tuple:
+        return labels
+    return tuple(labels.items()) if isinstance(labels, Mapping) else labels
 
 
-def same_label_names(labels: Sequence[Labels], flat: list[str], first: list[str]) -> bool:
-    """Whether all labels have the names of the first, in its order.
-
-    Args:
-        labels: The labels.
-        flat: All their names and values in a row.
-        first: The names of the first.
-    """
-    return flat[0::2] == first * len(labels) and list(map(len, labels)).count(len(first)) == len(labels)
+def _quoted(value: object) -> str:
+    return escaping.quoted(value) if type(value) is str else safe_repr(value)
 
 
-def uniform(column: list[Any]) -> bool:
+def safe_repr(value: object) -> str:
+    """The repr of any value, or its type where it has none."""
+    try:
+        return repr(value)
+    except Exception:  # noqa: BLE001 # anybody's, or an integer of thousands of digits
+        return f"a value of the type {type(value).__name__}"
+
+
+def all_equal(column: list[Any]) -> bool:
     """Whether all of a column is the same."""
     return column.count(column[0]) == len(column) if column else True
 
 
-def at(column: list[Any], points: Sequence[int]) -> list[Any]:
-    """What a column has at these positions, which are ascending."""
-    return column if len(points) == len(column) else [column[position] for position in points]
+def take(column: list[Any], positions: Sequence[int]) -> list[Any]:
+    """A column's items at these positions, which ascend."""
+    return column if len(positions) == len(column) else [column[position] for position in positions]

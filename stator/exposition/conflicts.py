@@ -1,74 +1,51 @@
-"""What goes together in one exposition: no name of two families, no family of two types, no series twice."""
+"""Detects conflicts within one exposition: a name in two families, a family with two types, a duplicate series."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
-from stator.exposition.template import Block
-from stator.points import PointError
+from stator.exposition.columns import Series
+from stator.exposition.template import FamilyTemplate
+from stator.exposition.validation import check_duplicates
+from stator.points import MetricType, PointError
 
 
 class FamilyIndex:
-    """Families that go together, indexed, so that there may be thousands of sources.
-
-    Attributes:
-        sources: Number of the sources that they are of.
-    """
+    """The families of an exposition; thousands of sources may each give a part of one."""
 
     def __init__(self) -> None:
-        self.sources = 0
-        self._families: dict[str, list[Block]] = {}
-        # Which family each name of a sample belongs to.
+        self._types: dict[str, MetricType] = {}
+        # The family of each sample's name.
         self._owners: dict[str, str] = {}
-        # Series of the families that are shared, by name: of so many of its blocks.
-        self._series: dict[str, tuple[int, set[frozenset[bytes]]]] = {}
+        # By the samples' name: all parts, and the series of the first parts with their number, read only when needed.
+        self._parts: dict[str, list[FamilyTemplate]] = {}
+        self._series: dict[str, tuple[int, set[Series]]] = {}
 
-    def take(self, blocks: Sequence[Block]) -> None:
-        """Adds the blocks of one more source."""
-        self.sources += 1
-        for block in blocks:
-            self._families.setdefault(block.name, []).append(block)
-            self._owners |= dict.fromkeys(block.sample_names, block.name)
+    def add(self, families: Iterable[FamilyTemplate]) -> None:
+        """Adds a source's families, which do not conflict."""
+        for family in families:
+            self._types[family.name] = family.type
+            self._owners |= dict.fromkeys(family.sample_names, family.name)
+            self._parts.setdefault(family.sample, []).append(family)
 
-    def check_conflicts(self, blocks: Sequence[Block]) -> None:
-        """Compares the blocks of another source with each other, and with those that are there.
+    def check_conflicts(self, families: Iterable[FamilyTemplate]) -> None:
+        """Compares another source's families with those of the index.
 
         Raises:
-            PointError: They don't go together; the message says why.
+            PointError: One of them conflicts; the message says why.
         """
-        owners: dict[str, str] = {}
-        families: dict[str, list[Block]] = {}  # names that differ may be the same once they're escaped
-        for block in blocks:
-            for name in block.sample_names:
-                owner = self._owners.get(name) or owners.setdefault(name, block.name)
-                if owner != block.name:
-                    msg = f"{block.name}: the name {name} is taken by samples of the family {owner}"
+        for family in families:
+            for name in family.sample_names:
+                if (owner := self._owners.get(name, family.name)) != family.name:
+                    msg = f"{family.name}: the name {name} is taken by samples of the family {owner}"
                     raise PointError(msg)
-            there, own = self._families.get(block.name, []), families.setdefault(block.name, [])
-            for other in (*there[:1], *own[:1]):
-                _refuse_type(block, other)
-            for taken in (self._taken(block.name, there), *map(_series, own)):
-                _refuse_twice(block, taken)
-            own.append(block)
+            if (type_ := self._types.get(family.name, family.type)) != family.type:
+                msg = f"{family.name}: its type {family.type} is not that of its family, {type_}"
+                raise PointError(msg)
+            if family.sample in self._parts:
+                check_duplicates(family.keys, family.positions, family.format, self._series_of(family.sample))
 
-    def _taken(self, family: str, blocks: Sequence[Block]) -> set[frozenset[bytes]]:
-        known, taken = self._series.get(family, (0, set()))
-        for block in blocks[known:]:
-            taken |= _series(block)
-        if blocks:
-            self._series[family] = len(blocks), taken
-        return taken
-
-
-def _series(block: Block) -> set[frozenset[bytes]]:
-    return {series for series, _ in block.series()}
-
-
-def _refuse_type(block: Block, other: Block) -> None:
-    if other.type != block.type:
-        msg = f"{block.name}: its type {block.type} is not that of its family, {other.type}"
-        raise PointError(msg)
-
-
-def _refuse_twice(block: Block, taken: set[frozenset[bytes]]) -> None:
-    if twice := next((line for series, line in block.series() if series in taken), None) if taken else None:
-        msg = f"{twice} comes twice"
-        raise PointError(msg)
+    def _series_of(self, sample: str) -> set[Series]:
+        count, series = self._series.get(sample, (0, set()))
+        for part in self._parts[sample][count:]:
+            series.update(part.keys.series(position, utf8=part.format.utf8) for position in part.positions)
+        self._series[sample] = len(self._parts[sample]), series
+        return series

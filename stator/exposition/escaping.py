@@ -1,4 +1,4 @@
-"""Names and label values as they are written, and what becomes of names beyond the legacy character set.
+"""Names and label values as they are written: quoted or escaped where they need it.
 
 https://prometheus.io/docs/instrumenting/escaping_schemes/
 """
@@ -12,21 +12,21 @@ _SPECIAL = ("\\", '"', "\n")
 
 
 def metric(name: str, *, utf8: bool) -> str:
-    """A metric's name: plain, quoted where it must be and can be, otherwise escaped."""
+    """A metric's name: as it is if all its characters are legal, else quoted if `utf8`, else escaped."""
     if _METRIC.fullmatch(name):
         return name
     return quoted(name) if utf8 else _started(re.sub("[^a-zA-Z0-9_:]", "_", name))
 
 
 def label(name: str, *, utf8: bool) -> str:
-    """A label's name, likewise."""
+    """A label's name; likewise."""
     if _LABEL.fullmatch(name):
         return name
     return quoted(name) if utf8 else _started(re.sub("[^a-zA-Z0-9_]", "_", name))
 
 
 def head(name: str, pairs: Sequence[str]) -> str:
-    """What stands before a sample's number, from a metric's name and label pairs as they are written."""
+    """The text before a sample's number, out of its name and its label pairs as they are written."""
     if name.startswith('"'):
         return "{" + ",".join([name, *pairs]) + "}"
     return f"{name}{{{','.join(pairs)}}}" if pairs else name
@@ -38,7 +38,7 @@ def quoted(text: str) -> str:
 
 
 def escaped(texts: Sequence[str]) -> Sequence[str]:
-    """Label values as they are written, between their quotes; quick where none has anything special."""
+    """Label values as they are written between quotes; fast if none has a special character."""
     together = "".join(texts)
     if not any(special in together for special in _SPECIAL):
         return texts

@@ -1,4 +1,4 @@
-"""What tells one exposition format from another."""
+"""How exposition formats differ."""
 
 from collections.abc import Callable
 
@@ -14,10 +14,10 @@ class Format:
     Attributes:
         content_type: Its media type.
         utf8: Whether names beyond the legacy character set are quoted; otherwise they are escaped.
-        header: Gives a family's header from the family's name and its samples' name, both as they are written, the
-            type, the description and the unit.
-        stamp: Writes a sample's time, given in Unix seconds, with the space before it.
-        end: What stands after the last family.
+        header: Returns a family's header. Its arguments are the names of the family and of its samples, as they are
+            written, the type, the description and the unit.
+        stamp: Returns a sample's time, which it takes in Unix seconds, with a space before it.
+        end: The text after the last family.
         sums_below_zero: Whether a histogram with bounds below zero has a sum, which then may fall, and a count.
         created_apart: Whether a family ``x_created`` may stand beside the counter, histogram or summary ``x``.
     """

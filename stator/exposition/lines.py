@@ -1,93 +1,85 @@
-"""Lines of a family, with a gap for each number: the text that is kept from one scrape to the next."""
+"""The heads of a family's lines: the text before each number, which stays the same as long as the labels do."""
 
-from collections.abc import Sequence
-from itertools import chain, repeat
-from typing import TypeAlias
+from collections.abc import Iterable, Sequence
+from itertools import chain, islice
 
 from stator.exposition import escaping, numbers
-from stator.exposition.columns import CHUNK, same_label_names
-from stator.exposition.distributions import RESERVED, bad_bounds
+from stator.exposition.columns import CHUNK
+from stator.exposition.distributions import RESERVED, bad_bounds, has_sum
 from stator.exposition.format import Format
-from stator.points import Labels, MetricType
-
-Pieces: TypeAlias = list[tuple[bytes, int]]
-"""Texts, and how many gaps each has."""
-
-GAP = " %b\n"
-# A gap that swallows its number, for a line that is left out.
-SWALLOW = "%.0b"
+from stator.points import LabelPairs, MetricType
 
 
-class Lines:
-    """Makes a family's lines, each with a gap for its number.
+class HeadWriter:
+    """Writes the heads of one family's lines.
 
-    A line is filled in two steps, labels' values first and the number later, so a `%` of its own must survive both.
+    Args:
+        sample: The name of the samples, without a suffix such as `_bucket`.
+        common: Labels of every line.
+        format_: The format that they are written in.
+        same_names: Whether all points have the same names of labels in the same order.
     """
 
-    def __init__(self, sample: str, common: Labels, utf8: bool) -> None:
-        self._name, self._utf8 = sample, utf8
+    def __init__(self, sample: str, common: LabelPairs, format_: Format, *, same_names: bool) -> None:
+        self._sample, self._format, self._same_names = sample, format_, same_names
+        self._common_names = [escaping.label(name, utf8=format_.utf8) for name, _ in common]
         values = escaping.escaped([value for _, value in common])
-        self._fixed_labels = [self._label(key) for key, _ in common]
-        pairs = zip(self._fixed_labels, values, strict=True)
-        self._fixed = [f'{label}="{_surviving(value)}"' for label, value in pairs]
+        self._common = [f'{name}="{value}"' for name, value in zip(self._common_names, values, strict=True)]
 
-    def pieces(self, labels: Sequence[Labels]) -> Pieces:
-        """Lines of points that have a number each."""
-        chunks = (labels[at : at + CHUNK] for at in range(0, len(labels), CHUNK))
-        return [(self._many(chunk).encode(), len(chunk)) for chunk in chunks]
+    def of(self, labels: Sequence[LabelPairs], suffix: str = "") -> list[bytes]:
+        """One head for each point, out of its labels.
 
-    def one(self, suffix: str, labels: Labels, last: Labels = ()) -> str:
-        """One line, of a name with a suffix."""
-        every = (*labels, *last)
-        return self._line(tuple(key for key, _ in every), suffix) % _values([value for _, value in every])
+        Raises:
+            ValueError: A label appears twice.
+        """
+        heads: list[bytes] = []
+        for start in range(0, len(labels), CHUNK):
+            some = labels[start : start + CHUNK]
+            if self._same_names:  # one operation writes them all
+                text = self._pattern(some[0], suffix) * len(some) % _values(chain.from_iterable(some))
+            else:
+                text = "".join(self._pattern(own, suffix) % _values(own) for own in some)
+            # Names and values have no line feeds, since these are escaped.
+            heads += text.encode().split(b"\n")[:-1]
+        return heads
 
-    def _many(self, labels: Sequence[Labels]) -> str:
-        flat = list(chain.from_iterable(chain.from_iterable(labels)))
-        first = [key for key, _ in labels[0]]
-        if same_label_names(labels, flat, first):
-            # All have the same names of labels: one operation does it.
-            return (self._line(tuple(first)) * len(labels)) % _values(flat[1::2])
-        return "".join(map(self.one, repeat(""), labels))
+    def of_distributions(
+        self, type_: MetricType, labels: Sequence[LabelPairs], shapes: Sequence[tuple[float, ...]]
+    ) -> list[bytes]:
+        """The heads of each histogram or summary: one for each bucket or quantile, then those of its sum and count.
 
-    def _line(self, keys: tuple[str, ...], suffix: str = "") -> str:
-        written = [*self._fixed_labels, *map(self._label, keys)]
-        if len(set(written)) < len(written):
-            raise ValueError  # told by `worst`
-        name = _surviving(escaping.metric(self._name + suffix, utf8=self._utf8))
-        return escaping.head(name, [*self._fixed, *(f'{self._label(key)}="%s"' for key in keys)]) + GAP.replace(
-            "%", "%%"
-        )
+        Raises:
+            INVALID_VALUE: Bounds or quantiles are not as they must be.
+        """
+        key, suffix = RESERVED[type_], "_bucket" if type_ == "histogram" else ""
+        listed: list[LabelPairs] = []
+        for own, shape in zip(labels, shapes, strict=True):
+            bounds = [float(numbers.text(bound)) for bound in shape]
+            if bad := bad_bounds(bounds, type_):
+                raise ValueError(bad)
+            listed += ((*own, (key, numbers.bound(bound))) for bound in bounds)
+        buckets = iter(self.of(listed, suffix))
+        heads: list[bytes] = []
+        for shape, total, count in zip(shapes, self.of(labels, "_sum"), self.of(labels, "_count"), strict=True):
+            heads += islice(buckets, len(shape))
+            if has_sum(shape, type_, self._format):
+                heads += (total, count)
+        return heads
 
-    def _label(self, key: str) -> str:
-        return _surviving(escaping.label(key, utf8=self._utf8))
+    def _pattern(self, labels: LabelPairs, suffix: str) -> str:
+        """A head with `%s` in place of each label's value, and a line feed."""
+        names = [escaping.label(name, utf8=self._format.utf8) for name, _ in labels]
+        if len({*self._common_names, *names}) < len(self._common_names) + len(names):
+            raise ValueError  # `explain` names the label
+        sample = escaping.metric(self._sample + suffix, utf8=self._format.utf8)
+        pairs = [*map(_literal, self._common), *(f'{_literal(name)}="%s"' for name in names)]
+        return escaping.head(_literal(sample), pairs) + " \n"
 
 
-def _surviving(text: str) -> str:
-    return text.replace("%", "%%%%")
+def _literal(text: str) -> str:
+    """A text that the operator `%` leaves as it is."""
+    return text.replace("%", "%%")
 
 
-def _values(values: Sequence[str]) -> tuple[str, ...]:
-    escaped = escaping.escaped(values)
-    return tuple([each.replace("%", "%%") for each in escaped] if "%" in "".join(escaped) else escaped)
-
-
-def complex_pieces(
-    lines: Lines, type_: MetricType, labels: list[Labels], shapes: list[tuple[float, ...]], dialect: Format
-) -> Pieces:
-    """Lines of histograms or summaries, a piece each.
-
-    Raises:
-        INVALID_VALUE: Bounds or quantiles are not as they must be.
-    """
-    key = RESERVED[type_]
-    suffix = "_bucket" if type_ == "histogram" else ""
-    pieces = []
-    for own, shape in zip(labels, shapes, strict=True):
-        bounds = [float(numbers.text(bound)) for bound in shape]
-        if bad := bad_bounds(bounds, type_):
-            raise ValueError(bad)
-        text = "".join(lines.one(suffix, own, ((key, numbers.bound(bound)),)) for bound in bounds)
-        summable = type_ == "summary" or bounds[0] >= 0 or dialect.sums_below_zero
-        text += lines.one("_sum", own) + lines.one("_count", own) if summable else SWALLOW + SWALLOW
-        pieces.append((text.encode(), len(shape) + 2))
-    return pieces
+def _values(pairs: Iterable[tuple[str, str]]) -> tuple[str, ...]:
+    return tuple(escaping.escaped([value for _, value in pairs]))

@@ -1,4 +1,4 @@
-"""Which format, and which encoding, a scraper is answered in.
+"""Content negotiation: the format and the encoding that a scraper prefers.
 
 https://prometheus.io/docs/instrumenting/content_negotiation/
 """
@@ -14,45 +14,44 @@ from stator.exposition.text import TEXT_0_0_4, TEXT_1_0_0, TEXT_1_0_0_UTF8
 
 Encoding: TypeAlias = Literal["identity", "gzip"]
 
-# Formats by media type and version, without and with UTF-8 names; a version that is not asked for is the first.
+# Formats by media type and version, without and with UTF-8 names; the first version is the default.
 _OFFERED: dict[str, dict[str, tuple[Format, Format]]] = {
     "text/plain": {"0.0.4": (TEXT_0_0_4, TEXT_0_0_4), "1.0.0": (TEXT_1_0_0, TEXT_1_0_0_UTF8)},
     "application/openmetrics-text": {"1.0.0": (OPENMETRICS, OPENMETRICS_UTF8)},
 }
 _RANGES = {"*/*": "text/plain", "text/*": "text/plain", "application/*": "application/openmetrics-text"}
-# The only format whose samples the original gave times; in the newer ones Prometheus would lose its staleness.
+# Times are on by default only in the oldest format: with them, Prometheus does not mark series that are gone as stale.
 _TIMED = TEXT_0_0_4
 
 
 class Negotiator:
-    """All formats that scrapers can be answered in.
+    """Holds one encoder for each format.
 
     Args:
-        timestamps: On which formats' samples times stand: ``always`` on all, ``never`` on any, or ``auto``.
+        timestamps: The formats whose samples carry times: ``always`` all, ``never`` none, ``auto`` text 0.0.4.
     """
 
     def __init__(self, timestamps: Literal["auto", "always", "never"] = "auto") -> None:
         self._timestamps = timestamps
-        self._formatters: dict[Format, Encoder] = {}
+        self._encoders: dict[Format, Encoder] = {}
 
     def encoder_for(self, accept: str) -> Encoder:
-        """What writes the format that an Accept header likes best."""
-        chosen = dialect(accept)
-        # Not one more than one, whoever asks at the same time: each keeps what it wrote.
-        return self._formatters.get(chosen) or self._formatters.setdefault(chosen, self._new(chosen))
+        """The encoder of the format that an Accept header prefers."""
+        chosen = choose_format(accept)
+        if chosen not in self._encoders:
+            timestamps = self._timestamps == "always" or (self._timestamps == "auto" and chosen is _TIMED)
+            # Threads that ask at the same time must get the same one, since it keeps templates.
+            self._encoders.setdefault(chosen, Encoder(chosen, timestamps=timestamps))
+        return self._encoders[chosen]
 
     def encoding(self, accept_encoding: str) -> Encoding:
-        """How an Accept-Encoding header likes the body."""
-        return encoding(accept_encoding)
-
-    def _new(self, dialect: Format) -> Encoder:
-        timed = self._timestamps == "always" or (self._timestamps == "auto" and dialect is _TIMED)
-        return Encoder(dialect, timestamps=timed)
+        """The encoding of the body that an Accept-Encoding header prefers."""
+        return choose_encoding(accept_encoding)
 
 
 @lru_cache(maxsize=64)
-def dialect(accept: str) -> Format:
-    """The format that an Accept header likes best; text 0.0.4 where it likes none of ours."""
+def choose_format(accept: str) -> Format:
+    """The format that an Accept header prefers; text 0.0.4 if it accepts none that we have."""
     for media_type, parameters in _by_quality(accept):
         versions = _OFFERED.get(_RANGES.get(media_type, media_type), {})
         version = parameters.get("version", next(iter(versions), ""))
@@ -61,9 +60,8 @@ def dialect(accept: str) -> Format:
     return TEXT_0_0_4
 
 
-@lru_cache(maxsize=64)
-def encoding(accept_encoding: str) -> Encoding:
-    """``gzip`` where an Accept-Encoding header takes it.
+def choose_encoding(accept_encoding: str) -> Encoding:
+    """``gzip`` if an Accept-Encoding header accepts it.
 
     https://www.rfc-editor.org/rfc/rfc9110#section-12.5.3
     """
@@ -72,13 +70,13 @@ def encoding(accept_encoding: str) -> Encoding:
 
 
 def _by_quality(header: str) -> list[tuple[str, dict[str, str]]]:
-    """A header's clauses that are acceptable, best first; of equal ones the first is the best."""
-    wanted = [each for each in _clauses(header) if _quality(each[1]) > 0]
-    return sorted(wanted, key=lambda each: -_quality(each[1]))
+    """A header's acceptable clauses, the best first; equal ones stay in order."""
+    acceptable = [each for each in _clauses(header) if _quality(each[1]) > 0]
+    return sorted(acceptable, key=lambda each: -_quality(each[1]))
 
 
 def _clauses(header: str) -> Iterator[tuple[str, dict[str, str]]]:
-    from falcon.util.mediatypes import parse_header  # slow to import
+    from falcon.util.mediatypes import parse_header
 
     for clause in header.split(","):
         value, parameters = parse_header(clause.strip())

@@ -16,10 +16,10 @@ MEDIA_TYPE = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 
 def _header(family: str, samples: str, type_: MetricType, desc: str, unit: str) -> str:
     help_ = desc.replace("\\", "\\\\").replace("\n", "\\n").replace('"', '\\"')
-    # A unit must end the family's name, as it's written: one that does not, as `total` of a counter, is none.
-    told = type_ != "info" and _UNIT.fullmatch(unit) and family.strip('"').endswith(f"_{unit}")
-    unit_line = f"# UNIT {family} {unit}\n" if told else ""
-    # Here samples of a counter end in `_total`, and those of an info in `_info`: where they don't it's neither.
+    # The written name of the family must end in the unit.
+    has_unit = type_ != "info" and _UNIT.fullmatch(unit) and family.strip('"').endswith(f"_{unit}")
+    unit_line = f"# UNIT {family} {unit}\n" if has_unit else ""
+    # The samples of a counter must end in `_total`, those of an info in `_info`.
     if type_ in _SUFFIXED and samples == family:
         type_ = "unknown"
     return f"# HELP {family} {help_}\n# TYPE {family} {type_}\n{unit_line}"

@@ -1,227 +1,186 @@
-"""How one source's points are laid out as text, which is what is kept from one scrape to the next.
+"""One source's points as text without their numbers, which an encoder keeps from one scrape to the next.
 
-A block is the part of a family that one source gives. Its text is kept in pieces that have a gap for each number.
+A line is a head, `shop_jobs{queue="mail"} `, a number, and an end: a time, if samples have one, and a line feed. The
+head of a family's first line begins with the family's header.
 """
 
-import re
-from collections.abc import Callable, Iterator, Sequence
-from itertools import chain, islice, repeat
-from operator import itemgetter, le
-from typing import Any, TypeAlias
+from collections.abc import Iterator, Sequence
+from itertools import chain, repeat
+from operator import le
+from typing import Any
 
 from attrs import frozen
 
 from stator.exposition import escaping, numbers
-from stator.exposition.columns import CHUNK, Columns, SeriesKeys, at, uniform
-from stator.exposition.distributions import CLASSES, INVALID_VALUE, SUFFIXES, numbers_of, shapes_of
+from stator.exposition.columns import CHUNK, SeriesKeys, take
+from stator.exposition.distributions import CLASSES, INVALID_VALUE, SUFFIXES, has_sum, numbers_of, shapes_of
 from stator.exposition.format import Format
-from stator.exposition.lines import GAP, Lines, Pieces, complex_pieces
-from stator.exposition.validation import check, check_duplicates, worst
-from stator.points import Labels, MetricType
-
-# A name or label of a line: quoted texts, and anything else but what stands between names and labels.
-_PART = re.compile(rb'(?:[^{},"]|"(?:[^"\\]|\\.)*")+', re.DOTALL)
-
-Picker: TypeAlias = Callable[[list[Any]], Sequence[Any]]
+from stator.exposition.lines import HeadWriter
+from stator.exposition.validation import check_duplicates, explain, validate_fast
+from stator.points import LabelPairs, MetricType
 
 
-@frozen
-class Block:
-    """One source's part of one family.
+@frozen(eq=False)
+class FamilyTemplate:
+    """The part of a family that one source gives.
 
     Attributes:
-        name: The family's name.
+        keys: The keys of all the source's points.
+        positions: The positions of the family's points among them.
+        format: The format.
+        name: The family's name, as it is written.
         type: Its type.
-        header: What stands above its samples.
-        sample_names: Names of its samples, and its own.
-        points: Positions of its points among all of the source.
-        shapes: Bounds or quantiles of each of its histograms or summaries.
-        pieces: Its samples, with gaps for the numbers.
-        gaps: How many these are.
+        header: The lines above the samples.
+        sample: The samples' name, without a suffix such as `_bucket`.
+        sample_names: All names of the samples, and the family's.
+        shapes: The bounds of each histogram, or the quantiles of each summary.
+        lines: The number of samples.
     """
 
+    keys: SeriesKeys
+    positions: Sequence[int]
+    format: Format
     name: str
     type: MetricType
     header: bytes
+    sample: str
     sample_names: frozenset[str]
-    points: Sequence[int]
     shapes: list[tuple[float, ...]]
-    pieces: Pieces
-    gaps: int
-
-    def series(self) -> Iterator[tuple[frozenset[bytes], str]]:
-        """Each of its samples: what tells it from others, in whatever order its labels are; how it's written."""
-        gap = GAP.rstrip().encode()
-        for line in chain.from_iterable(text.split(b"\n")[:-1] for text, _ in self.pieces):
-            head = line.removesuffix(gap).replace(b"%%", b"%")
-            # An empty label is none.
-            yield frozenset(part for part in _PART.findall(head) if not part.endswith(b'=""')), head.decode()
+    lines: int
 
     def numbers(self, values: list[Any]) -> list[Any]:
-        """The numbers of its gaps, out of the values of all points.
+        """The numbers of the family's lines, out of the values of all the source's points.
 
         Raises:
             INVALID_VALUE: One can't be exposed.
         """
-        own = at(values, self.points)
-        flat = list(chain.from_iterable(map(numbers_of, own))) if self.shapes else own
-        # Buckets may have become others since they were looked at.
-        if len(flat) != self.gaps:
+        own = take(values, self.positions)
+        if self.type == "counter" and not all(map(le, repeat(0), own)):
             raise ValueError
-        _check_values(flat if self.type == "counter" else (), flat if self.type == "info" else ())
+        if self.type == "info" and own.count(1) < len(own):
+            raise ValueError
+        if not self.shapes:
+            return own
+        flat: list[Any] = []
+        for value, shape in zip(own, self.shapes, strict=True):
+            every = numbers_of(value)
+            if len(every) != len(shape) + 2:  # the buckets have changed since they were compared
+                raise ValueError
+            flat += every if has_sum(shape, self.type, self.format) else every[:-2]
         return flat
 
-    def write(self, texts: Iterator[bytes]) -> Iterator[bytes]:
-        """Its samples, with the next of these texts in its gaps."""
-        return (text % tuple(islice(texts, gaps)) for text, gaps in self.pieces)
 
-
-def _check_values(counters: Sequence[Any], infos: Sequence[Any]) -> None:
-    if not all(map(le, repeat(0), counters)) or infos.count(1) < len(infos):
-        raise ValueError
-
-
-def _picker(positions: tuple[int, ...]) -> Picker:
-    if len(positions) > 1:
-        return itemgetter(*positions)  # quicker than a loop, but it would give what is at one position, and not a list
-    return lambda values: [values[each] for each in positions] if positions else ()
-
-
-@frozen
-class Whole:
-    """All blocks of a small source as one text, since one operation is quicker than one for each small family.
+@frozen(eq=False)
+class Template:
+    """All families of one source.
 
     Attributes:
-        text: Headers and samples, with gaps for the numbers.
-        in_order: Takes the values in the order of the gaps out of those of all points.
-        counters: Likewise those that can't be below zero.
-        infos: Likewise those that must be 1.
+        keys: The keys of the source's points.
+        families: Its families.
+        heads: The heads of all their lines, in order.
+        format: The format.
     """
 
-    text: bytes
-    in_order: Picker
-    counters: Picker
-    infos: Picker
+    keys: SeriesKeys
+    families: tuple[FamilyTemplate, ...]
+    heads: list[bytes]
+    format: Format
 
     @classmethod
-    def of(cls, blocks: Sequence[Block]) -> "Whole | None":
-        """The text of these blocks, if they are small and simple enough."""
-        if not 0 < sum(len(block.points) for block in blocks) <= CHUNK or any(block.shapes for block in blocks):
-            return None
-        order = tuple(chain.from_iterable(block.points for block in blocks))
-        text = b"".join(block.header.replace(b"%", b"%%") + lines for block in blocks for lines, _ in block.pieces)
-        counters, infos = (
-            _picker(tuple(chain.from_iterable(block.points for block in blocks if block.type == type_)))
-            for type_ in ("counter", "info")
-        )
-        return cls(text, _picker(order), counters, infos)
-
-    def numbers(self, values: list[Any]) -> Sequence[Any]:
-        """The numbers of its gaps, out of the values of all points.
-
-        Raises:
-            INVALID_VALUE: One can't be exposed.
-        """
-        _check_values(self.counters(values), self.infos(values))
-        return self.in_order(values)
-
-
-@frozen
-class Template:
-    """All blocks of one source, and the points that they were made of, without their values."""
-
-    heads: SeriesKeys
-    blocks: tuple[Block, ...]
-    whole: Whole | None
-    utf8: bool
-
-    @classmethod
-    def of(cls, columns: Columns, dialect: Format) -> "Template":
-        """The layout of points.
+    def of(cls, keys: SeriesKeys, values: list[Any], format_: Format) -> "Template":
+        """The template of points.
 
         Raises:
             PointError: A point's type, name, labels or shape can't be exposed.
         """
-        blocks = tuple(_block(columns, points, dialect) for points in _families(columns))
-        return cls(SeriesKeys.of(columns), blocks, Whole.of(blocks), dialect.utf8)
+        families: list[FamilyTemplate] = []
+        heads: list[bytes] = []
+        for positions in keys.families():
+            try:
+                family, own = _family(keys, positions, values, format_)
+            except INVALID_VALUE as error:
+                raise explain(keys, values, [positions], format_) from error
+            own[0] = family.header + own[0]
+            families.append(family)
+            heads += own
+        return cls(keys, tuple(families), heads, format_)
 
-    def values_of(self, name: str, common: Labels, points: Sequence[Any]) -> list[Any] | None:
-        """The values of points of another time; None where they don't have the same layout."""
+    def values_of(self, name: str, common: LabelPairs, points: Sequence[Any]) -> list[Any] | None:
+        """The values of these points; None if they need another template."""
         try:
-            values = self.heads.values_of(name, common, points)
+            values = self.keys.values_of(name, common, points)
             if values is None or any(
-                block.shapes != shapes_of(block.type, at(values, block.points)) for block in self.blocks if block.shapes
+                family.shapes != shapes_of(family.type, take(values, family.positions))
+                for family in self.families
+                if family.shapes
             ):
                 return None
-        except Exception:  # noqa: BLE001 # what is compared may be anybody's: whoever makes a new layout finds out why
+        except Exception:  # noqa: BLE001 # keys and values may be of any type; a new template finds what is wrong
             return None
         return values
 
-    def joined(self, values: list[Any]) -> list[bytes]:
-        """The numbers of all gaps as text, `CHUNK` at a time; nothing that can fail is left to do after this.
+    def numbers(self, values: list[Any]) -> list[bytes]:
+        """The numbers of all lines as text, `CHUNK` of them joined by commas at a time. Writing these can't fail.
 
         Raises:
             PointError: A value can't be exposed.
         """
         try:
-            if self.whole:
-                return [numbers.joined(self.whole.numbers(values))]
-            # All in one list, so that many small families cost little more than one big one.
-            flats = [block.numbers(values) for block in self.blocks]
-            flat = flats[0] if len(flats) == 1 else list(chain.from_iterable(flats))
+            flat: list[Any] = []
+            for family in self.families:
+                flat += family.numbers(values)
             return [numbers.joined(flat[start : start + CHUNK]) for start in range(0, len(flat), CHUNK)]
         except INVALID_VALUE as error:
-            raise worst(self.heads.columns(values), self.utf8, *(each.points for each in self.blocks)) from error
+            families = [family.positions for family in self.families]
+            raise explain(self.keys, values, families, self.format) from error
 
-    def write(self, joined: list[bytes], after: bytes) -> Iterator[bytes]:
-        """All blocks with their headers, with these numbers and the same bytes after each; made while it's taken."""
-        if self.whole:
-            yield self.whole.text % tuple(numbers.split(joined[0], after))
-            return
-        texts = _texts(joined, after)
-        for block in self.blocks:
-            yield block.header
-            yield from block.write(texts)
+    def write(self, joined: list[bytes], end: bytes) -> Iterator[bytes]:
+        """The text of all families, in pieces of which each is made when it is taken.
 
-    def write_blocks(self, joined: list[bytes], after: bytes) -> list[tuple[Block, list[bytes]]]:
-        """The samples of each block apart."""
-        texts = _texts(joined, after)
-        return [(block, list(block.write(texts))) for block in self.blocks]
+        Args:
+            joined: The numbers of all lines.
+            end: The text after each number.
+        """
+        for nth, each in enumerate(joined):
+            start = nth * CHUNK
+            yield _lines(self.heads[start : start + CHUNK], each.split(b","), end)
 
-
-def _texts(joined: list[bytes], after: bytes) -> Iterator[bytes]:
-    return chain.from_iterable(numbers.split(each, after) for each in joined)
-
-
-def _families(columns: Columns) -> list[Sequence[int]]:
-    """Positions of each family's points, in order of the families' first points."""
-    if uniform(columns.names) and uniform(columns.units):
-        return [range(len(columns.names))] if columns.names else []
-    families: dict[tuple[str, str], list[int]] = {}
-    for position, head in enumerate(zip(columns.names, columns.units, strict=True)):
-        families.setdefault(head, []).append(position)
-    return list(families.values())
+    def write_families(self, joined: list[bytes], end: bytes) -> Iterator[tuple[FamilyTemplate, bytes]]:
+        """The text of each family, with its header."""
+        split = [*chain.from_iterable(each.split(b",") for each in joined)]
+        start = 0
+        for family in self.families:
+            stop = start + family.lines
+            yield family, _lines(self.heads[start:stop], split[start:stop], end)
+            start = stop
 
 
-def _block(columns: Columns, points: Sequence[int], dialect: Format) -> Block:
-    first = points[0]
-    type_, unit = columns.types[first], columns.units[first]
-    labels, values = at(columns.labels, points), at(columns.values, points)
-    try:
-        same_label_names = check(columns, points, labels, utf8=dialect.utf8)
-        family, sample = columns.family(first)
-        shapes = shapes_of(type_, values) if type_ in CLASSES else []
-        lines = Lines(sample, columns.common, dialect.utf8)
-        pieces = complex_pieces(lines, type_, labels, shapes, dialect) if shapes else lines.pieces(labels)
-        family, *samples = (
-            escaping.metric(each, utf8=dialect.utf8)
-            for each in (family, sample, *(sample + suffix for suffix in SUFFIXES.get(type_, ())))
-        )
-        header = dialect.header(family, samples[0], type_, columns.descs[first], unit).encode()
-    except INVALID_VALUE as error:
-        raise worst(columns, dialect.utf8, points) from error
-    gaps = sum(count for _, count in pieces)
-    block = Block(family, type_, header, frozenset({family, *samples}), points, shapes, pieces, gaps)
-    if not same_label_names or len(set(labels)) < len(labels):
-        check_duplicates(columns, points, dialect)
-    return block
+def _lines(heads: list[bytes], split: list[bytes], end: bytes) -> bytes:
+    texts = [end] * (3 * len(heads))
+    texts[0::3], texts[1::3] = heads, split
+    return b"".join(texts)
+
+
+def _family(
+    keys: SeriesKeys, positions: Sequence[int], values: list[Any], format_: Format
+) -> tuple[FamilyTemplate, list[bytes]]:
+    """The template of one family, and the heads of its lines.
+
+    Raises:
+        PointError: A series appears twice.
+        INVALID_VALUE: A point can't be exposed for another reason.
+    """
+    first = positions[0]
+    type_, labels = keys.types[first], take(keys.labels, positions)
+    same_names = validate_fast(keys, positions, labels, format_)
+    family, sample = keys.family(first)
+    writer = HeadWriter(sample, keys.common, format_, same_names=same_names)
+    shapes = shapes_of(type_, take(values, positions)) if type_ in CLASSES else []
+    heads = writer.of_distributions(type_, labels, shapes) if shapes else writer.of(labels)
+    if not same_names or len(set(labels)) < len(labels):
+        check_duplicates(keys, positions, format_)
+    suffixed = (sample + suffix for suffix in SUFFIXES.get(type_, ()))
+    family, sample, *others = (escaping.metric(each, utf8=format_.utf8) for each in (family, sample, *suffixed))
+    header = format_.header(family, sample, type_, keys.descs[first], keys.units[first]).encode()
+    names = frozenset({family, sample, *others})
+    return FamilyTemplate(keys, positions, format_, family, type_, header, sample, names, shapes, len(heads)), heads

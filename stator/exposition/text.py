@@ -10,7 +10,7 @@ _TYPES = {"info": "gauge", "unknown": "untyped"}
 
 
 def _header(_family: str, samples: str, type_: MetricType, desc: str, _unit: str) -> str:
-    # Older than OpenMetrics: a family has the name of its samples, `_total` and `_info` included.
+    # Unlike in OpenMetrics, a family has the name of its samples, `_total` and `_info` included.
     help_ = desc.replace("\\", "\\\\").replace("\n", "\\n")
     return f"\n# HELP {samples} {help_}\n# TYPE {samples} {_TYPES.get(type_, type_)}\n"
 

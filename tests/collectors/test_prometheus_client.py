@@ -123,7 +123,7 @@ def test_types_are_those_of_the_library_itself_where_they_are_true() -> None:
 def test_created_series_are_there_in_text_and_left_to_the_format_in_openmetrics() -> None:
     registry = instrumented()
     assert types(ours(registry))["requests_created"] == "gauge"
-    text = exposed(PrometheusClient(registry).collect(1.5), dialect=OPENMETRICS)
+    text = exposed(PrometheusClient(registry).collect(1.5), format_=OPENMETRICS)
     families = {family.name: family for family in read_openmetrics(text)}  # type: ignore[no-untyped-call] # it has no types
     assert [sample.name for sample in families["requests"].samples] == ["requests_total"] * 2
     assert families["state"].samples[1].value == 1

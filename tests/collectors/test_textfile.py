@@ -69,7 +69,7 @@ def shown(text: str, story: CapturedLog, folder: Path, dialect: Format = TEXT_0_
     """How families of a file are exposed."""
     write(folder, "a", text)
     ours = [point for point in points(of(story, folder)) if not point.name.startswith("node_textfile")]
-    return exposed(PointsAt("", 0.0, points=ours), dialect=dialect)
+    return exposed(PointsAt("", 0.0, points=ours), format_=dialect)
 
 
 def test_families_of_all_types_keep_names_labels_and_descriptions(story: CapturedLog, folder: Path) -> None:
@@ -156,7 +156,7 @@ def test_files_of_several_folders_share_a_family(story: CapturedLog, folder: Pat
     write(folder, "one", 'a{from="one"} 1\n')
     write(other, "two", 'a{from="two"} 2\n')
     collector = of(story, folder, other)
-    assert [point.labels[0][1] for point in points(collector) if point.name == "a"] == ["one", "two"]
+    assert [dict(point.labels)["from"] for point in points(collector) if point.name == "a"] == ["one", "two"]
 
 
 def test_thousands_of_files_may_share_a_family(story: CapturedLog, folder: Path) -> None:
@@ -165,7 +165,7 @@ def test_thousands_of_files_may_share_a_family(story: CapturedLog, folder: Path)
     write(folder, "twice", '# TYPE jobs gauge\njobs{queue="7"} 1\n')
     found = points(of(story, folder))
     assert sum(point.name == "jobs" for point in found) == 1000
-    assert reasons(story) == {"twice.prom": 'jobs{queue="7"} comes twice'}
+    assert reasons(story) == {"twice.prom": 'jobs{queue="7"} appears twice'}
 
 
 def test_a_file_that_is_too_big_to_be_meant_is_told_and_the_rest_served(story: CapturedLog, folder: Path) -> None:
@@ -214,9 +214,9 @@ def test_each_files_time_is_told(story: CapturedLog, folder: Path) -> None:
         ("a 1", "its last line has no end: is it still being written?"),
         (b"k\xe4fer 1\n", "it's not UTF-8"),
         ("a 1\nb 1 1700000000000\n", "b has a timestamp, and must have none"),
-        ("a 1\na 2\n", "a [] comes twice"),
+        ("a 1\na 2\n", "a appears twice"),
         ("# TYPE a gauge\na 1\nb 1\n# TYPE a summary\na_sum 1\n", "a is a gauge first and a summary later"),
-        ('# TYPE h histogram\nh_bucket{le="x"} 1\nh_bucket{le="x"} 1\n', "h_bucket [('le', 'x')] comes twice"),
+        ('# TYPE h histogram\nh_bucket{le="x"} 1\nh_bucket{le="x"} 1\n', 'h_bucket{le="x"} appears twice'),
         ('a{__name__="b"} 1\n', "is not in Prometheus' text format"),
         ("node_textfile_scrape_error 0\n", "node_textfile_scrape_error: its type unknown is not that of its family"),
     ],
@@ -241,7 +241,7 @@ def test_of_two_files_that_do_not_go_together_the_later_fails(story: CapturedLog
     assert values(of(story, folder)) == {"x": 1, "node_textfile_scrape_error": 1}
     assert reasons(story) == {
         "b.prom": "x: its type counter is not that of its family, gauge",
-        "c.prom": "x comes twice",
+        "c.prom": "x appears twice",
     }
 
 

@@ -1,4 +1,4 @@
-"""Points as text, for tests: what a formatter makes of them that has written nothing before."""
+"""Points as text, for tests: what a encoder makes of them that has written nothing before."""
 
 from stator.exposition.encoder import Encoder
 from stator.exposition.format import Format
@@ -6,14 +6,14 @@ from stator.exposition.text import TEXT_0_0_4
 from stator.points import PointsAt
 
 
-def exposed(*sources: PointsAt, dialect: Format = TEXT_0_0_4, timestamps: bool = False) -> str:
+def exposed(*sources: PointsAt, format_: Format = TEXT_0_0_4, timestamps: bool = False) -> str:
     """A whole exposition of several sources."""
-    return written(Encoder(dialect, timestamps=timestamps), *sources)
+    return written(Encoder(format_, timestamps=timestamps), *sources)
 
 
-def written(formatter: Encoder, *sources: PointsAt) -> str:
-    """A whole exposition by a formatter that may have written others."""
-    exposition = formatter.exposition()
+def written(encoder: Encoder, *sources: PointsAt) -> str:
+    """A whole exposition by a encoder that may have written others."""
+    exposition = encoder.exposition()
     for nth, points_at in enumerate(sources):
         exposition.add(f"source {nth}", points_at)
     return b"".join(exposition.pieces()).decode()

@@ -1,12 +1,12 @@
 """What is kept from one exposition to the next."""
 
-import gc
+import tracemalloc
+from types import MappingProxyType
 
 import pytest
 
 from stator.exposition.encoder import Encoder
 from stator.exposition.openmetrics import OPENMETRICS
-from stator.exposition.template import Template
 from stator.points import Histogram, Labels, Point, PointError, PointsAt
 from tests.exposition.exposing import exposed, written
 from tests.exposition.points import ABROAD, SHOP
@@ -24,6 +24,8 @@ SEQUENCES = {
     "nothing and back": [gauges(ONE), gauges(), gauges(ONE)],
     "another order": [gauges(ONE, TWO), gauges(TWO, ONE)],
     "other labels": [gauges(ONE), gauges((("l", "1"),))],
+    "a mapping of the same labels": [gauges(ONE), gauges(dict(ONE), value=2.5), gauges(ONE)],
+    "a mapping of other labels": [gauges(ONE), gauges(dict(TWO)), gauges(dict(ONE))],
     "another name": [gauges(ONE), PointsAt("c", 0.0, points=gauges(ONE).points)],
     "another label in common": [gauges(ONE), PointsAt("a", 0.0, (("m", "1"),), gauges(ONE).points)],
     "another type": [gauges(ONE), PointsAt("a", 0.0, points=[Point("b", "d", 1, type="counter", labels=ONE)])],
@@ -38,38 +40,73 @@ SEQUENCES = {
 
 @pytest.mark.parametrize("sequence", SEQUENCES.values(), ids=SEQUENCES)
 def test_a_later_exposition_is_as_a_first(sequence: list[PointsAt]) -> None:
-    formatter = Encoder(OPENMETRICS, timestamps=False)
+    encoder = Encoder(OPENMETRICS, timestamps=False)
     for points_at in sequence:
-        assert written(formatter, SHOP, points_at) == exposed(SHOP, points_at, dialect=OPENMETRICS)
+        assert written(encoder, SHOP, points_at) == exposed(SHOP, points_at, format_=OPENMETRICS)
 
 
 def test_sources_that_come_and_go_leave_the_others_as_they_are() -> None:
-    formatter = Encoder(OPENMETRICS, timestamps=False)
+    encoder = Encoder(OPENMETRICS, timestamps=False)
     for sources in ((SHOP, ABROAD), (SHOP,), (ABROAD, SHOP), (), (SHOP, gauges(ONE), ABROAD)):
-        assert written(formatter, *sources) == exposed(*sources, dialect=OPENMETRICS)
+        assert written(encoder, *sources) == exposed(*sources, format_=OPENMETRICS)
 
 
-def layouts() -> int:
-    gc.collect()
-    return sum(isinstance(each, Template) for each in gc.get_objects())
+def test_labels_that_come_and_go_take_no_memory() -> None:
+    encoder = Encoder(OPENMETRICS, timestamps=False)
+
+    def grown(rounds: range) -> int:
+        """Bytes that remain of expositions whose labels are new each time."""
+        before = tracemalloc.get_traced_memory()[0]
+        for nth in rounds:
+            written(encoder, SHOP, gauges(*((("k", f"{nth} {each}"),) for each in range(100))))
+        return tracemalloc.get_traced_memory()[0] - before
+
+    tracemalloc.start()
+    try:
+        first, later = grown(range(1)), grown(range(1, 50))
+    finally:
+        tracemalloc.stop()
+    assert later < first
 
 
-def test_only_the_last_layout_of_each_source_is_kept() -> None:
-    before = layouts()
-    formatter = Encoder(OPENMETRICS, timestamps=False)
-    for nth in range(10):
-        written(formatter, SHOP, gauges((("k", str(nth)),)))
-        assert layouts() - before == 2
-    with pytest.raises(PointError):
-        written(formatter, SHOP, gauges((("", ""),)))
-    assert layouts() - before == 1
+def test_a_source_that_fails_leaves_nothing() -> None:
+    encoder = Encoder(OPENMETRICS, timestamps=False)
+    labels = [(("k", str(nth)),) for nth in range(1000)]
+    tracemalloc.start()
+    try:
+        written(encoder, gauges(*labels))
+        kept = tracemalloc.get_traced_memory()[0]
+        with pytest.raises(PointError):
+            written(encoder, gauges((("", ""),)))
+        assert tracemalloc.get_traced_memory()[0] < kept / 2
+    finally:
+        tracemalloc.stop()
+
+
+def test_labels_may_be_a_mapping() -> None:
+    encoder = Encoder(OPENMETRICS, timestamps=False)
+    labels = {"k": "1", "l": "2"}
+    for value in (1.5, 2.5):
+        points_at = PointsAt("a", 0.0, {"m": "3"}, [Point("b", "d", value, labels=MappingProxyType(labels))])
+        assert f'a_b{{m="3",k="1",l="2"}} {value}' in written(encoder, points_at).splitlines()
+    labels["k"] = "changed in place"
+    assert 'a_b{m="3",k="changed in place",l="2"} 2.5' in written(encoder, points_at).splitlines()
+
+
+def test_points_may_be_any_iterable() -> None:
+    encoder = Encoder(OPENMETRICS, timestamps=False)
+    for value in (1.5, 2.5):
+        points = (Point("b", "d", value, labels=labels) for labels in (ONE, TWO))
+        assert written(encoder, PointsAt("a", 0.0, points=points)) == exposed(
+            gauges(ONE, TWO, value=value), format_=OPENMETRICS
+        )
 
 
 def test_many_points_are_written_as_few_are() -> None:
-    formatter = Encoder(OPENMETRICS, timestamps=False)
+    encoder = Encoder(OPENMETRICS, timestamps=False)
     labels = [(("k", str(nth)),) for nth in range(10_000)]
     for value in (0.5, 1.5):
-        lines = written(formatter, gauges(*labels, value=value)).splitlines()
+        lines = written(encoder, gauges(*labels, value=value)).splitlines()
         assert lines == [
             "# HELP a_b d",
             "# TYPE a_b gauge",

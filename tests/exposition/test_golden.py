@@ -14,33 +14,33 @@ from tests.exposition.exposing import exposed
 from tests.exposition.points import ABROAD, SHOP
 
 GOLDEN = Path(__file__).with_name("golden")
-DIALECTS = {
+FORMATS = {
     "text-0.0.4": TEXT_0_0_4,
     "text-1.0.0": TEXT_1_0_0,
     "text-1.0.0-utf8": TEXT_1_0_0_UTF8,
     "openmetrics": OPENMETRICS,
     "openmetrics-utf8": OPENMETRICS_UTF8,
 }
-EVERY_DIALECT = pytest.mark.parametrize(("name", "dialect"), DIALECTS.items(), ids=DIALECTS)
+EVERY_FORMAT = pytest.mark.parametrize(("name", "format_"), FORMATS.items(), ids=FORMATS)
 
 
-@EVERY_DIALECT
-def test_a_whole_exposition_is_its_golden_file(name: str, dialect: Format) -> None:
+@EVERY_FORMAT
+def test_a_whole_exposition_is_its_golden_file(name: str, format_: Format) -> None:
     # The older format as it comes by default, with times; the newer ones without.
-    text = exposed(SHOP, ABROAD, dialect=dialect, timestamps=dialect is TEXT_0_0_4)
+    text = exposed(SHOP, ABROAD, format_=format_, timestamps=format_ is TEXT_0_0_4)
     assert text.encode() == (GOLDEN / f"{name}.txt").read_bytes()
 
 
-@EVERY_DIALECT
-def test_a_golden_file_has_as_many_samples_for_a_reader_as_lines(name: str, dialect: Format) -> None:
+@EVERY_FORMAT
+def test_a_golden_file_has_as_many_samples_for_a_reader_as_lines(name: str, format_: Format) -> None:
     text = (GOLDEN / f"{name}.txt").read_bytes().decode()
-    families = list((read_text if "text/plain" in dialect.content_type else read_openmetrics)(text))
+    families = list((read_text if "text/plain" in format_.content_type else read_openmetrics)(text))
     lines = [line for line in text.split("\n") if line and not line.startswith("#")]
     assert sum(len(family.samples) for family in families) == len(lines)
     assert len({family.name for family in families}) == text.count("# TYPE ")
 
 
 def test_openmetrics_tells_seconds_where_text_tells_milliseconds() -> None:
-    text = exposed(SHOP, dialect=OPENMETRICS, timestamps=True)
+    text = exposed(SHOP, format_=OPENMETRICS, timestamps=True)
     assert set(re.findall(r" (\S+)\n(?!#)", text)) >= {"1795449820.436"}
     assert " 1795449820436\n" in exposed(SHOP, timestamps=True)

@@ -3,7 +3,7 @@
 import pytest
 
 from stator.exposition.format import Format
-from stator.exposition.negotiation import dialect, encoding
+from stator.exposition.negotiation import choose_encoding, choose_format
 from stator.exposition.openmetrics import OPENMETRICS, OPENMETRICS_UTF8
 from stator.exposition.text import TEXT_0_0_4, TEXT_1_0_0, TEXT_1_0_0_UTF8
 
@@ -66,7 +66,7 @@ OPEN, TEXT = "application/openmetrics-text", "text/plain"
     ],
 )
 def test_a_program_gets_the_best_format_that_it_knows(program: str, accept: str, expected: Format) -> None:
-    assert dialect(accept) is expected, program
+    assert choose_format(accept) is expected, program
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_a_program_gets_the_best_format_that_it_knows(program: str, accept: str,
     ],
 )
 def test_version_escaping_and_quality_choose(accept: str, expected: Format) -> None:
-    assert dialect(accept) is expected
+    assert choose_format(accept) is expected
 
 
 @pytest.mark.parametrize(
@@ -131,7 +131,7 @@ def test_version_escaping_and_quality_choose(accept: str, expected: Format) -> N
     ],
 )
 def test_gzip_is_used_where_it_is_taken(accept_encoding: str, expected: str) -> None:
-    assert encoding(accept_encoding) == expected
+    assert choose_encoding(accept_encoding) == expected
 
 
 def test_every_format_says_what_it_is() -> None:

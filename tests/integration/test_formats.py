@@ -125,5 +125,5 @@ def test_a_series_that_is_gone_is_stale_at_the_next_scrape(
 
 
 def test_promtool_has_nothing_to_say(promtool: Promtool) -> None:
-    verdict = promtool.check_metrics(exposed(Exotic().collect(0.0), dialect=TEXT_0_0_4))
+    verdict = promtool.check_metrics(exposed(Exotic().collect(0.0), format_=TEXT_0_0_4))
     assert verdict == (0, "")

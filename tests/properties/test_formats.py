@@ -30,9 +30,9 @@ FORMATS: dict[str, tuple[Format, Reader]] = {
     "OpenMetrics": (OPENMETRICS, read_openmetrics),
     "OpenMetrics with UTF-8 names": (OPENMETRICS_UTF8, read_openmetrics),
 }
-EVERY_FORMAT = pytest.mark.parametrize(("dialect", "reader"), FORMATS.values(), ids=FORMATS)
+EVERY_FORMAT = pytest.mark.parametrize(("format_", "reader"), FORMATS.values(), ids=FORMATS)
 EVERY_UTF8_FORMAT = pytest.mark.parametrize(
-    ("dialect", "reader"), [each for each in FORMATS.values() if each[0].utf8], ids=["text", "OpenMetrics"]
+    ("format_", "reader"), [each for each in FORMATS.values() if each[0].utf8], ids=["text", "OpenMetrics"]
 )
 
 NAMES = st.from_regex(r"[a-zA-Z_][a-zA-Z0-9_]*", fullmatch=True)
@@ -96,7 +96,7 @@ def only(reader: Reader, text: str) -> Metric:
 @EVERY_FORMAT
 @given(labels=label_sets(), data=st.data(), type_=st.sampled_from(sorted(VALUES)), stamp=STAMPS)
 def test_numbers_labels_and_times_read_back_the_same(
-    dialect: Format,
+    format_: Format,
     reader: Reader,
     labels: tuple[Labels, list[Labels]],
     data: st.DataObject,
@@ -105,7 +105,7 @@ def test_numbers_labels_and_times_read_back_the_same(
 ) -> None:
     shared, own = labels
     points = [Point("b", "d", data.draw(VALUES[type_]), type=type_, unit="bytes", labels=each) for each in own]
-    family = only(reader, exposed(PointsAt("a", stamp / 1000, shared, points), dialect=dialect, timestamps=True))
+    family = only(reader, exposed(PointsAt("a", stamp / 1000, shared, points), format_=format_, timestamps=True))
     name = "a_b_bytes" + SUFFIXES.get(type_, "")
     assert [told(sample) for sample in family.samples] == [
         (name, dict((*shared, *point.labels)), bits(point.value)) for point in points
@@ -119,10 +119,10 @@ def test_numbers_labels_and_times_read_back_the_same(
 @EVERY_FORMAT
 @given(help_=TEXTS.map(str.strip), common=NAMES, name=NAMES, unit=st.sampled_from(["", "seconds"]))
 def test_names_help_and_unit_read_back_the_same(
-    dialect: Format, reader: Reader, help_: str, common: str, name: str, unit: str
+    format_: Format, reader: Reader, help_: str, common: str, name: str, unit: str
 ) -> None:
     points_at = PointsAt(common, 0.0, points=[Point(name, help_, 1, unit=unit)])
-    family = only(reader, exposed(points_at, dialect=dialect))
+    family = only(reader, exposed(points_at, format_=format_))
     whole = f"{common}_{name}_{unit}" if unit else f"{common}_{name}"
     assert (family.name, family.documentation, family.type) == (whole, help_, "gauge")
     assert family.unit == (unit if reader is read_openmetrics else "")
@@ -131,11 +131,11 @@ def test_names_help_and_unit_read_back_the_same(
 @EVERY_UTF8_FORMAT
 @given(common=UTF8_NAMES, name=UTF8_NAMES, labels=label_sets(UTF8_NAMES.filter(lambda key: not key.startswith("__"))))
 def test_names_beyond_the_legacy_characters_read_back_the_same(
-    dialect: Format, reader: Reader, common: str, name: str, labels: tuple[Labels, list[Labels]]
+    format_: Format, reader: Reader, common: str, name: str, labels: tuple[Labels, list[Labels]]
 ) -> None:
     shared, own = labels
     points = [Point(name, "d", 1.5, labels=each) for each in own]
-    family = only(reader, exposed(PointsAt(common, 0.0, shared, points), dialect=dialect))
+    family = only(reader, exposed(PointsAt(common, 0.0, shared, points), format_=format_))
     assert family.name == f"{common}_{name}"
     assert [told(sample) for sample in family.samples] == [
         (family.name, dict((*shared, *each)), bits(1.5)) for each in own
@@ -144,7 +144,7 @@ def test_names_beyond_the_legacy_characters_read_back_the_same(
 
 @EVERY_FORMAT
 @given(data=st.data())
-def test_a_histogram_reads_back_the_same(dialect: Format, reader: Reader, data: st.DataObject) -> None:
+def test_a_histogram_reads_back_the_same(format_: Format, reader: Reader, data: st.DataObject) -> None:
     # OpenMetrics has no negative sums, and none at all with negative bounds.
     bounds, sums = (
         (st.floats(min_value=0).map(abs), NOT_NEGATIVE)
@@ -153,7 +153,7 @@ def test_a_histogram_reads_back_the_same(dialect: Format, reader: Reader, data: 
     )
     value = data.draw(histograms(bounds, sums))
     points_at = PointsAt("a", 0.0, points=[Point("b", "d", value, type="histogram")])
-    family = only(reader, exposed(points_at, dialect=dialect))
+    family = only(reader, exposed(points_at, format_=format_))
     buckets = {float(sample.labels["le"]): sample.value for sample in family.samples if "le" in sample.labels}
     # prometheus_client reads integers as such, so that all of their bits are seen.
     assert family.type == "histogram"
@@ -167,7 +167,7 @@ def test_a_histogram_reads_back_the_same(dialect: Format, reader: Reader, data: 
 @given(histograms(st.floats(max_value=0, exclude_max=True, allow_nan=False), NUMBERS).filter(lambda each: each.buckets))
 def test_a_histogram_with_bounds_below_zero_has_neither_sum_nor_count_in_openmetrics(value: Histogram) -> None:
     points_at = PointsAt("a", 0.0, points=[Point("b", "d", value, type="histogram")])
-    family = only(read_openmetrics, exposed(points_at, dialect=OPENMETRICS))
+    family = only(read_openmetrics, exposed(points_at, format_=OPENMETRICS))
     assert [(sample.name, float(sample.labels["le"]), sample.value) for sample in family.samples] == [
         ("a_b_bucket", bound, count) for bound, count in (*value.buckets, (math.inf, value.count))
     ]
@@ -175,12 +175,12 @@ def test_a_histogram_with_bounds_below_zero_has_neither_sum_nor_count_in_openmet
 
 @EVERY_FORMAT
 @given(data=st.data())
-def test_a_summary_reads_back_the_same(dialect: Format, reader: Reader, data: st.DataObject) -> None:
+def test_a_summary_reads_back_the_same(format_: Format, reader: Reader, data: st.DataObject) -> None:
     # OpenMetrics has no negative values here.
     own, sums = (NOT_NEGATIVE | st.just(math.nan), NOT_NEGATIVE) if reader is read_openmetrics else (NUMBERS, NUMBERS)
     value = data.draw(summaries(own, sums))
     points_at = PointsAt("a", 0.0, points=[Point("b", "d", value, type="summary")])
-    family = only(reader, exposed(points_at, dialect=dialect))
+    family = only(reader, exposed(points_at, format_=format_))
     samples = {sample.labels.get("quantile", sample.name): bits(sample.value) for sample in family.samples}
     assert family.type == "summary"
     assert samples.pop("a_b_sum") == bits(value.sum)
@@ -191,16 +191,16 @@ def test_a_summary_reads_back_the_same(dialect: Format, reader: Reader, data: st
 
 
 FEW = st.sampled_from(["b", "c", "b-c", "b_count", "b_total", "%s"])
+BUCKETS: list[tuple[tuple[float, int], ...]] = [(), ((1, 1), (2, 2)), ((-1, 1),)]
+LABELS = st.lists(st.tuples(st.sampled_from(["k", "l", "k.", "le", ""]), st.sampled_from(["", "%", "v\n"])), max_size=2)
 POINTS = st.builds(
     Point,
-    FEW,
-    st.sampled_from(["", "d"]),
-    st.sampled_from(["", "seconds"]),
-    st.sampled_from(["gauge", "gauge", "counter", "info", "histogram"]),
-    st.sampled_from([0, 1, 1.5, -1, math.nan, None, "1", Histogram(((1, 1), (2, 2)), 3.0, 2), Histogram((), 3.0, 2)]),
-    st.lists(st.tuples(st.sampled_from(["k", "l", "k.", "le", ""]), st.sampled_from(["", "%", "v\n"])), max_size=2).map(
-        tuple
-    ),
+    name=FEW,
+    desc=st.sampled_from(["", "d"]),
+    value=st.sampled_from([0, 1, 1.5, -1, math.nan, None, "1", *(Histogram(each, 3.0, 2) for each in BUCKETS)]),
+    type=st.sampled_from(["gauge", "gauge", "counter", "info", "histogram"]),
+    unit=st.sampled_from(["", "seconds"]),
+    labels=LABELS.map(tuple) | LABELS.map(dict),
 )
 SOURCES = st.lists(
     st.builds(PointsAt, st.just("a"), st.just(0.0), points=st.lists(POINTS, max_size=4)), min_size=1, max_size=3
@@ -210,12 +210,12 @@ SOURCES = st.lists(
 @EVERY_FORMAT
 @given(expositions=st.lists(SOURCES, min_size=2, max_size=4), again=st.booleans())
 def test_what_came_before_does_not_change_an_exposition_and_all_can_be_read(
-    dialect: Format, reader: Reader, expositions: list[list[PointsAt]], again: bool
+    format_: Format, reader: Reader, expositions: list[list[PointsAt]], again: bool
 ) -> None:
-    kept = Encoder(dialect, timestamps=False)
+    kept = Encoder(format_, timestamps=False)
     for sources in expositions * (1 + again):
         text = as_far_as_good(kept, sources)
-        assert text == as_far_as_good(Encoder(dialect, timestamps=False), sources)
+        assert text == as_far_as_good(Encoder(format_, timestamps=False), sources)
         with suppress(ReaderError):
             read(reader, text)
 
@@ -234,9 +234,9 @@ def read(reader: Reader, text: str) -> None:
         raise
 
 
-def as_far_as_good(formatter: Encoder, sources: list[PointsAt]) -> str:
+def as_far_as_good(encoder: Encoder, sources: list[PointsAt]) -> str:
     """An exposition of those sources that can be exposed."""
-    exposition = formatter.exposition()
+    exposition = encoder.exposition()
     for nth, source in enumerate(sources):
         with suppress(PointError):
             exposition.add(str(nth), source)
@@ -245,11 +245,11 @@ def as_far_as_good(formatter: Encoder, sources: list[PointsAt]) -> str:
 
 @given(st.lists(st.tuples(TEXTS, TEXTS), max_size=3, unique_by=lambda pair: pair[0]), NUMBERS)
 def test_new_numbers_go_into_kept_lines_whatever_is_in_their_labels(labels: list[tuple[str, str]], new: float) -> None:
-    formatter = Encoder(OPENMETRICS_UTF8, timestamps=False)
+    encoder = Encoder(OPENMETRICS_UTF8, timestamps=False)
     own = tuple((f"x{name}", value) for name, value in labels)
     for number in (0.5, new):
         points_at = PointsAt("%", 0.0, points=[Point("%b", "%s", number, labels=own)])
-        assert written(formatter, points_at) == exposed(points_at, dialect=OPENMETRICS_UTF8)
+        assert written(encoder, points_at) == exposed(points_at, format_=OPENMETRICS_UTF8)
 
 
 # prometheus_client reads the time -0.5 as 0.5 in OpenMetrics.

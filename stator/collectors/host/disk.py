@@ -12,7 +12,7 @@ from attrs import frozen
 
 from stator.collectors.host.family import Family, device_labels
 from stator.collectors.host.files import Files
-from stator.points import Labels, MetricType, Point
+from stator.points import LabelPairs, Labels, MetricType, Point
 
 # Of a sector in /proc/diskstats, whatever the device's own is.
 SECTOR = 512
@@ -83,9 +83,9 @@ class Diskstats:
     def __init__(self, excluded: re.Pattern[str] | None, udev: str) -> None:
         self._excluded, self._udev = excluded, udev
         # Of each device of the last scrape; None for those that are left out.
-        self._devices: dict[bytes, Labels | None] = {}
+        self._devices: dict[bytes, LabelPairs | None] = {}
         # What each is, with what that was read from.
-        self._traits: dict[Labels, tuple[tuple[bytes, ...], list[Point]]] = {}
+        self._traits: dict[LabelPairs, tuple[tuple[bytes, ...], list[Point]]] = {}
 
     def points(self, files: Files, _now: float) -> list[Point]:
         """All points of the group.
@@ -109,7 +109,7 @@ class Diskstats:
             points += map(_point, COLUMNS, numbers, repeat(labels))
         return points
 
-    def _told(self, files: Files, number: str, labels: Labels) -> tuple[bytes, bytes]:
+    def _told(self, files: Files, number: str, labels: LabelPairs) -> tuple[bytes, bytes]:
         """What udev knows of a device, and whether it rotates."""
         ((_, name),) = labels
         try:

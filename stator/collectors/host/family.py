@@ -4,7 +4,7 @@ import re
 
 from attrs import frozen
 
-from stator.points import Labels, MetricType, Point
+from stator.points import LabelPairs, Labels, MetricType, Point
 
 
 @frozen
@@ -21,7 +21,7 @@ class Family:
         return Point(self.name, self.desc, value, type=self.type, unit=self.unit, labels=labels)
 
 
-def device_labels(device: bytes, excluded: re.Pattern[str] | None) -> Labels | None:
+def device_labels(device: bytes, excluded: re.Pattern[str] | None) -> LabelPairs | None:
     """Labels of a device's points; None where it is left out."""
     name = device.decode(errors="backslashreplace")
     return None if excluded and excluded.search(name) else (("device", name),)

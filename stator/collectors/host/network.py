@@ -9,7 +9,7 @@ from contextlib import suppress
 
 from stator.collectors.host.family import Family, device_labels
 from stator.collectors.host.files import Files
-from stator.points import Labels, Point
+from stator.points import LabelPairs, Point
 
 RECEIVED = ("bytes", "packets", "errs", "drop", "fifo", "frame", "compressed", "multicast")
 SENT = ("bytes", "packets", "errs", "drop", "fifo", "colls", "carrier", "compressed")
@@ -41,7 +41,7 @@ class Netdev:
     def __init__(self, excluded: re.Pattern[str] | None) -> None:
         self._excluded = excluded
         # Of each device of the last scrape; None for those that are left out.
-        self._labels: dict[bytes, Labels | None] = {}
+        self._labels: dict[bytes, LabelPairs | None] = {}
 
     def points(self, files: Files, _now: float) -> list[Point]:
         """All points of the group.
@@ -67,7 +67,7 @@ class Netdev:
         return points
 
 
-def _unhandled(files: Files, labels: Labels) -> Iterator[Point]:
+def _unhandled(files: Files, labels: LabelPairs) -> Iterator[Point]:
     ((_, device),) = labels
     with suppress(OSError):  # it has gone since, or has an alias's name
         yield UNHANDLED.at(int(files.sys(f"class/net/{device}/statistics/rx_nohandler")), labels)

@@ -178,7 +178,7 @@ def read(machine: Path) -> Files:
 
 def values(points: Iterable[Point]) -> dict[str, Any]:
     """Points' values, by the name and the label values by which they are exposed."""
-    return {" ".join([_exposed(point), *(value for _, value in point.labels)]): point.value for point in points}
+    return {" ".join([_exposed(point), *dict(point.labels).values()]): point.value for point in points}
 
 
 def _exposed(point: Point) -> str:
