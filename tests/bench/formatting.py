@@ -1,4 +1,4 @@
-"""How fast points become text, without HTTP: against prometheus_client's registry with a custom collector."""
+"""How fast points become text, without HTTP, compared with prometheus_client's registry and a custom collector."""
 
 import itertools
 import subprocess
@@ -19,13 +19,13 @@ ROUNDS = 7
 
 
 def run() -> None:
-    """Prints each ratio beside its aim."""
+    """Prints each ratio with its aim."""
     peer, ready = registry(Peer()), registry(Ready())
-    ours, mine = Points(), Encoder(TEXT_0_0_4, timestamps=False)
-    scrapes = iter(ours.collect(1.5e9 + nth) for nth in itertools.count())
+    collector, encoder = Points(), Encoder(TEXT_0_0_4, timestamps=False)
+    scrapes = iter(collector.collect(1.5e9 + nth) for nth in itertools.count())
 
     steady, theirs, formatting = fastest(
-        lambda points: text(mine, points), generate_latest, generate_latest, lambda: (next(scrapes), peer, ready)
+        lambda points: text(encoder, points), generate_latest, generate_latest, lambda: (next(scrapes), peer, ready)
     )
     print(
         f"formatting alone, same labels: {theirs / steady:.1f} times prometheus_client (aim: 25 or more), "
@@ -38,32 +38,32 @@ def run() -> None:
         lambda: (fresh_points(), peer, ready),
     )
     print(
-        f"all objects fresh, no formatter kept: {theirs / fresh:.1f} times (aim: 4 or more), "
+        f"all objects fresh, no encoder kept: {theirs / fresh:.1f} times (aim: 4 or more), "
         f"{formatting / fresh:.1f} times where its families are ready-made"
     )
     both, theirs, _ = fastest(
-        lambda now: text(mine, ours.collect(now)), generate_latest, abs, lambda: (time.time(), peer, 0)
+        lambda now: text(encoder, collector.collect(now)), generate_latest, abs, lambda: (time.time(), peer, 0)
     )
     print(f"collecting and formatting: {theirs / both:.1f} times (aim: 10 or more)")
     million()
 
 
-def text(formatter: Encoder, points_at: PointsAt) -> bytes:
-    """A whole exposition."""
-    exposition = formatter.exposition()
+def text(encoder: Encoder, points_at: PointsAt) -> bytes:
+    """The exposition of one source."""
+    exposition = encoder.exposition()
     exposition.add("bench", points_at)
     return joined(exposition.pieces())
 
 
 def fresh_points() -> PointsAt:
-    """Points that share no object with any before."""
+    """Points that share no object with earlier ones."""
     points = Points()
     points._labels = [labels_of(nth) for nth in range(COUNT)]
     return points.collect(time.time())
 
 
 def fastest(*functions_and_given: Callable[..., object]) -> list[float]:
-    """Least time of each function in seconds, measured in turn; the last callable gives what each is called with."""
+    """The least seconds of each function, measured in turns; the last callable returns the argument for each."""
     *functions, given = functions_and_given
     times: list[list[float]] = [[] for _ in functions]
     for _ in range(ROUNDS):
@@ -77,7 +77,7 @@ def fastest(*functions_and_given: Callable[..., object]) -> list[float]:
 
 
 def million() -> None:
-    """Prints how a million points compare with a hundred thousand, each in a process of its own."""
+    """Prints how a million points compare with a hundred thousand, each measured in a process of its own."""
     few, many = (measured(count) for count in (100_000, 1_000_000))
     print(
         f"1,000,000 points: {many[0] / few[0]:.2f} times the time per point of 100,000 (aim: 1.5 or less); "
@@ -86,27 +86,27 @@ def million() -> None:
 
 
 def measured(count: int) -> tuple[float, float]:
-    """Seconds per point, and peak memory as a multiple of the body."""
+    """The seconds per point, and the peak memory as a multiple of the body."""
     command = [sys.executable, "-m", "tests.bench.formatting"]
-    shown = subprocess.run(command, env={"BENCH_POINTS": str(count)}, capture_output=True, text=True, check=True).stdout
-    seconds, memory = map(float, shown.split())
+    run = subprocess.run(command, env={"BENCH_POINTS": str(count)}, capture_output=True, text=True, check=True)
+    seconds, memory = map(float, run.stdout.split())
     return seconds, memory
 
 
 def measure() -> None:
-    """Prints, for `measured`, what formatting costs in this process."""
-    ours, formatter = Points(), Encoder(TEXT_0_0_4, timestamps=False)
+    """Prints for `measured` the costs of formatting in this process."""
+    collector, encoder = Points(), Encoder(TEXT_0_0_4, timestamps=False)
     tracemalloc.start()
-    points = ours.collect(1.5)
+    points = collector.collect(1.5)
     before = tracemalloc.get_traced_memory()[0]
-    body = len(text(formatter, points))
+    body = len(text(encoder, points))
     peak = tracemalloc.get_traced_memory()[1] - before
     tracemalloc.stop()
     taken = []
     for nth in range(3):
-        points = ours.collect(2.5 + nth)
+        points = collector.collect(2.5 + nth)
         begin = time.perf_counter()
-        text(formatter, points)
+        text(encoder, points)
         taken.append(time.perf_counter() - begin)
     print(min(taken) / COUNT, peak / body)
 

@@ -1,4 +1,4 @@
-"""The same hundred thousand points for us and for prometheus_client: one family, three labels, new values each time."""
+"""A hundred thousand points for Stator and for prometheus_client: one family, three labels, new values each time."""
 
 import os
 from collections.abc import Iterator
@@ -13,17 +13,17 @@ KEYS = ("host", "path", "code")
 
 
 def label_values(nth: int) -> tuple[str, str, str]:
-    """Labels of one point, as a fleet's might be."""
+    """The label values of one point, as a fleet might have them."""
     return f"host{nth % 100}.example", f"/items/{nth}", str(200 + nth % 7)
 
 
 def labels_of(nth: int) -> Labels:
-    """The same as a collector of ours has them."""
+    """The labels of one point for Stator."""
     return tuple(zip(KEYS, label_values(nth), strict=True))
 
 
 class Points:
-    """As a collector of ours would be written: labels made once, points each time."""
+    """A collector for Stator, as one would write it: labels are made once, points each time."""
 
     def __init__(self) -> None:
         self._labels = [labels_of(nth) for nth in range(COUNT)]
@@ -37,7 +37,7 @@ class Points:
 
 
 class Peer(Collector):
-    """As a custom collector of prometheus_client is written."""
+    """A custom collector for prometheus_client, as one would write it."""
 
     def __init__(self) -> None:
         self._labels = [label_values(nth) for nth in range(COUNT)]
@@ -52,7 +52,7 @@ class Peer(Collector):
 
 
 class Ready(Collector):
-    """Gives what a peer collected once, so that formatting alone is measured."""
+    """Returns the families that `Peer` collected once, to measure formatting alone."""
 
     def __init__(self) -> None:
         self._families = list(Peer().collect())
@@ -62,7 +62,7 @@ class Ready(Collector):
 
 
 def registry(collector: Collector) -> CollectorRegistry:
-    """A registry of prometheus_client's with one collector."""
-    made = CollectorRegistry()
-    made.register(collector)
-    return made
+    """A registry of prometheus_client with one collector."""
+    registry = CollectorRegistry()
+    registry.register(collector)
+    return registry

@@ -1,4 +1,4 @@
-"""Whether memory stays where it is over many scrapes whose labels come and go."""
+"""How much memory grows over many scrapes whose labels come and go."""
 
 import gc
 import os
@@ -17,7 +17,7 @@ SERIES = 20
 
 
 class Churn:
-    """A few series, of which one goes and another comes at each collection."""
+    """A few series, one of which is replaced by another at each collection."""
 
     def __init__(self) -> None:
         self._collections = 0
@@ -30,7 +30,7 @@ class Churn:
 
 
 def run() -> None:
-    """Prints by how much memory grew after the first scrapes, and how many series there were in all."""
+    """Prints how much memory grew after the first scrapes, and how many series there were in all."""
     log = LoggerConfig(level="error").build(Sink(os.open(os.devnull, os.O_WRONLY)), terminal=False)
     collectors: dict[str, Collector] = {"churn": Churn()}
     exporter = Exporter(collectors, MetricsConfig(), (), log)

@@ -1,4 +1,4 @@
-"""Points as text, for tests: what a encoder makes of them that has written nothing before."""
+"""Points as text, for tests."""
 
 from stator.exposition.encoder import Encoder
 from stator.exposition.format import Format
@@ -7,12 +7,12 @@ from stator.points import PointsAt
 
 
 def exposed(*sources: PointsAt, format_: Format = TEXT_0_0_4, timestamps: bool = False) -> str:
-    """A whole exposition of several sources."""
+    """The exposition of several sources by a new encoder."""
     return written(Encoder(format_, timestamps=timestamps), *sources)
 
 
 def written(encoder: Encoder, *sources: PointsAt) -> str:
-    """A whole exposition by a encoder that may have written others."""
+    """The exposition of several sources by an encoder that may have encoded others before."""
     exposition = encoder.exposition()
     for nth, points_at in enumerate(sources):
         exposition.add(f"source {nth}", points_at)

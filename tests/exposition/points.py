@@ -1,4 +1,4 @@
-"""Points of every type, with all that is hard to write, for tests of whole expositions."""
+"""Points of every type, with names, labels and numbers that are hard to write."""
 
 import math
 
@@ -11,7 +11,13 @@ SHOP = PointsAt(
     (("host", "h1"),),
     [
         Point("requests", "Requests so far", 1027, type="counter", labels=(("method", "post"), ("code", "200"))),
-        Point("requests", "not told: the first is", 3.5, type="counter", labels=(("method", "get"), ("code", "404"))),
+        Point(
+            "requests",
+            "ignored: the first one stands",
+            3.5,
+            type="counter",
+            labels=(("method", "get"), ("code", "404")),
+        ),
         Point("read_total", "Bytes read", 2**80, type="counter"),
         Point("temperature", 'How "warm" \\ cold\nit is', 21.5, unit="celsius", labels=(("room", 'the "big" one'),)),
         Point("temperature", "", -0.0, unit="celsius", labels=(("room", "C:\\\nü 100 %"),)),

@@ -1,4 +1,4 @@
-"""What is kept from one exposition to the next."""
+"""An encoder that keeps templates encodes as a new one does."""
 
 import tracemalloc
 from types import MappingProxyType
@@ -39,7 +39,7 @@ SEQUENCES = {
 
 
 @pytest.mark.parametrize("sequence", SEQUENCES.values(), ids=SEQUENCES)
-def test_a_later_exposition_is_as_a_first(sequence: list[PointsAt]) -> None:
+def test_a_later_exposition_equals_a_first_one(sequence: list[PointsAt]) -> None:
     encoder = Encoder(OPENMETRICS, timestamps=False)
     for points_at in sequence:
         assert written(encoder, SHOP, points_at) == exposed(SHOP, points_at, format_=OPENMETRICS)
@@ -55,7 +55,7 @@ def test_labels_that_come_and_go_take_no_memory() -> None:
     encoder = Encoder(OPENMETRICS, timestamps=False)
 
     def grown(rounds: range) -> int:
-        """Bytes that remain of expositions whose labels are new each time."""
+        """The bytes that stay in memory after expositions with new labels each time."""
         before = tracemalloc.get_traced_memory()[0]
         for nth in rounds:
             written(encoder, SHOP, gauges(*((("k", f"{nth} {each}"),) for each in range(100))))
@@ -69,7 +69,7 @@ def test_labels_that_come_and_go_take_no_memory() -> None:
     assert later < first
 
 
-def test_a_source_that_fails_leaves_nothing() -> None:
+def test_a_source_that_fails_takes_no_memory() -> None:
     encoder = Encoder(OPENMETRICS, timestamps=False)
     labels = [(("k", str(nth)),) for nth in range(1000)]
     tracemalloc.start()
@@ -102,7 +102,7 @@ def test_points_may_be_any_iterable() -> None:
         )
 
 
-def test_many_points_are_written_as_few_are() -> None:
+def test_many_points_are_written_as_few_points_are() -> None:
     encoder = Encoder(OPENMETRICS, timestamps=False)
     labels = [(("k", str(nth)),) for nth in range(10_000)]
     for value in (0.5, 1.5):

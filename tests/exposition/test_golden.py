@@ -1,4 +1,4 @@
-"""Whole expositions, each beside the file in golden/ that it must equal."""
+"""Whole expositions equal the files in golden/."""
 
 import re
 from pathlib import Path
@@ -26,13 +26,13 @@ EVERY_FORMAT = pytest.mark.parametrize(("name", "format_"), FORMATS.items(), ids
 
 @EVERY_FORMAT
 def test_a_whole_exposition_is_its_golden_file(name: str, format_: Format) -> None:
-    # The older format as it comes by default, with times; the newer ones without.
+    # With times only in the oldest format, as by default.
     text = exposed(SHOP, ABROAD, format_=format_, timestamps=format_ is TEXT_0_0_4)
     assert text.encode() == (GOLDEN / f"{name}.txt").read_bytes()
 
 
 @EVERY_FORMAT
-def test_a_golden_file_has_as_many_samples_for_a_reader_as_lines(name: str, format_: Format) -> None:
+def test_a_reader_finds_as_many_samples_in_a_golden_file_as_it_has_lines(name: str, format_: Format) -> None:
     text = (GOLDEN / f"{name}.txt").read_bytes().decode()
     families = list((read_text if "text/plain" in format_.content_type else read_openmetrics)(text))
     lines = [line for line in text.split("\n") if line and not line.startswith("#")]
@@ -40,7 +40,7 @@ def test_a_golden_file_has_as_many_samples_for_a_reader_as_lines(name: str, form
     assert len({family.name for family in families}) == text.count("# TYPE ")
 
 
-def test_openmetrics_tells_seconds_where_text_tells_milliseconds() -> None:
+def test_times_are_seconds_in_openmetrics_and_milliseconds_in_text() -> None:
     text = exposed(SHOP, format_=OPENMETRICS, timestamps=True)
     assert set(re.findall(r" (\S+)\n(?!#)", text)) >= {"1795449820.436"}
     assert " 1795449820436\n" in exposed(SHOP, timestamps=True)

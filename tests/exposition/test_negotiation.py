@@ -1,4 +1,4 @@
-"""What a scraper is answered in, from what it says that it takes."""
+"""The format and encoding of an answer, by the scraper's Accept and Accept-Encoding headers."""
 
 import pytest
 
@@ -65,7 +65,7 @@ OPEN, TEXT = "application/openmetrics-text", "text/plain"
         ("none", "", TEXT_0_0_4),
     ],
 )
-def test_a_program_gets_the_best_format_that_it_knows(program: str, accept: str, expected: Format) -> None:
+def test_each_program_gets_the_best_format_that_it_accepts(program: str, accept: str, expected: Format) -> None:
     assert choose_format(accept) is expected, program
 
 
@@ -107,7 +107,7 @@ def test_a_program_gets_the_best_format_that_it_knows(program: str, accept: str,
         ("/;=,;;==\x00é", TEXT_0_0_4),
     ],
 )
-def test_version_escaping_and_quality_choose(accept: str, expected: Format) -> None:
+def test_version_escaping_and_quality_choose_the_format(accept: str, expected: Format) -> None:
     assert choose_format(accept) is expected
 
 
@@ -130,11 +130,11 @@ def test_version_escaping_and_quality_choose(accept: str, expected: Format) -> N
         (",;,=", "identity"),
     ],
 )
-def test_gzip_is_used_where_it_is_taken(accept_encoding: str, expected: str) -> None:
+def test_gzip_is_used_if_it_is_accepted(accept_encoding: str, expected: str) -> None:
     assert choose_encoding(accept_encoding) == expected
 
 
-def test_every_format_says_what_it_is() -> None:
+def test_each_format_has_its_content_type() -> None:
     assert [each.content_type for each in (TEXT_0_0_4, TEXT_1_0_0, TEXT_1_0_0_UTF8, OPENMETRICS, OPENMETRICS_UTF8)] == [
         "text/plain; version=0.0.4; charset=utf-8",
         "text/plain; version=1.0.0; charset=utf-8; escaping=underscores",

@@ -23,7 +23,7 @@ def gauge(value: Any, *labels: tuple[Any, Any]) -> Point:
 
 
 def sample(value: Any) -> str:
-    """The text of a value."""
+    """The text of a value in a sample."""
     return exposed(gauge(value)).splitlines()[-1].removeprefix("a_b ")
 
 
@@ -31,7 +31,7 @@ def test_a_whole_exposition_looks_like_this() -> None:
     points = [
         Point("temperature", "How warm \\ cold\nit is", 21.5, unit="celsius", labels=(("room", 'the "big" one'),)),
         Point("requests", "Requests so far", 1027, type="counter", labels=(("method", "post"),)),
-        Point("temperature", "ignored: the first is told", -0.5, unit="celsius", labels=(("room", "C:\\\nü"),)),
+        Point("temperature", "ignored: the first one is written", -0.5, unit="celsius", labels=(("room", "C:\\\nü"),)),
         Point("read_total", "Bytes read", 3, type="counter"),
         Point("wait", "Time spent waiting", Histogram(((0.1, 2), (1, 5)), 3.25, 7), type="histogram", unit="seconds"),
         Point("size", "Size of answers", Summary(((0.5, 100), (0.99, math.nan)), 1e3, 9), type="summary", unit="bytes"),
@@ -93,13 +93,13 @@ def test_without_timestamps_a_sample_ends_with_its_value() -> None:
     assert exposed(gauge(1)) == "\n# HELP a_b \n# TYPE a_b gauge\na_b 1\n"
 
 
-def test_a_time_before_1970_and_between_milliseconds_can_be_written() -> None:
+def test_a_time_before_1970_is_rounded_to_milliseconds() -> None:
     text = exposing.exposed(PointsAt("a", -1.0006, points=[gauge(1)]), timestamps=True)
     assert text.splitlines()[-1] == "a_b 1 -1001"
 
 
 @pytest.mark.parametrize("type_", ["counter", "gauge", "info", "unknown"])
-def test_points_that_come_interleaved_share_one_header(type_: MetricType) -> None:
+def test_interleaved_points_of_a_family_share_one_header(type_: MetricType) -> None:
     points = [Point(name, "d", 1, type=type_, labels=(("nth", str(nth)),)) for nth in range(3) for name in ("b", "c")]
     families = list(text_string_to_metric_families(exposed(*points)))
     assert [len(family.samples) for family in families] == [3, 3]
@@ -125,13 +125,13 @@ def test_a_number_is_the_shortest_text_that_reads_back_the_same(value: float, te
 
 
 class Level(IntEnum):
-    """A number with a name."""
+    """An integer with a name."""
 
     HIGH = 3
 
 
 class Celsius(float):
-    """A number that shows itself in words, as those of some libraries do."""
+    """A number whose repr is not plain, like that of some libraries."""
 
     def __repr__(self) -> str:
         return f"Celsius({super().__repr__()})"
@@ -149,12 +149,12 @@ class Celsius(float):
         (Fraction(1, 4), "0.25"),
     ],
 )
-def test_any_number_is_written_as_a_number(value: object, text: str) -> None:
+def test_numbers_of_any_type_are_written_plainly(value: object, text: str) -> None:
     assert sample(value) == text
 
 
 @pytest.mark.parametrize("value", ["1", None, [1]])
-def test_what_is_no_number_is_refused(value: object) -> None:
+def test_a_value_that_is_not_a_number_is_refused(value: object) -> None:
     with pytest.raises(PointError, match=r"^a_b: .* is not a number$"):
         exposed(gauge(value))
 
@@ -168,22 +168,22 @@ def test_a_name_beyond_the_legacy_characters_is_written_with_underscores(name: s
 
 
 @pytest.mark.parametrize("name", ["", "__name__", "__mine"])
-def test_a_label_without_a_name_of_its_own_is_refused(name: str) -> None:
+def test_an_empty_or_reserved_label_name_is_refused(name: str) -> None:
     with pytest.raises(PointError, match="can't be a label's name here"):
         exposed(gauge(1, (name, "x")))
 
 
-def test_a_label_that_comes_twice_is_refused() -> None:
+def test_a_label_that_appears_twice_is_refused() -> None:
     with pytest.raises(PointError, match="a label appears twice"):
         exposed(gauge(1, ("path", "/")), labels=(("path", "/"),))
 
 
-def test_what_utf_8_can_not_hold_is_refused() -> None:
+def test_a_text_that_utf_8_can_not_encode_is_refused() -> None:
     with pytest.raises(PointError, match="texts in UTF-8"):
         exposed(gauge(1, ("path", "k\udce4fer")))
 
 
-def test_a_bucket_without_bound_is_written_once() -> None:
+def test_a_bucket_for_infinity_is_written_once() -> None:
     histogram = Histogram(((1.0, 2), (math.inf, 3)), 4.0, 3)
     assert exposed(Point("b", "d", histogram, type="histogram")).count('le="+Inf"') == 1
 
@@ -196,7 +196,7 @@ def test_a_familys_name_is_made_of_its_parts() -> None:
 
 @pytest.mark.parametrize("type_", ["counter", "info", "gauge", "unknown"])
 @pytest.mark.parametrize("name", ["jobs", "jobs_total", "jobs_info", "total"])
-def test_a_name_without_a_common_one_stands_as_it_is(name: str, type_: MetricType) -> None:
+def test_a_name_without_a_common_name_is_exposed_as_it_is(name: str, type_: MetricType) -> None:
     text = exposing.exposed(PointsAt("", 0.0, points=[Point(name, "", 1, type=type_, unit="seconds")]))
     written_type = {"info": "gauge", "unknown": "untyped"}.get(type_, type_)
     assert text.splitlines()[-2:] == [f"# TYPE {name} {written_type}", f"{name} 1"]

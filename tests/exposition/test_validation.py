@@ -1,4 +1,4 @@
-"""What can't be exposed fails with a message that names the point, and leaves the rest as it was."""
+"""A point that can't be exposed fails its source with a message that names it, and leaves other sources as they are."""
 
 import math
 import re
@@ -24,26 +24,26 @@ FORMATS = pytest.mark.parametrize("format_", [TEXT_0_0_4, OPENMETRICS_UTF8], ids
 
 
 class State(StrEnum):
-    """A text with a name."""
+    """Texts with names."""
 
     UP = "up"
 
 
-class SettingType(StrEnum):
+class Type(StrEnum):
     """A type with a name."""
 
     GAUGE = "gauge"
 
 
 class Unspeakable:
-    """What has no text."""
+    """A value without a repr."""
 
     def __repr__(self) -> str:
         raise RuntimeError
 
 
 class Changing(list[Any]):
-    """A list that has one more each time it's looked at."""
+    """A list that gets one more item each time it is iterated."""
 
     def __init__(self, *parts: Any) -> None:
         super().__init__(parts)
@@ -62,7 +62,7 @@ def histogram(*buckets: tuple[Any, Any], total: Any = 1.0, count: Any = 9) -> Hi
 
 
 def refusal(*points: Point, labels: Any = (), format_: Format = TEXT_0_0_4) -> str:
-    """The message for points of a source that stands between two others, which come out as if it weren't there."""
+    """The message for the points of a source between two others, which are exposed as if it were not there."""
     encoder = Encoder(format_, timestamps=False)
     for _ in range(2):
         exposition = encoder.exposition()
@@ -153,50 +153,50 @@ def test_counts_that_fall_or_exceed_their_own_are_refused(value: Any) -> None:
 
 
 @pytest.mark.parametrize("value", NO_NUMBERS, ids=str)
-def test_a_histogram_of_other_things_than_numbers_is_refused(value: Histogram) -> None:
+def test_a_histogram_of_values_that_are_not_numbers_is_refused(value: Histogram) -> None:
     assert refusal(point("histogram", value)) == f"a_b: not all of {value!r} are numbers"
 
 
 @pytest.mark.parametrize("labels", NO_TEXTS, ids=ascii)
-def test_labels_that_are_no_texts_are_refused(labels: Any) -> None:
+def test_labels_that_are_not_texts_are_refused(labels: Any) -> None:
     message = refusal(point("gauge", 1, labels))
     assert message == refusal(point("gauge", 1), labels=labels) == refusal(point("gauge", 1, dict(labels)))
     assert re.fullmatch("a_b{.+}: its name, description and labels must be texts in UTF-8, each a str", message)
 
 
 @pytest.mark.parametrize("labels", NO_LABELS, ids=str)
-def test_labels_that_are_no_pairs_or_could_change_are_refused(labels: Any) -> None:
+def test_labels_that_are_neither_a_mapping_nor_a_tuple_of_pairs_are_refused(labels: Any) -> None:
     why = f"its labels must be a mapping or a tuple of pairs, ((name, value), ...), not {labels!r}"
     assert refusal(point("gauge", 1, labels)).endswith(why)
     assert refusal(point("gauge", 1), labels=labels).endswith(why)
 
 
-def test_labels_that_are_pairs_only_by_their_sum_are_refused() -> None:
+def test_labels_that_are_pairs_only_on_average_are_refused() -> None:
     uneven: Any = (("k", "v", "l"), ("w",))
     message = refusal(point("gauge", 1, (("k", "1"), ("l", "2"))), point("gauge", 1, uneven))
     assert message == f"a_b: its labels must be a mapping or a tuple of pairs, ((name, value), ...), not {uneven!r}"
 
 
 @pytest.mark.parametrize("name", ["", "__name__", "..name..", "le"])
-def test_a_bad_label_in_common_is_refused(name: str) -> None:
+def test_a_bad_common_label_is_refused(name: str) -> None:
     assert f"{name!r} can't be a label's name here" in refusal(point("histogram", histogram()), labels=((name, "x"),))
 
 
 @pytest.mark.parametrize("what", ["name", "desc", "unit"])
-def test_a_name_or_description_that_is_no_text_is_refused(what: str) -> None:
+def test_a_name_or_description_that_is_not_a_text_is_refused(what: str) -> None:
     for text in (None, 1, "\ud800"):
         parts: dict[str, Any] = {"name": "b", "desc": "d", "unit": "s", what: text}
         message = refusal(Point(**parts, type="gauge", value=1))
         assert "its name, description and labels must be texts in UTF-8" in message
 
 
-def test_what_is_no_point_is_refused() -> None:
+def test_a_value_that_is_not_a_point_is_refused() -> None:
     thing: Any = ("b", 1)
     assert refusal(thing) == "a: ('b', 1) is not a Point"
 
 
 @pytest.mark.parametrize("stamp", [None, "now", math.nan, math.inf])
-def test_a_time_that_is_none_is_refused(stamp: Any) -> None:
+def test_a_value_that_is_not_a_time_is_refused(stamp: Any) -> None:
     for format_ in (TEXT_0_0_4, OPENMETRICS):
         exposition = Encoder(format_, timestamps=True).exposition()
         with pytest.raises(PointError, match=f"a: {stamp!r} is not a time"):
@@ -228,7 +228,7 @@ def test_the_same_name_and_labels_twice_are_refused(first: Any, second: Any, typ
             exposition.add("bad", PointsAt("a", 0.0, points=[point(type_, value, second)]))
 
 
-def test_names_that_are_the_same_once_escaped_are_refused_only_then() -> None:
+def test_names_that_escaping_makes_equal_are_refused_only_in_formats_that_escape() -> None:
     labels = (("k.l", "1"), ("k-l", "1"))
     assert refusal(point("gauge", 1, labels)) == 'a_b{k.l="1",k-l="1"}: a label appears twice'
     two = [point("gauge", 1, (label,)) for label in labels]
@@ -238,7 +238,7 @@ def test_names_that_are_the_same_once_escaped_are_refused_only_then() -> None:
     assert exposed(PointsAt("a", 0.0, points=[point("gauge", 1, labels), *three]), format_=OPENMETRICS_UTF8)
 
 
-def test_a_type_that_disagrees_is_refused() -> None:
+def test_a_type_that_differs_from_the_familys_is_refused() -> None:
     message = 'a_b{k="v"}: its type counter is not that of its family, gauge'
     assert refusal(point("gauge", 1), point("counter", 1, (("k", "v"),))) == message
     encoder = Encoder(TEXT_0_0_4, timestamps=False)
@@ -256,7 +256,7 @@ def test_a_name_that_a_histogram_takes_is_refused(name: str) -> None:
             exposed(*(PointsAt("a", 0.0, points=points) for points in sources))
 
 
-def test_a_point_that_turns_bad_is_refused_and_one_that_turns_good_is_back() -> None:
+def test_a_point_that_turns_bad_is_refused_until_it_is_good_again() -> None:
     encoder = Encoder(TEXT_0_0_4, timestamps=False)
     good = PointsAt("a", 0.0, points=[point("histogram", histogram((1, 2)))])
     text = written(encoder, good)
@@ -278,29 +278,29 @@ def test_points_of_one_family_from_several_sources_come_under_one_header() -> No
 
 
 @FORMATS
-def test_what_would_be_written_without_a_name_is_refused(format_: Format) -> None:
+def test_a_family_without_a_name_is_refused(format_: Format) -> None:
     for bad in (Point("", "d", 1), Point("_total", "d", 1, type="counter")):
         with pytest.raises(PointError, match="its family has no name"):
             exposed(PointsAt("", 0.0, points=[bad]), format_=format_)
 
 
-def test_a_type_that_is_no_plain_text_is_refused() -> None:
-    assert "is not one of the types" in refusal(point(SettingType.GAUGE, 1))
+def test_a_type_that_is_an_enums_member_is_refused() -> None:
+    assert "is not one of the types" in refusal(point(Type.GAUGE, 1))
 
 
-def test_labels_whose_names_are_right_only_in_sum_are_refused() -> None:
+def test_labels_whose_names_are_right_only_on_average_are_refused() -> None:
     twice = (("k", "1"), ("k", "2"))
     message = refusal(point("gauge", 0, (("k", "0"),)), point("gauge", 1, twice), point("gauge", 2))
     assert message == 'a_b{k="1",k="2"}: a label appears twice'
 
 
 @pytest.mark.parametrize("type_", ["histogram", "summary"])
-def test_buckets_that_are_others_at_the_second_look_fail_their_source_alone(type_: str) -> None:
+def test_buckets_that_change_while_they_are_read_fail_their_source_alone(type_: str) -> None:
     value = {"histogram": Histogram, "summary": Summary}[type_](Changing((0.1, 1), (0.2, 1)), 1.0, 2)  # type: ignore[arg-type] # no tuple
     assert refusal(point(type_, value)) == "a_b: its family can't be written"
 
 
-def test_what_can_not_be_compared_is_refused_once_and_forgotten() -> None:
+def test_labels_that_can_not_be_compared_need_a_new_template_only() -> None:
     class Evil(tuple):  # type: ignore[type-arg] # it must be a tuple of anything
         def __eq__(self, _other: object) -> bool:
             raise RuntimeError
@@ -313,7 +313,7 @@ def test_what_can_not_be_compared_is_refused_once_and_forgotten() -> None:
 
 
 @pytest.mark.parametrize("value", [10**5000, Unspeakable()], ids=["a long integer", "without a repr"])
-def test_a_value_that_can_not_be_shown_is_refused_with_its_type(value: Any) -> None:
+def test_a_value_without_a_repr_is_named_by_its_type(value: Any) -> None:
     assert refusal(point("gauge", value)) == f"a_b: a value of the type {type(value).__name__} is not a number"
 
 

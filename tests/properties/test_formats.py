@@ -1,4 +1,4 @@
-"""Whatever collectors say, a reader of each format reads the same."""
+"""Whatever points collectors collect, a reader of each format reads the same."""
 
 import math
 import struct
@@ -23,7 +23,7 @@ from stator.points import Histogram, Labels, MetricType, Point, PointError, Poin
 from tests.exposition.exposing import exposed, written
 
 Reader = Callable[[str], Iterable[Metric]]
-# Each format with its reader, which is prometheus_client's.
+# Each format, and prometheus_client's reader of it.
 FORMATS: dict[str, tuple[Format, Reader]] = {
     "text": (TEXT_0_0_4, read_text),
     "text with UTF-8 names": (TEXT_1_0_0_UTF8, read_text),
@@ -36,7 +36,7 @@ EVERY_UTF8_FORMAT = pytest.mark.parametrize(
 )
 
 NAMES = st.from_regex(r"[a-zA-Z_][a-zA-Z0-9_]*", fullmatch=True)
-# Names with two underscores in front are Prometheus' own; the two others are part of histograms and summaries.
+# Prometheus reserves names that begin with two underscores; histograms and summaries have labels of their own.
 LABEL_NAMES = NAMES.filter(lambda name: not name.startswith("__") and name not in ("le", "quantile"))
 TEXTS = st.text()
 UTF8_NAMES = st.text(min_size=1)
@@ -68,7 +68,7 @@ def summaries(draw: st.DrawFn, values: st.SearchStrategy[float], sums: st.Search
 
 @st.composite
 def label_sets(draw: st.DrawFn, label_names: st.SearchStrategy[str] = LABEL_NAMES) -> tuple[Labels, list[Labels]]:
-    """Labels in common, and differing labels of each of some points."""
+    """Common labels, and different labels for each of some points."""
     names = draw(st.lists(label_names, unique=True, min_size=1, max_size=4))
     common = draw(st.integers(min_value=0, max_value=len(names) - 1))
     values = st.tuples(*(TEXTS for _ in names[common:]))
@@ -78,13 +78,13 @@ def label_sets(draw: st.DrawFn, label_names: st.SearchStrategy[str] = LABEL_NAME
 
 
 def bits(number: Any) -> Any:
-    """What tells numbers apart to the last bit: integers as they are, floats by their bytes, NaN as the only one."""
+    """A number to compare to the last bit: integers as they are, floats by their bytes, all NaN as one."""
     if isinstance(number, int):
         return number
     return "NaN" if math.isnan(number) else struct.pack("d", number)
 
 
-def told(sample: Sample) -> tuple[str, dict[str, str], Any]:
+def contents(sample: Sample) -> tuple[str, dict[str, str], Any]:
     return sample.name, sample.labels, bits(sample.value)
 
 
@@ -107,15 +107,15 @@ def test_numbers_labels_and_times_read_back_the_same(
     points = [Point("b", "d", data.draw(VALUES[type_]), type=type_, unit="bytes", labels=each) for each in own]
     family = only(reader, exposed(PointsAt("a", stamp / 1000, shared, points), format_=format_, timestamps=True))
     name = "a_b_bytes" + SUFFIXES.get(type_, "")
-    assert [told(sample) for sample in family.samples] == [
+    assert [contents(sample) for sample in family.samples] == [
         (name, dict((*shared, *point.labels)), bits(point.value)) for point in points
     ]
-    # The reader of OpenMetrics adds up seconds and nanoseconds, and so may miss by a bit.
+    # The reader of OpenMetrics adds seconds and nanoseconds, so the last bit may be wrong.
     read = [round(float(sample.timestamp), 6) for sample in family.samples]  # type: ignore[arg-type] # it is there
     assert read == [stamp / 1000] * len(points)
 
 
-# The reader of text takes away what is blank at both ends.
+# The reader of text strips blanks at both ends.
 @EVERY_FORMAT
 @given(help_=TEXTS.map(str.strip), common=NAMES, name=NAMES, unit=st.sampled_from(["", "seconds"]))
 def test_names_help_and_unit_read_back_the_same(
@@ -137,7 +137,7 @@ def test_names_beyond_the_legacy_characters_read_back_the_same(
     points = [Point(name, "d", 1.5, labels=each) for each in own]
     family = only(reader, exposed(PointsAt(common, 0.0, shared, points), format_=format_))
     assert family.name == f"{common}_{name}"
-    assert [told(sample) for sample in family.samples] == [
+    assert [contents(sample) for sample in family.samples] == [
         (family.name, dict((*shared, *each)), bits(1.5)) for each in own
     ]
 
@@ -145,7 +145,7 @@ def test_names_beyond_the_legacy_characters_read_back_the_same(
 @EVERY_FORMAT
 @given(data=st.data())
 def test_a_histogram_reads_back_the_same(format_: Format, reader: Reader, data: st.DataObject) -> None:
-    # OpenMetrics has no negative sums, and none at all with negative bounds.
+    # OpenMetrics has no negative sums, and no sum beside negative bounds.
     bounds, sums = (
         (st.floats(min_value=0).map(abs), NOT_NEGATIVE)
         if reader is read_openmetrics
@@ -155,7 +155,7 @@ def test_a_histogram_reads_back_the_same(format_: Format, reader: Reader, data: 
     points_at = PointsAt("a", 0.0, points=[Point("b", "d", value, type="histogram")])
     family = only(reader, exposed(points_at, format_=format_))
     buckets = {float(sample.labels["le"]): sample.value for sample in family.samples if "le" in sample.labels}
-    # prometheus_client reads integers as such, so that all of their bits are seen.
+    # prometheus_client reads integers as integers, so all bits are compared.
     assert family.type == "histogram"
     assert buckets == {**dict(value.buckets), math.inf: value.count}
     assert {sample.name: bits(sample.value) for sample in family.samples if "le" not in sample.labels} == {
@@ -176,7 +176,7 @@ def test_a_histogram_with_bounds_below_zero_has_neither_sum_nor_count_in_openmet
 @EVERY_FORMAT
 @given(data=st.data())
 def test_a_summary_reads_back_the_same(format_: Format, reader: Reader, data: st.DataObject) -> None:
-    # OpenMetrics has no negative values here.
+    # OpenMetrics has no negative values in summaries.
     own, sums = (NOT_NEGATIVE | st.just(math.nan), NOT_NEGATIVE) if reader is read_openmetrics else (NUMBERS, NUMBERS)
     value = data.draw(summaries(own, sums))
     points_at = PointsAt("a", 0.0, points=[Point("b", "d", value, type="summary")])
@@ -209,7 +209,7 @@ SOURCES = st.lists(
 
 @EVERY_FORMAT
 @given(expositions=st.lists(SOURCES, min_size=2, max_size=4), again=st.booleans())
-def test_what_came_before_does_not_change_an_exposition_and_all_can_be_read(
+def test_earlier_expositions_do_not_change_a_later_one_and_a_reader_reads_each(
     format_: Format, reader: Reader, expositions: list[list[PointsAt]], again: bool
 ) -> None:
     kept = Encoder(format_, timestamps=False)
@@ -228,14 +228,14 @@ def read(reader: Reader, text: str) -> None:
     try:
         list(reader(text))
     except ValueError as error:
-        # It takes family names as clashing that no sample has.
+        # It refuses a name that another family's samples could have, even if none of them has it.
         if "Clashing name" in str(error):
             raise ReaderError from error
         raise
 
 
 def as_far_as_good(encoder: Encoder, sources: list[PointsAt]) -> str:
-    """An exposition of those sources that can be exposed."""
+    """An exposition of the sources that can be exposed."""
     exposition = encoder.exposition()
     for nth, source in enumerate(sources):
         with suppress(PointError):
@@ -244,7 +244,7 @@ def as_far_as_good(encoder: Encoder, sources: list[PointsAt]) -> str:
 
 
 @given(st.lists(st.tuples(TEXTS, TEXTS), max_size=3, unique_by=lambda pair: pair[0]), NUMBERS)
-def test_new_numbers_go_into_kept_lines_whatever_is_in_their_labels(labels: list[tuple[str, str]], new: float) -> None:
+def test_a_template_takes_new_numbers_whatever_is_in_its_labels(labels: list[tuple[str, str]], new: float) -> None:
     encoder = Encoder(OPENMETRICS_UTF8, timestamps=False)
     own = tuple((f"x{name}", value) for name, value in labels)
     for number in (0.5, new):
