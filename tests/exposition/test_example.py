@@ -1,6 +1,6 @@
 """A collector of points with labels, a histogram and a summary, and the text that Prometheus scrapes."""
 
-from stator.points import Collector, Histogram, Point, PointsAt, Summary
+from stator.points import Histogram, Point, PointsAt, Summary
 from tests.exposition.exposing import exposed
 
 
@@ -20,9 +20,8 @@ class Orders:
 
 
 def test_labels_a_histogram_and_a_summary_become_this_text() -> None:
-    collector: Collector = Orders()
     assert (
-        exposed(collector.collect(1795449820.4))
+        exposed(Orders().collect(1795449820.4))
         == """
 # HELP shop_orders_total Orders so far
 # TYPE shop_orders_total counter
