@@ -15,7 +15,7 @@ from typing import TypeAlias
 from prometheus_client import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
-from stator.collectors.catalog import BUILT_IN, DEFAULT, CollectorContext, Collectors
+from stator.collectors.catalog import BUILT_IN, DEFAULT, Collectors
 from stator.collectors.host import memory
 from stator.collectors.host.config import GROUPS
 from stator.collectors.textfile import TextfileConfig
@@ -26,16 +26,17 @@ from stator.exposition.openmetrics import OPENMETRICS
 from stator.log.logger import Log, LoggerConfig
 from stator.log.writer import Sink
 from stator.main import APP_ID
-from stator.points import Collector
+from stator.points import Collector, CollectorContext
 from stator.processes.service import ServiceProcesses
 from stator.roster.metrics import RosterMetrics
+from stator.settings.declare import iter_settings
 from stator.settings.table import markdown, markdown_table, rows
 from stator.version import build_labels
 from tests.collectors.host.machine import hosted, lay_out
 
 FOLDER = Path(__file__).parents[1] / "docs" / "collectors"
 HEADINGS = ("NAME", "TYPE", "UNIT", "LABELS", "HELP")
-# How the host's groups fared, which each of them tells.
+# Success and duration of a group, which each of the host's groups reports.
 OF_EACH_GROUP = "node_scrape_collector_"
 # What is about us, by how names begin.
 OURS = {
@@ -75,7 +76,7 @@ def main(folder: Path) -> None:
         _write(folder / f"{name}.md", name, about, *blocks)
         runs = "unless others are named" if name in DEFAULT else "where it is named"
         index.append((f"[{name}]({name}.md)", runs, about.partition("\n\n")[0].replace("\n", " ")))
-    title, about = "Stator itself", "What Stator tells of itself, whichever collectors run."
+    title, about = "Stator itself", "What Stator reports of itself, whichever collectors run."
     _write(folder / "stator.md", title, about, *ours(log))
     index.append((f"[{title}](stator.md)", "always", about))
     _write(folder / "README.md", "Collectors", INDEX, markdown_table(("COLLECTOR", "RUNS", "WHAT IT DOES"), index))
@@ -86,13 +87,13 @@ def _write(file: Path, title: str, *blocks: str) -> None:
 
 
 def make(name: str, folder: Path, log: Log, groups: tuple[str, ...] = GROUPS) -> Collector:
-    """A built-in collector that has all to tell of that it can.
+    """Returns a built-in collector that finds everything that it can report.
 
     Args:
         name: What it's called.
-        folder: Where the machine is laid out that it's to tell of.
-        log: Where it tells what is wrong.
-        groups: Those of the host's that it's to tell of.
+        folder: Where the files of its machine are written.
+        log: Where it logs.
+        groups: The host's groups that it reports.
     """
     meminfo = [f"{field}: 1 kB\n" for field in memory.SIZES] + [f"{field}: 1\n" for field in memory.COUNTS]
     online = "sys/devices/system/cpu/cpu0/online"
@@ -100,7 +101,7 @@ def make(name: str, folder: Path, log: Log, groups: tuple[str, ...] = GROUPS) ->
     processes = ServiceProcesses(1)
     processes.register("worker", 1)
     texts = TextfileConfig((str(folder / "textfile"),))
-    chosen = Collectors((name,), host=hosted(folder, collectors=groups), text_files=texts)
+    chosen = Collectors(enabled=(name,), host=hosted(folder, collectors=groups), text_files=texts)
     return chosen.build(CollectorContext(APP_ID, "", processes, log))[name]
 
 
@@ -130,7 +131,7 @@ def ours(log: Log) -> Iterator[str]:
 
 def settings(name: str) -> str:
     """The table of a collector's settings."""
-    own = [row for row in rows(Config, "STTR") if row[0].startswith(f"STTR_{name.upper()}_")]
+    own = [row for row in rows(iter_settings(Config, "STTR")) if row[0].startswith(f"STTR_{name.upper()}_")]
     return markdown(own) if own else "None."
 
 

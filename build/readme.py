@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 from stator.config import Config
+from stator.settings.declare import iter_settings
 from stator.settings.table import markdown, rows
 
 README = Path(__file__).parents[1] / "README.md"
@@ -11,8 +12,8 @@ _TABLE = re.compile(r"(?<=<!-- settings: written by `make readme` -->\n).*(?=<!-
 
 
 def with_settings(text: str) -> str:
-    """The README's text with the table as it is generated now."""
-    return _TABLE.sub(lambda _: markdown(rows(Config, "STTR")) + "\n", text)
+    """Returns the README's text with the current table."""
+    return _TABLE.sub(lambda _: markdown(rows(iter_settings(Config, "STTR"))) + "\n", text)
 
 
 if __name__ == "__main__":

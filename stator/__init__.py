@@ -25,7 +25,7 @@ from stator.version import __version__
 if TYPE_CHECKING:
     from stator.embedding.api import Stator, add_routes, asgi_app, registered, wsgi_app
     from stator.embedding.registration import Registration
-    from stator.settings.environment import ConfigError
+    from stator.settings.declare import ConfigError
 
 __all__ = [
     "Collector",

@@ -1,27 +1,41 @@
-"""The root Config: each part's own Config under its name, and the choice among implementations."""
+"""Every setting of the program.
+
+A Config has the settings of one part, and a method ``build`` that returns the part. What is slow to import (psutil,
+falcon, urllib3, uvicorn, cattrs) is imported inside it, or inside the function that first needs it: neither ``-h`` nor
+the import of a collector may wait for that.
+"""
 
 from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+from typing import Any
 
-from attrs import frozen
+from attrs import evolve, field, frozen
 
 from stator.client.client import ClientConfig
-from stator.collectors.catalog import BUILT_IN, Collectors, CollectorSelection, PluginConfigs
+from stator.collectors.catalog import BUILT_IN, Collectors
 from stator.exporter import MetricsConfig
 from stator.exposition.negotiation import Negotiator
 from stator.log.logger import Log, LoggerConfig
-from stator.plugins.discovery import find
+from stator.plugins.discovery import UNKNOWN, Plugins, load_plugins
 from stator.roster.consul.registrar import ConsulConfig
 from stator.roster.file_sd import FileConfig
 from stator.roster.registrar import Registrar
 from stator.roster.roster import RosterConfig
 from stator.server.supervisor import ServerConfig
-from stator.settings.declare import iter_settings, section, variables_of
-from stator.settings.extend import with_others, with_parts
+from stator.settings.declare import Setting, iter_settings, section, variables_of
+from stator.settings.types import setting_type
+
+# What STTR_ROSTER_REGISTRAR can name beside plugins.
+REGISTRARS = ("auto", "consul", "file", "none")
 
 
 @frozen
 class Config:
-    """All that Stator can be told."""
+    """The root Config, with the settings of everything but plugins.
+
+    Attributes:
+        registrars: The registrar that is a plugin, if one is chosen; no variable gives this field.
+    """
 
     logger: LoggerConfig = section(LoggerConfig)
     client: ClientConfig = section(ClientConfig)
@@ -31,19 +45,28 @@ class Config:
     collectors: Collectors = section(Collectors, env="")
     metrics: MetricsConfig = section(MetricsConfig)
     server: ServerConfig = section(ServerConfig)
+    registrars: Plugins = field(factory=Plugins)
 
     def problems(self) -> Iterator[tuple[str, str]]:
-        """What a chosen registrar misses."""
-        if self.roster.registrar == "consul" and not self.client.base_uri:
-            yield (
-                "client.base_uri",
-                "a URI such as http://localhost:8500, since STTR_ROSTER_REGISTRAR is consul",
-            )
-        if self.roster.registrar == "file" and not self.file.path:
+        """Yields what the chosen registrar lacks."""
+        name = self.roster.registrar or "auto"
+        if name not in (*REGISTRARS, *self.registrars.found):
+            failure = "".join(self.registrars.failures) or f"{UNKNOWN} {name!r}"
+            yield "roster.registrar", f"one of auto, consul, file, none, or an installed registrar; {failure}"
+        if name == "consul" and not self.client.base_uri:
+            yield "client.base_uri", "a URI such as http://localhost:8500, since STTR_ROSTER_REGISTRAR is consul"
+        if name == "file" and not self.file.path:
             yield "file.path", "the path of a file, since STTR_ROSTER_REGISTRAR is file"
 
     def registrar(self, log: Log) -> Registrar | None:
-        """What registers us, or None where nothing is to."""
+        """Returns the chosen registrar; None registers nowhere.
+
+        Raises:
+            StartError: It is a plugin that can't be built.
+        """
+        if plugin := self.registrars.found.get(self.roster.registrar):
+            registrar: Registrar = plugin.build()
+            return registrar
         match self.roster.registrar:
             case "file":
                 return self.file.build()
@@ -52,27 +75,71 @@ class Config:
         return self.consul.build(self.client.build(log), self.consul.heartbeat(log)) if self.client.base_uri else None
 
     def formats(self) -> Negotiator:
-        """What scrapers can be answered in."""
+        """Returns what chooses the format of each answer to a scrape."""
         return Negotiator(self.metrics.timestamps)
 
 
-def with_plugin_settings(prefix: str, variables: Mapping[str, str]) -> type[Config]:
-    """The root Config class for an environment: with the settings of the plugins that it chooses.
+@frozen
+class Environment:
+    """The variables of a start, and the settings that read them: those of `Config`, and of the chosen plugins.
 
-    They must be loaded before the rest is read. What is wrong with them is kept, and told with all other problems.
+    Attributes:
+        prefix: First part of each variable's name.
+        variables: The variables.
+        collectors: The collectors that are plugins.
+        registrars: The registrar that is one.
     """
-    if not any(variables.get(each.name) for each in iter_settings(CollectorSelection, prefix)):
-        return Config
-    from stator.settings.environment import ConfigError, decode  # slow to import
 
-    try:
-        chosen = decode(CollectorSelection, prefix, variables)
-    except ConfigError:
-        return Config  # told when the rest is read
-    own = [name for name in chosen.enabled if name not in BUILT_IN]
-    if not own:
-        return Config
-    found = find(own, chosen.plugins_path, prefix, variables_of(Config, prefix))
-    parts = {each.name: (each.name.upper(), each.config) for each in found.plugins.values() if each.config}
-    collectors = with_others(Collectors, {"plugins": with_parts(PluginConfigs, parts)}, found=found)
-    return with_others(Config, {"collectors": collectors})
+    prefix: str
+    variables: Mapping[str, str]
+    collectors: Plugins
+    registrars: Plugins
+
+    @classmethod
+    def of(cls, prefix: str, variables: Mapping[str, str]) -> "Environment":
+        """Loads the plugins that variables choose; what can't be loaded is a problem when the Config is decoded."""
+        taken = variables_of(iter_settings(Config, prefix))
+        chosen = setting_type(tuple[str, ...]).parse(variables.get(f"{prefix}_COLLECTORS", ""))
+        own = [name for name in chosen if name not in BUILT_IN]
+        collectors = load_plugins("collector", own, variables.get(f"{prefix}_PLUGINS_PATH", ""), prefix, taken)
+        taken |= variables_of(collectors.settings())
+        registrar = variables.get(f"{prefix}_ROSTER_REGISTRAR") or "auto"
+        own = [registrar] if registrar not in REGISTRARS else []
+        return cls(prefix, variables, collectors, load_plugins("registrar", own, "", prefix, taken))
+
+    def settings(self) -> list[Setting]:
+        """Returns all settings: those of plugins stand after those of the built-in collectors."""
+        own = list(iter_settings(Config, self.prefix))
+        at = max(nth for nth, each in enumerate(own) if each.path[0] == "collectors") + 1
+        return [*own[:at], *self.collectors.settings(), *self.registrars.settings(), *own[at:]]
+
+    def decode(self, given: Mapping[str, Any] = MappingProxyType({})) -> Config:
+        """Builds the root Config, and that of each plugin.
+
+        Args:
+            given: Values by variable, which win over the variables.
+
+        Raises:
+            ConfigError: Some variables can't be used; the error lists all of them.
+        """
+        from stator.settings.environment import Reader
+
+        reader = Reader(self.variables, given)
+        collectors, registrars = self.collectors.decoded(reader.read), self.registrars.decoded(reader.read)
+        config = reader.read(Config, self.prefix)
+        config = evolve(config, collectors=evolve(config.collectors, plugins=collectors), registrars=registrars)
+        reader.check(config, self.prefix)
+        for plugin in (*collectors.found.values(), *registrars.found.values()):
+            reader.check(plugin.config, plugin.prefix)
+        reader.finish()
+        return config
+
+    def dump(self, config: Config) -> dict[str, Any]:
+        """Returns the root Config, and those of plugins, as plain data without secrets."""
+        from stator.settings.dump import dump
+
+        data = dump(config)
+        data["collectors"]["plugins"] = {name: dump(each) for name, each in config.collectors.plugins.configs().items()}
+        if configs := config.registrars.configs():
+            data["roster"]["plugins"] = {name: dump(each) for name, each in configs.items()}
+        return data

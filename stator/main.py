@@ -7,12 +7,12 @@ from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any
 
-from stator.collectors.catalog import CollectorContext
-from stator.config import Config, with_plugin_settings
+from stator.config import Config, Environment
 from stator.exporter import Exporter
 from stator.log.logger import Log, new_id
 from stator.log.stdlib import adopt_stdlib
 from stator.log.writer import Sink
+from stator.points import CollectorContext
 from stator.processes.service import ServiceProcesses
 from stator.server.signals import StartupGuard
 from stator.server.supervisor import FAILED, Supervisor, block_signals, is_serving, listening_address
@@ -42,23 +42,17 @@ def main(argv: Sequence[str], environ: Mapping[str, str], starting: AbstractCont
         SystemExit: A flag was answered, or the environment is wrong.
     """
     with starting or nullcontext():
-        launched = command_line.load(
-            Config,
-            prefix="STTR",
-            about=ABOUT,
-            version=__version__,
-            argv=argv,
-            environ=environ,
-            extend=with_plugin_settings,
+        loaded = command_line.load(
+            Environment.of, prefix="STTR", about=ABOUT, version=__version__, argv=argv, environ=environ
         )
         run_id = new_id()
         sink = Sink(1)
-        log = launched.config.logger.build(sink, terminal=os.isatty(1)).bind(app_id=APP_ID, run_id=run_id)
+        log = loaded.config.logger.build(sink, terminal=os.isatty(1)).bind(app_id=APP_ID, run_id=run_id)
         adopt_stdlib(log)
-        log.info("starting up", config=launched.shown)
-        launched.warn(log)
+        log.info("starting up", config=loaded.redacted)
+        loaded.log_warnings(log)
         try:
-            supervisor = assemble(launched.config, launched.shown, run_id, log, sink)
+            supervisor = assemble(loaded.config, loaded.redacted, run_id, log, sink)
         except StartError as error:
             return _failed(log, error)
     try:

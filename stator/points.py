@@ -1,7 +1,7 @@
 """Points, which collectors collect and encoders encode."""
 
 from collections.abc import Iterable, Mapping
-from typing import Literal, Protocol, TypeAlias, runtime_checkable
+from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 from attrs import frozen
 from msgspec import Struct
@@ -113,3 +113,22 @@ def family_name(common: str, name: str, unit: str) -> str:
     if not common:
         return name
     return f"{common}_{name}_{unit}" if unit else f"{common}_{name}"
+
+
+@frozen
+class CollectorContext:
+    """What a collector's Config builds it from, beside its settings.
+
+    Attributes:
+        app_id: Name of the application.
+        run_id: Id of this run of it.
+        processes: The service's ``ServiceProcesses``.
+        log: The log.
+        collectors: Names of all collectors that run.
+    """
+
+    app_id: str
+    run_id: str
+    processes: Any
+    log: Any
+    collectors: tuple[str, ...] = ()

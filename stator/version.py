@@ -1,4 +1,4 @@
-"""Which build of Stator this is."""
+"""The version of this build of Stator."""
 
 import sys
 
@@ -11,5 +11,5 @@ __all__ = ["__version__", "build_labels"]
 
 
 def build_labels() -> tuple[tuple[str, str], ...]:
-    """Labels of ``stator_build_info``: the versions of Stator and of Python."""
+    """Returns the labels of ``stator_build_info``: the versions of Stator and of Python."""
     return (("version", __version__), ("python", sys.version.split()[0]))

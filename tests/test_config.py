@@ -1,4 +1,4 @@
-"""The root Config chooses among implementations."""
+"""The root Config chooses collectors, the registrar and the formats."""
 
 import os
 from collections.abc import Iterator
@@ -7,22 +7,24 @@ from typing import Any
 
 import pytest
 
-from stator.collectors.catalog import CollectorContext
 from stator.collectors.diskusage import DiskUsage
-from stator.config import Config, with_plugin_settings
+from stator.config import Config, Environment
 from stator.log.logger import Log, LoggerConfig
 from stator.log.writer import Sink
-from stator.points import Point, PointsAt
+from stator.points import CollectorContext, Point, PointsAt
 from stator.processes.service import ServiceProcesses
 from stator.roster.consul.registrar import Consul
 from stator.roster.file_sd import File
-from stator.settings.environment import ConfigError, decode
+from stator.settings.declare import ConfigError
 from tests.exposition.exposing import written
 
 
 def configured(**variables: str) -> Config:
-    environment = {f"STTR_{name}": value for name, value in variables.items()}
-    return decode(with_plugin_settings("STTR", environment), "STTR", environment)
+    return Environment.of("STTR", {f"STTR_{name}": value for name, value in variables.items()}).decode()
+
+
+def collectors(config: Config, log: Log) -> dict[str, Any]:
+    return config.collectors.build(CollectorContext("stator", "I90Ltn4", ServiceProcesses(), log))
 
 
 @pytest.fixture
@@ -31,50 +33,31 @@ def log() -> Iterator[Log]:
         yield LoggerConfig().build(Sink(nowhere.fileno()), terminal=False)
 
 
-def test_the_usual_collectors_run_unless_told_otherwise(log: Log) -> None:
-    collectors: dict[str, Any] = Config().collectors.build(
-        CollectorContext("stator", "I90Ltn4", ServiceProcesses(), log)
-    )
-    names = [collector.collect(0.0).name for collector in collectors.values()]
-    assert names == ["pyrt", "du", "wave"]
+def test_the_usual_collectors_run_where_no_others_are_named(log: Log) -> None:
+    assert [each.collect(0.0).name for each in collectors(Config(), log).values()] == ["pyrt", "du", "wave"]
 
 
 def test_collectors_run_in_the_order_in_which_they_are_named(log: Log) -> None:
-    assert list(
-        configured(COLLECTORS="wave,diskusage").collectors.build(
-            CollectorContext("stator", "I90Ltn4", ServiceProcesses(), log)
-        )
-    ) == [
-        "wave",
-        "diskusage",
-    ]
+    assert list(collectors(configured(COLLECTORS="wave,diskusage"), log)) == ["wave", "diskusage"]
 
 
 def test_the_host_is_collected_where_it_is_named(log: Log) -> None:
-    collectors: dict[str, Any] = configured(COLLECTORS="host", HOST_COLLECTORS="loadavg").collectors.build(
-        CollectorContext("stator", "I90Ltn4", ServiceProcesses(), log)
-    )
-    assert {point.name for point in collectors["host"].collect(0.0).points} >= {"load1", "load5", "load15"}
+    host = collectors(configured(COLLECTORS="host", HOST_COLLECTORS="loadavg"), log)["host"]
+    assert {point.name for point in host.collect(0.0).points} >= {"load1", "load5", "load15"}
 
 
 def test_no_collector_needs_to_run(log: Log) -> None:
-    assert (
-        configured(COLLECTORS="").collectors.build(CollectorContext("stator", "I90Ltn4", ServiceProcesses(), log)) == {}
-    )
+    assert collectors(configured(COLLECTORS=""), log) == {}
 
 
-def test_a_collector_gets_what_it_can_be_told(log: Log) -> None:
-    collectors = configured(COLLECTORS="diskusage", DISKUSAGE_PATHS="/tmp").collectors.build(
-        CollectorContext("stator", "I90Ltn4", ServiceProcesses(), log)
-    )
-    assert collectors == {"diskusage": DiskUsage(("/tmp",))}
+def test_a_collector_gets_its_settings(log: Log) -> None:
+    config = configured(COLLECTORS="diskusage", DISKUSAGE_PATHS="/tmp")
+    assert collectors(config, log) == {"diskusage": DiskUsage(("/tmp",))}
 
 
-def test_a_collector_of_the_users_own_goes_by_its_whole_name(log: Log) -> None:
-    collectors = configured(COLLECTORS="tests.test_config:Mine").collectors.build(
-        CollectorContext("stator", "I90Ltn4", ServiceProcesses(), log)
-    )
-    assert collectors["tests.test_config:Mine"].collect(1.5) == PointsAt("mine", 1.5)
+def test_a_collector_of_the_users_own_has_its_whole_name(log: Log) -> None:
+    mine = collectors(configured(COLLECTORS="tests.test_config:Mine"), log)
+    assert mine["tests.test_config:Mine"].collect(1.5) == PointsAt("mine", 1.5)
 
 
 class Mine:
@@ -84,7 +67,7 @@ class Mine:
         return PointsAt("mine", now)
 
 
-def test_all_collectors_that_can_not_run_are_told_in_one_line() -> None:
+def test_all_collectors_that_can_not_run_are_named_in_one_line() -> None:
     with pytest.raises(ConfigError) as error:
         configured(COLLECTORS="wave,sun,moon,nowhere:Stars")
     (line,) = error.value.problems
@@ -109,9 +92,19 @@ def test_none_registers_nowhere_whatever_is_set(log: Log) -> None:
     assert configured(CLIENT_BASEURI="http://localhost:8500", ROSTER_REGISTRAR="none").registrar(log) is None
 
 
-def test_the_file_registrar_writes_where_it_is_told(log: Log, tmp_path: Path) -> None:
+def test_the_file_registrar_writes_to_its_path(log: Log, tmp_path: Path) -> None:
     file = tmp_path / "stator.json"
     assert configured(FILE_PATH=str(file), ROSTER_REGISTRAR="file").registrar(log) == File(file)
+
+
+def test_a_registrar_that_does_not_exist_is_named() -> None:
+    with pytest.raises(ConfigError) as error:
+        configured(ROSTER_REGISTRAR="moon")
+    (line,) = error.value.problems
+    assert line == (
+        "STTR_ROSTER_REGISTRAR='moon': expected one of auto, consul, file, none, or an installed registrar;"
+        " there is no 'moon'"
+    )
 
 
 @pytest.mark.parametrize(

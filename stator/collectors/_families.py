@@ -1,6 +1,6 @@
-"""Families as prometheus_client has them, as points: those of its registry, and those that its parser reads.
+"""Converts prometheus_client's families to points: those of its registry, and those that its parser returns.
 
-Each point has the whole name of its samples. A sample's own time and its exemplar are left out.
+Each point has the whole name of its samples. A sample's timestamp and exemplar are dropped.
 """
 
 from collections.abc import Iterable
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 Parts: TypeAlias = dict[str, Any]
 
-# What a sample is, by its family's type and by what its name has after the family's. Others are unknown.
+# A sample's type, by its family's type and the suffix of its name. Others are unknown.
 _TYPES: dict[str, dict[str, MetricType]] = {
     "counter": {"": "counter", "_total": "counter", "_created": "gauge"},
     "gauge": {"": "gauge"},
@@ -28,26 +28,26 @@ _TYPES: dict[str, dict[str, MetricType]] = {
 
 
 def points(families: Iterable["Metric"]) -> list[Point]:
-    """The points of families.
+    """Returns the points of families.
 
-    What is not what its type says is unknown: the samples of a histogram whose sum is missing or whose counts fall,
-    say, or a counter below zero.
+    Samples that contradict their family's type become `unknown`: those of a histogram whose sum is missing or whose
+    counts fall, say, or a counter below zero.
     """
     return [point for family in families for point in _points(family)]
 
 
 def _points(family: "Metric") -> list[Point]:
     rest = family.samples
-    made: list[Point] = []
+    points: list[Point] = []
     if family.type in ("histogram", "summary"):
         values = _histograms(family) if family.type == "histogram" else _summaries(family)
         if values is not None:
             type_: MetricType = "histogram" if family.type == "histogram" else "summary"
-            made = [_point(family, family.name, type_, value, labels) for labels, value in values]
+            points = [_point(family, family.name, type_, value, labels) for labels, value in values]
             rest = [sample for sample in rest if sample.name == f"{family.name}_created"]
     types = {name: _type(family, name) for name in {sample.name for sample in rest}}
-    made += [_point(family, each.name, types[each.name], each.value, tuple(each.labels.items())) for each in rest]
-    return made
+    points += [_point(family, each.name, types[each.name], each.value, tuple(each.labels.items())) for each in rest]
+    return points
 
 
 def _point(family: "Metric", name: str, type_: MetricType, value: Any, labels: Labels) -> Point:
@@ -55,7 +55,7 @@ def _point(family: "Metric", name: str, type_: MetricType, value: Any, labels: L
 
 
 def _type(family: "Metric", name: str) -> MetricType:
-    """What a family's samples of one name are."""
+    """Returns the type of a family's samples of one name."""
     suffix = name.removeprefix(family.name) if name.startswith(family.name) else name
     type_ = _TYPES.get(family.type, {}).get(suffix, "unknown")
     if type_ == "counter" and not all(sample.value >= 0 for sample in family.samples if sample.name == name):
@@ -66,8 +66,8 @@ def _type(family: "Metric", name: str) -> MetricType:
 
 
 def _histograms(family: "Metric") -> list[tuple[Labels, Histogram]] | None:
-    """A family's histograms by their labels, or None where some of it is no histogram."""
-    made = []
+    """Returns a family's histograms by their labels, or None where some samples make no histogram."""
+    histograms = []
     for labels, parts in _grouped(family, "_bucket", "le").items():
         buckets = sorted(parts["_bucket"])
         if not {"_sum", "_count"} <= parts.keys() or not buckets or buckets[-1] != (inf, parts["_count"]):
@@ -75,26 +75,27 @@ def _histograms(family: "Metric") -> list[tuple[Labels, Histogram]] | None:
         bounds, counts = zip(*buckets, strict=True)
         if not (all(map(lt, bounds, bounds[1:])) and counts[0] >= 0 and all(map(le, counts, counts[1:]))):
             return None
-        made.append((labels, Histogram(tuple(buckets[:-1]), parts["_sum"], parts["_count"])))
-    return made
+        histograms.append((labels, Histogram(tuple(buckets[:-1]), parts["_sum"], parts["_count"])))
+    return histograms
 
 
 def _summaries(family: "Metric") -> list[tuple[Labels, Summary]] | None:
-    """A family's summaries by their labels, or None where some of it is no summary."""
-    made = []
+    """Returns a family's summaries by their labels, or None where some samples make no summary."""
+    summaries = []
     for labels, parts in _grouped(family, "", "quantile").items():
         quantiles = sorted(parts[""], key=lambda pair: pair[0])
         is_whole = {"_sum", "_count"} <= parts.keys() and all(0 <= quantile <= 1 for quantile, _ in quantiles)
         if not (is_whole and parts["_count"] >= 0):
             return None
-        made.append((labels, Summary(tuple(quantiles), parts["_sum"], parts["_count"])))
-    return made
+        summaries.append((labels, Summary(tuple(quantiles), parts["_sum"], parts["_count"])))
+    return summaries
 
 
 def _grouped(family: "Metric", listed: str, key: str) -> dict[Labels, Parts]:
-    """A family's samples by their labels and, of these, by suffix; those of one suffix are a list, by a label's number.
+    """Returns a family's samples by their labels, and within these by suffix.
 
-    What does not belong there makes a group that is not whole, and so do labels in another order.
+    Samples with the suffix `listed` become a list of (number in the label `key`, value). A sample that does not belong
+    there, or has its labels in another order, makes a group of its own that lacks the rest.
     """
     groups: dict[Labels, Parts] = {}
     for sample in family.samples:

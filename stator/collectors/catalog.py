@@ -1,72 +1,52 @@
-"""Which collectors there are, and which of them run."""
+"""The built-in collectors by name, and which collectors run."""
 
-from collections.abc import Callable, Iterator
-from typing import ClassVar
+from collections.abc import Iterator
 
-from attrs import frozen
+from attrs import evolve, field, frozen
 
 from stator.collectors.diskusage import DiskUsageConfig
 from stator.collectors.host.config import HostConfig
-from stator.collectors.process import FAMILIES as PROCESS_FAMILIES
 from stator.collectors.process import ProcessConfig
 from stator.collectors.prometheus_client import PrometheusClientConfig
 from stator.collectors.runtime import RuntimeConfig
 from stator.collectors.textfile import TextfileConfig
 from stator.collectors.wave import WaveConfig
-from stator.exposition.encoder import Encoder, Exposition
-from stator.exposition.text import TEXT_0_0_4
-from stator.log.logger import Log
 from stator.plugins.discovery import UNKNOWN, Plugins, available
-from stator.points import Collector
-from stator.processes.service import ServiceProcesses
-from stator.settings.declare import section, setting
+from stator.points import Collector, CollectorContext
+from stator.settings.declare import declared_fields, options_of, section, setting, variable_part
 
 DEFAULT = ("runtime", "diskusage", "wave")
-BUILT_IN = (*DEFAULT, "process", "host", "textfile", "prometheus_client")
 
 
 @frozen
-class CollectorContext:
-    """What collectors may tell of, or need to know of, this run of the program."""
+class Collectors:
+    """Which collectors run, and their settings.
 
-    app_id: str
-    run_id: str
-    processes: ServiceProcesses
-    log: Log
+    A section here registers a built-in collector, under the name that its settings have in variables.
 
-
-@frozen
-class CollectorSelection:
-    """Which collectors run, and where the user's own are."""
+    Attributes:
+        plugins: The chosen collectors of the user's own; no variable gives this field.
+    """
 
     enabled: tuple[str, ...] = setting(
         DEFAULT,
         env="COLLECTORS",
-        desc=f"collectors that run: {', '.join(BUILT_IN)}, a plugin's name, or module:Class for one of your own",
+        desc=lambda: (
+            f"collectors that run: {', '.join(BUILT_IN)}, a plugin's name, or module:Class for one of your own"
+        ),
     )
     plugins_path: str = setting("", env="PLUGINS_PATH", desc="folder of plugins: each .py file of it is a collector")
-
-
-@frozen
-class PluginConfigs:
-    """What plugins can be told; `extended` gives it a part for each that has settings."""
-
-
-@frozen
-class Collectors(CollectorSelection):
-    """The collectors, and what each can be told."""
-
-    # Those of the user's own that are chosen; `extended` knows.
-    found: ClassVar[Plugins] = Plugins()
-
+    runtime: RuntimeConfig = section(RuntimeConfig)
     disk_usage: DiskUsageConfig = section(DiskUsageConfig)
     wave: WaveConfig = section(WaveConfig)
+    process: ProcessConfig = section(ProcessConfig)
     host: HostConfig = section(HostConfig)
     text_files: TextfileConfig = section(TextfileConfig, env="TEXTFILE")
-    plugins: PluginConfigs = section(PluginConfigs, env="")
+    prometheus_client: PrometheusClientConfig = section(PrometheusClientConfig, env="PROMETHEUS_CLIENT")
+    plugins: Plugins = field(factory=Plugins)
 
     def problems(self) -> Iterator[tuple[str, str]]:
-        """A folder that can't be read, and names of collectors that don't exist or can't be loaded."""
+        """Yields what is wrong with the folder of plugins, and which collectors don't exist or can't be loaded."""
         names = list(BUILT_IN)
         if self.plugins_path:
             try:
@@ -79,39 +59,24 @@ class Collectors(CollectorSelection):
                 names += plugins
         if "textfile" in self.enabled and not self.text_files.paths:
             yield "text_files.paths", "one folder or more, since textfile is among STTR_COLLECTORS"
-        if self.found.failures:
-            wanted = "collectors that can be loaded"
-            if any(failure.startswith(UNKNOWN) for failure in self.found.failures):
-                wanted = f"names out of {', '.join(names)}, or module:Class"
-            yield "enabled", f"{wanted}; {'; '.join(self.found.failures)}"
+        if failures := self.plugins.failures:
+            expected = "collectors that can be loaded"
+            if any(failure.startswith(UNKNOWN) for failure in failures):
+                expected = f"names out of {', '.join(names)}, or module:Class"
+            yield "enabled", f"{expected}; {'; '.join(failures)}"
 
-    def build(self, run: CollectorContext) -> dict[str, Collector]:
-        """The collectors by name.
+    def build(self, context: CollectorContext) -> dict[str, Collector]:
+        """Returns the collectors that run, by name.
 
         Raises:
-            StartError: One of the user's own can't be made.
+            StartError: One of them can't be built.
         """
-        built_in = self._built_in(run)
-        return {name: built_in[name]() if name in built_in else self._plugin(name) for name in self.enabled}
-
-    def _built_in(self, run: CollectorContext) -> dict[str, Callable[[], Collector]]:
-        return {
-            "runtime": lambda: RuntimeConfig().build(run.app_id, run.run_id, run.processes),
-            "process": lambda: ProcessConfig().build(run.processes),
-            "diskusage": self.disk_usage.build,
-            "wave": self.wave.build,
-            "host": lambda: self.host.build(run.log),
-            "textfile": lambda: self.text_files.build(_trial, run.log),
-            "prometheus_client": lambda: PrometheusClientConfig().build(
-                without=PROCESS_FAMILIES if "process" in self.enabled else ()
-            ),
-        }
-
-    def _plugin(self, name: str) -> Collector:
-        plugin = self.found.plugins[name]
-        made: Collector = plugin.build(getattr(self.plugins, plugin.name, None))
-        return made
+        context = evolve(context, collectors=self.enabled)
+        built_in = {name: getattr(self, attribute) for name, attribute in BUILT_IN.items()}
+        return {name: (built_in | self.plugins.found)[name].build(context) for name in self.enabled}
 
 
-def _trial() -> Exposition:
-    return Encoder(TEXT_0_0_4, timestamps=False).exposition()
+# Field names of the built-in collectors, by the names in STTR_COLLECTORS.
+BUILT_IN: dict[str, str] = {
+    variable_part(each).lower(): each.name for each in declared_fields(Collectors) if options_of(each).is_section
+}

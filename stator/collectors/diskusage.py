@@ -7,23 +7,25 @@ from collections.abc import Callable, Iterable, Iterator
 
 from attrs import Factory, field, frozen
 
-from stator.points import Point, PointsAt
+from stator.points import CollectorContext, Point, PointsAt
 from stator.settings.declare import setting
 
 # https://www.kernel.org/doc/html/latest/filesystems/proc.html (3.5, mountinfo)
 MOUNTINFO = "/proc/self/mountinfo"
-# Filesystems whose figures are in memory. Any other may have to ask somebody: a server, a process of a user.
+# Filesystems whose figures are in memory. Any other may have to ask a server, or a process of a user.
 LOCAL = frozenset({"btrfs", "erofs", "ext2", "ext3", "ext4", "f2fs", "overlay", "squashfs", "tmpfs", "vfat", "xfs"})
 _ESCAPED = re.compile(r"\\([0-7]{3})")
 
 
 class Mounts:
-    """What the kernel says of some paths' mounts, which is read again only when mounts have changed.
+    """Tells local filesystems, which never block, from network filesystems, which may.
+
+    The kernel's list of mounts is read again only when it has changed.
 
     Args:
-        paths: The paths.
+        paths: The paths whose filesystems are looked at.
         mountinfo: File in which the kernel lists the mounts.
-        has_changed: Whether there was a change since the last call, for a descriptor of that file.
+        has_changed: Whether that file, given as a descriptor, has changed since the last call.
     """
 
     def __init__(
@@ -38,7 +40,7 @@ class Mounts:
         self._are_local = False
 
     def are_local(self) -> bool:
-        """Whether all paths are surely of this machine; asks nobody but the kernel, and so never waits."""
+        """Whether all paths are known to lie on local filesystems. Asks only the kernel, and so never blocks."""
         try:
             if self._pid != os.getpid():
                 self._open()
@@ -46,11 +48,11 @@ class Mounts:
             elif self._has_changed(self._fd):
                 self._are_local = self._look()
         except OSError:
-            return False  # there's no such file, or no more of it: nothing is sure
+            return False  # the file can't be read, so nothing is known
         return self._are_local
 
     def _open(self) -> None:
-        """Opens the file for this process, as each that has it open is told of a change once."""
+        """Opens the file for this process: the kernel reports each change once for each open file."""
         if self._fd >= 0:
             os.close(self._fd)
         self._fd, self._pid = -1, 0
@@ -67,20 +69,20 @@ class Mounts:
 
 @frozen
 class DiskUsageConfig:
-    """What a disk usage collector can be told."""
+    """Settings of the `diskusage` collector."""
 
     paths: tuple[str, ...] = setting(("/",), desc="filesystem paths to collect usage stats")
 
-    def build(self) -> "DiskUsage":
-        """A collector of these paths, each once: a series must not come twice."""
+    def build(self, context: CollectorContext) -> "DiskUsage":
+        """Returns a collector of these paths, each once: a series must not come twice."""
         return DiskUsage(tuple(dict.fromkeys(self.paths)))
 
 
 @frozen
 class DiskUsage:
-    """Collects size, available and used space of each path's filesystem, as ``df`` has them.
+    """Reports size, available and used space of each path's filesystem, as ``df`` does.
 
-    A path that can't be read fails the collection with the path and the reason.
+    Fails with the path and the reason if one can't be read.
     """
 
     paths: tuple[str, ...]
@@ -89,11 +91,11 @@ class DiskUsage:
     )
 
     def is_nonblocking(self) -> bool:
-        """Where all is of this machine: the server of a network filesystem may be gone."""
+        """Returns True where all filesystems are local: the server of another may be gone."""
         return self._mounts.are_local()
 
     def collect(self, now: float) -> PointsAt:
-        """Asks the kernel for each path.
+        """Returns the figures of each path.
 
         Raises:
             OSError: A path can't be read.
@@ -106,7 +108,7 @@ def _usage(path: str) -> Iterator[Point]:
     usage = os.statvfs(path)
     labels = (("path", path),)
     used = usage.f_blocks - usage.f_bfree
-    # As df has it: blocks that are kept for root are neither used nor available.
+    # As df does it: blocks that are reserved for root are neither used nor available.
     usable = used + usage.f_bavail
     yield Point("size", "Total size of the filesystem", usage.f_blocks * usage.f_frsize, unit="bytes", labels=labels)
     yield Point(
@@ -127,6 +129,6 @@ def _unescaped(path: str) -> str:
 
 
 def _is_local(path: str, types: dict[str, str]) -> bool:
-    """Whether a path is a mount point, as what is none may be a link to anywhere, and all on the way to it is local."""
+    """Whether a path is a mount point, and so no link to elsewhere, and all filesystems above it are local too."""
     on_the_way = [type_ for point, type_ in types.items() if f"{path}/".startswith(f"{point.rstrip('/')}/")]
     return path in types and LOCAL.issuperset(on_the_way)

@@ -1,4 +1,4 @@
-"""The families that Prometheus' client libraries tell of a process, of the whole service at once.
+"""The families that Prometheus' client libraries report for a process, summed over the whole service.
 
 https://prometheus.io/docs/instrumenting/writing_clientlibs/#process-metrics
 """
@@ -9,12 +9,12 @@ from resource import RLIM_INFINITY, RLIMIT_NOFILE, prlimit
 
 from attrs import frozen
 
-from stator.points import MetricType, Point, PointsAt
+from stator.points import CollectorContext, MetricType, Point, PointsAt
 from stator.processes.service import Process, ServiceProcesses
 
 TICKS = os.sysconf("SC_CLK_TCK")
 PAGE = os.sysconf("SC_PAGE_SIZE")
-# Which prometheus_client tells too, of the one process that answers.
+# prometheus_client reports these too, for the one process that answers.
 FAMILIES = frozenset(
     f"process_{name}"
     for name in (
@@ -26,36 +26,36 @@ FAMILIES = frozenset(
 
 @frozen
 class ProcessConfig:
-    """The process collector has no settings."""
+    """The `process` collector has no settings."""
 
-    def build(self, processes: ServiceProcesses) -> "ServiceProcess":
-        """A collector of all processes of a service."""
-        return ServiceProcess(processes)
+    def build(self, context: CollectorContext) -> "ServiceProcess":
+        """Returns a collector of all processes of the service."""
+        return ServiceProcess(context.processes)
 
 
 @frozen
 class ServiceProcess:
-    """Collects the standard ``process_*`` families, summed over all processes of the service.
+    """Reports the standard ``process_*`` families, summed over all processes of the service.
 
-    The CPU time of workers that are gone stays in the sum.
+    The CPU time of workers that have ended stays in the sum.
 
-    The collector ``prometheus_client`` has families of the same names, of one process alone: beside this collector it
-    leaves them out.
+    The collector ``prometheus_client`` has families of the same names, which describe a single process: beside this
+    collector it drops them.
     """
 
     processes: ServiceProcesses
 
     def is_nonblocking(self) -> bool:
-        """What it reads is in memory."""
+        """Returns True: it reads only files of the kernel that are in memory."""
         return True
 
     def collect(self, now: float) -> PointsAt:
         """Reads the numbers of all processes, whichever of them calls.
 
         Raises:
-            OSError: The kernel would not tell.
+            OSError: The kernel denies them.
         """
-        import psutil  # slow to import
+        import psutil
 
         members = self.processes.stable_snapshot()
         stats = [each.stat for each in members]
@@ -79,7 +79,7 @@ def _max_fds(members: Sequence[Process]) -> float:
     for each in members:
         try:
             limits.append(prlimit(each.pid, RLIMIT_NOFILE)[0])
-        except (ProcessLookupError, PermissionError):  # it has ended meanwhile, or is another user's
+        except (ProcessLookupError, PermissionError):  # it has ended since, or is another user's
             continue
     return float("inf") if RLIM_INFINITY in limits else sum(limits)
 

@@ -1,52 +1,48 @@
-"""All that an application tells with prometheus_client, in our formats.
+"""The metrics that an application has in prometheus_client's registry.
 
 https://prometheus.github.io/client_python/
 """
 
 import os
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Iterable
 from typing import TYPE_CHECKING, Protocol
 
 from attrs import frozen
 
-from stator.collectors import _families
-from stator.points import PointsAt
+from stator.collectors import _families, process
+from stator.points import CollectorContext, PointsAt
 from stator.settings.declare import StartError
 
 if TYPE_CHECKING:
     from prometheus_client import Metric
 
-# The library's own variable: the folder in which an application's processes keep their numbers.
+# The library's own variable: the folder in which an application's processes keep their values.
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 
 
 class Registry(Protocol):
-    """What gives families."""
+    """A registry of prometheus_client, or a look-alike."""
 
     def collect(self) -> Iterable["Metric"]:
-        """Families as they are now."""
+        """Returns the current families."""
 
 
 @frozen
 class PrometheusClientConfig:
-    """The collector of prometheus_client's registry has no settings of ours."""
+    """The `prometheus_client` collector has no settings, but the library has."""
 
-    def build(self, environ: Mapping[str, str] = os.environ, without: Container[str] = ()) -> "PrometheusClient":
-        """A collector of the default registry, or of the folder of all processes where the library is told one.
-
-        Args:
-            environ: Variables, the library's own among them.
-            without: Names of families that others tell.
+    def build(self, context: CollectorContext) -> "PrometheusClient":
+        """Returns a collector of the default registry, or of the folder of all processes where the library has one.
 
         Raises:
             StartError: There is no such folder.
         """
-        import prometheus_client  # slow to import
-
-        if not (folder := environ.get(FOLDER)):
-            return PrometheusClient(prometheus_client.REGISTRY, without)
+        import prometheus_client
         from prometheus_client.multiprocess import MultiProcessCollector
 
+        without = process.FAMILIES if "process" in context.collectors else ()
+        if not (folder := os.environ.get(FOLDER)):
+            return PrometheusClient(prometheus_client.REGISTRY, without)
         registry = prometheus_client.CollectorRegistry(support_collectors_without_names=True)
         try:
             MultiProcessCollector(registry, folder)  # type: ignore[no-untyped-call] # it has no types
@@ -58,25 +54,26 @@ class PrometheusClientConfig:
 
 @frozen
 class PrometheusClient:
-    """Collects all families of prometheus_client's registry, with the samples that the library itself exposes.
+    """Reports all families of prometheus_client's registry, with the samples that the library itself exposes.
 
-    They are the application's own, and those that the library adds by itself, which are listed here. These are missing
-    where ``PROMETHEUS_MULTIPROC_DIR`` names the folder in which all processes of an application keep their numbers.
-    Beside the collector ``process``, so are those of one process that it tells of the whole service.
+    They are the application's, and those that the library adds by itself, which are listed here. The latter are missing
+    where ``PROMETHEUS_MULTIPROC_DIR`` names the folder in which all processes of an application keep their values. When
+    the collector ``process`` is enabled, the library's own ``process_*`` families are dropped: they describe a single
+    process.
 
     Attributes:
         registry: The registry.
-        without: Names of families that are left out.
+        without: Names of families that are dropped.
     """
 
     registry: Registry
     without: Container[str] = ()
 
     def collect(self, now: float) -> PointsAt:
-        """Asks the registry.
+        """Collects the registry.
 
         Raises:
             Exception: One of the application's own collectors failed.
         """
-        told = (family for family in self.registry.collect() if family.name not in self.without)
-        return PointsAt("", now, points=_families.points(told))
+        families = (family for family in self.registry.collect() if family.name not in self.without)
+        return PointsAt("", now, points=_families.points(families))

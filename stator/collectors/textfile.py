@@ -1,4 +1,4 @@
-"""Families that other programs leave in text files, as node_exporter's textfile collector exposes them.
+"""Families that other programs leave in text files, exposed as node_exporter's textfile collector does.
 
 https://github.com/prometheus/node_exporter#textfile-collector
 """
@@ -7,59 +7,44 @@ import glob
 import os
 import re
 import stat
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from io import StringIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from attrs import frozen
 
 from stator.collectors import _families
-from stator.points import Point, PointError, PointsAt
+from stator.exposition.encoder import Encoder
+from stator.exposition.text import TEXT_0_0_4
+from stator.log.changes import ChangeLog
+from stator.points import CollectorContext, Point, PointError, PointsAt
 from stator.settings.declare import setting
 
 if TYPE_CHECKING:
     from prometheus_client import Metric
 
 Version: TypeAlias = tuple[int, ...]
-"""What tells a file from the same file at another time."""
+"""Differs after each change of a file."""
 
-# Bytes of a file; one of so many takes longer to parse than a scrape waits: what has more was hardly meant for us.
+# Longest file in bytes. One of this size takes longer to parse than a scrape waits: a longer one is a mistake.
 LARGEST = 64 << 20
-# The parser gives samples of a counter a name of its own choice; those of a gauge keep theirs.
+# The parser renames a counter's samples, and not a gauge's: counters are parsed as gauges.
 _COUNTER = re.compile(r'^([ \t]*#[ \t]+TYPE[ \t]+("(?:[^"\\]|\\.)*"|\S+)[ \t]+)counter(?=[ \t\r]*$)', re.MULTILINE)
-
-
-class Exposition(Protocol):
-    """What finds out whether points can be exposed."""
-
-    def add(self, source: str, points_at: PointsAt) -> None:
-        """Adds the points of one source to those of others; raises PointError."""
-
-
-class Log(Protocol):
-    """Where files that can't be exposed are told."""
-
-    def error(self, event: str, **fields: Any) -> Any:
-        """Logs what happened, with fields."""
 
 
 @frozen
 class TextfileConfig:
-    """What a collector of text files can be told."""
+    """Settings of the `textfile` collector."""
 
     paths: tuple[str, ...] = setting(
         (), desc="folders whose *.prom files are exposed; patterns too, ex: /srv/*/metrics"
     )
 
-    def build(self, exposition: Callable[[], Exposition], log: Log) -> "Textfile":
-        """A collector of the files in these folders.
-
-        Args:
-            exposition: Makes one without points.
-            log: Where files that can't be exposed are told.
-        """
-        return Textfile(self.paths, exposition, log)
+    def build(self, context: CollectorContext) -> "Textfile":
+        """Returns a collector of the files in these folders."""
+        failed, recovered = "failed to read a text file", "can read a text file again"
+        return Textfile(self.paths, ChangeLog(context.log, "file", failed, recovered, level="error"))
 
 
 class BadFileError(Exception):
@@ -68,13 +53,13 @@ class BadFileError(Exception):
 
 @frozen
 class _File:
-    """What a file held when it was read.
+    """The content of a file when it was read.
 
     Attributes:
-        version: Which file, and of when; None where it's to be read again, changed or not.
-        modified: When it was written, in whole Unix seconds, as node_exporter tells it.
-        points: What it holds.
-        reason: Why nothing of it is exposed, or empty.
+        version: Which file it was, and at which time; None where it must be read again even if it has not changed.
+        modified: When it was written, in whole Unix seconds, as node_exporter reports it.
+        points: Its points.
+        reason: Why none of them is exposed, or empty.
     """
 
     version: Version | None
@@ -84,47 +69,45 @@ class _File:
 
 
 class Textfile:
-    """Collects what ``*.prom`` files hold; each is read again only when it changed.
+    """Reports what ``*.prom`` files hold; each is read again only when it has changed.
 
-    The families are those of the files, and two that tell how these fared, as node_exporter has them. A file that can't
-    be exposed fails alone: it's logged, once, and shows in ``node_textfile_scrape_error``.
+    The families are those of the files, and the two that node_exporter adds about the files. A file that can't be
+    exposed fails alone: it's logged, once, and counts in ``node_textfile_scrape_error``.
+
+    Args:
+        paths: Folders, or patterns of folders.
+        changes: Logs which files can't be exposed.
     """
 
-    def __init__(self, paths: tuple[str, ...], exposition: Callable[[], Exposition], log: Log) -> None:
-        self._paths, self._exposition, self._log = paths, exposition, log
+    def __init__(self, paths: tuple[str, ...], changes: ChangeLog) -> None:
+        self._paths, self._changes = paths, changes
         self._read: dict[str, _File] = {}
-        self._fit: dict[str, _File] = {}
         self._points: list[Point] = []
 
     def collect(self, now: float) -> PointsAt:
-        """The points of all files that can be exposed."""
+        """Returns the points of all files that can be exposed."""
         read = {
             path: _File(None, reason=reason) if reason else _read(path, self._read.get(path))
             for path, reason in _found(self._paths).items()
         }
         if read != self._read or not self._points:
-            self._read, fit = read, self._fitting(read)
-            self._tell(fit)
-            self._fit = fit
-            self._points = [*(point for file in fit.values() for point in file.points), *_own(fit)]
+            self._read, files = read, _without_conflicts(read)
+            self._changes.update({path: file.reason for path, file in files.items() if file.reason})
+            self._points = [*(point for file in files.values() for point in file.points), *_own(files)]
         return PointsAt("", now, points=self._points)
 
-    def _fitting(self, read: dict[str, _File]) -> dict[str, _File]:
-        """The files, those without points that go with neither our own points nor those of the files before."""
-        exposition, fit = self._exposition(), {}
-        exposition.add("", PointsAt("", 0.0, points=_own(read)))
-        for path, file in read.items():
-            try:
-                exposition.add(path, PointsAt("", 0.0, points=file.points))
-                fit[path] = file
-            except PointError as error:
-                fit[path] = _File(file.version, reason=str(error))
-        return fit
 
-    def _tell(self, fit: dict[str, _File]) -> None:
-        for path, file in fit.items():
-            if file.reason and file != self._fit.get(path):
-                self._log.error("failed to read a text file", file=path, reason=file.reason)
+def _without_conflicts(read: dict[str, _File]) -> dict[str, _File]:
+    """Returns the files, with the points of those that conflict with ours or with earlier files removed."""
+    exposition, files = Encoder(TEXT_0_0_4, timestamps=False).exposition(), {}
+    exposition.add("", PointsAt("", 0.0, points=_own(read)))
+    for path, file in read.items():
+        try:
+            exposition.add(path, PointsAt("", 0.0, points=file.points))
+            files[path] = file
+        except PointError as error:
+            files[path] = _File(file.version, reason=str(error))
+    return files
 
 
 def _own(files: dict[str, _File]) -> Iterator[Point]:
@@ -139,13 +122,13 @@ def _own(files: dict[str, _File]) -> Iterator[Point]:
 
 
 def _found(patterns: tuple[str, ...]) -> dict[str, str]:
-    """All files of the folders, and each folder that can't be read with the reason why."""
+    """Returns the files of all folders, with the reason for each, and each folder, that can't be read."""
     found: dict[str, str] = {}
     for pattern in patterns:
-        # What matches nothing is a folder that is missing: reading it says so.
+        # A pattern that matches nothing is taken for a missing folder: listing it gives the reason.
         for folder in sorted(glob.glob(pattern, include_hidden=True)) or [pattern]:  # noqa: PTH207 # as it is written
             try:
-                names = sorted(os.listdir(folder))  # noqa: PTH208 # a name is all that is needed
+                names = sorted(os.listdir(folder))  # noqa: PTH208 # only the names are needed
             except OSError as error:
                 found[folder] = error.strerror or str(error)
             else:
@@ -154,14 +137,14 @@ def _found(patterns: tuple[str, ...]) -> dict[str, str]:
 
 
 def _named(folder: str, name: str) -> tuple[str, str]:
-    """A file's path as it can be shown, and the reason why it can't be read, if so."""
+    """Returns a file's path in UTF-8, and why the file can't be read, or an empty text."""
     path = os.path.normpath(f"{folder}/{name}")
-    shown = os.fsencode(path).decode(errors="replace")
-    return shown, "" if shown == path else "its name is not UTF-8"
+    printable = os.fsencode(path).decode(errors="replace")
+    return printable, "" if printable == path else "its name is not UTF-8"
 
 
 def _read(path: str, last: _File | None) -> _File:
-    """A file as it is, or what was read the last time where that is the same."""
+    """Returns a file's content, without reading it where it is the last version still."""
     try:
         about = os.stat(path)  # noqa: PTH116
         version = (about.st_dev, about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns)
@@ -170,7 +153,7 @@ def _read(path: str, last: _File | None) -> _File:
         if not stat.S_ISREG(about.st_mode):
             return _File(None, reason="it's no file")
         with Path(path).open("rb") as file:
-            # The size that is told may be another, as in /proc, or may have grown.
+            # Not by the size in its status: that may be wrong, as in /proc, or the file may have grown.
             data = file.read(LARGEST + 1)
     except OSError as error:
         return _File(None, reason=error.strerror or str(error))
@@ -183,11 +166,11 @@ def _read(path: str, last: _File | None) -> _File:
 
 
 def parse(data: bytes, path: str) -> list[Point]:
-    """The points of a file in Prometheus' text format.
+    """Parses a file in Prometheus' text format.
 
     Args:
-        data: What the file holds.
-        path: Its name, which stands in for the descriptions that it lacks.
+        data: The file's content.
+        path: Its name, for the descriptions that it lacks.
 
     Raises:
         BadFileError: It's in another format, or has samples with timestamps.
@@ -204,7 +187,7 @@ def parse(data: bytes, path: str) -> list[Point]:
 
 
 def _parsed(text: str, path: str) -> Iterable["Metric"]:
-    from prometheus_client.parser import text_fd_to_metric_families  # slow to import
+    from prometheus_client.parser import text_fd_to_metric_families
 
     counters = {name.strip('"') for _, name in _COUNTER.findall(text)}
     lines = StringIO(_COUNTER.sub(r"\1gauge", text))
@@ -218,13 +201,13 @@ def _parsed(text: str, path: str) -> Iterable["Metric"]:
         if stamped := next((sample.name for sample in family.samples if sample.timestamp is not None), None):
             msg = f"{stamped} has a timestamp, and must have none"
             raise BadFileError(msg)
-        # Whoever wrote it may have taken another order in each line.
+        # The order of labels may differ from line to line.
         family.samples = [each._replace(labels=dict(sorted(each.labels.items()))) for each in family.samples]
         family.type = "counter" if family.name in counters else family.type
         family.documentation = family.documentation or f"Metric read from {path}"
         first = whole.setdefault(family.name, family)
         if first is not family:
-            # Its samples don't stand together; those that come later are without its type.
+            # The family is interrupted by another; its later samples come without a type.
             if family.type not in ("unknown", first.type):
                 msg = f"{family.name} is a {first.type} first and a {family.type} later"
                 raise BadFileError(msg)

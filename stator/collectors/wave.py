@@ -6,23 +6,23 @@ from functools import cache
 
 from attrs import frozen
 
-from stator.points import Point, PointsAt
+from stator.points import CollectorContext, Point, PointsAt
 from stator.settings.declare import setting
 
-# Seconds of one turn of the simple and of the square wave.
+# Period of the simple and of the square wave, in seconds.
 PERIOD = 60.0
-# How many odd harmonics of the square wave's Fourier series are summed.
+# Number of odd harmonics of the square wave's Fourier series that are summed.
 HARMONICS = 4
 
 
 @frozen
 class WaveConfig:
-    """What the waves can be told."""
+    """Settings of the `wave` collector."""
 
     seed: int = setting(1, desc="seed of the random waves: the same seed gives the same waves")
 
-    def build(self) -> "Wave":
-        """A collector of the waves of this seed."""
+    def build(self, context: CollectorContext) -> "Wave":
+        """Returns a collector of the waves of this seed."""
         return Wave(tuple(_random_sine(random.Random(f"{self.seed}/{nth}")) for nth in range(3)))  # noqa: S311
 
 
@@ -35,7 +35,7 @@ class Sine:
     phase: float = 0.0
 
     def at(self, now: float) -> float:
-        """Its value at a time in seconds."""
+        """Returns its value at a time in seconds."""
         return self.amplitude * math.sin(2 * math.pi * math.fmod(now, self.period) / self.period + self.phase)
 
 
@@ -44,19 +44,19 @@ SIMPLE = Sine(1.0, PERIOD)
 
 @frozen
 class Wave:
-    """Collects the series ``simple``, ``three_random`` and ``square``, each a pure function of time from -1.2 to 1.2.
+    """Reports the series ``simple``, ``three_random`` and ``square``, each a pure function of time from -1.2 to 1.2.
 
-    Two processes with the same waves give the same values at the same time.
+    Two processes with the same waves report the same values at the same time.
     """
 
     three_random: tuple[Sine, ...]
 
     def is_nonblocking(self) -> bool:
-        """It only computes."""
+        """Returns True: it only computes."""
         return True
 
     def collect(self, now: float) -> PointsAt:
-        """The value of each series at a time in Unix seconds."""
+        """Returns the value of each series at a time in Unix seconds."""
         values = {
             "simple": SIMPLE.at(now),
             "three_random": sum(sine.at(now) for sine in self.three_random),
@@ -67,7 +67,7 @@ class Wave:
 
 
 def square(now: float, harmonics: int = HARMONICS) -> float:
-    """The first odd harmonics of the Fourier series of a square wave of amplitude 1.
+    """Returns the sum of the first odd harmonics of the Fourier series of a square wave of amplitude 1.
 
     https://mathworld.wolfram.com/FourierSeriesSquareWave.html
     """

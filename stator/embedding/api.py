@@ -15,7 +15,7 @@ from stator.embedding.membership import Membership
 from stator.embedding.mounting import ASGIMount, ASGIResource, PerProcess, WSGIMount, WSGIResource
 from stator.embedding.parts import Parts, Settings
 from stator.embedding.registration import Registration
-from stator.settings.environment import ConfigError
+from stator.settings.declare import ConfigError
 from stator.web.access_log import App
 
 if TYPE_CHECKING:

@@ -9,18 +9,20 @@ from typing import Any
 
 from attrs import evolve, frozen
 
-from stator.collectors.catalog import BUILT_IN, CollectorContext
+from stator.collectors.catalog import BUILT_IN
 from stator.collectors.process import FAMILIES as PROCESS_FAMILIES
 from stator.collectors.prometheus_client import PrometheusClient
-from stator.config import Config, with_plugin_settings
+from stator.config import Config, Environment
 from stator.embedding.keywords import Keywords, find_problems, is_registry, split_collectors
 from stator.embedding.mounting import METRICS, MONITOR, PerProcess
 from stator.exporter import Exporter
 from stator.log.logger import Log, new_id
 from stator.log.stdlib import LOGGER, stdlib_logger
+from stator.points import CollectorContext
 from stator.processes.siblings import Siblings
 from stator.roster.service import ServiceConfig
-from stator.settings.environment import ConfigError, decode, unread
+from stator.settings.declare import ConfigError
+from stator.settings.environment import unknown_variables
 from stator.version import build_labels
 from stator.web import app as web
 from stator.web.access_log import App
@@ -79,11 +81,11 @@ class Settings:
         variables = {COLLECTORS: DEFAULT, **environ}
         if "collectors" in good:
             given[COLLECTORS], variables[COLLECTORS] = names, ",".join(names)
-        config_type = with_plugin_settings(PREFIX, variables)
-        for warning in _unread(config_type, given.get(COLLECTORS), environ):
+        environment = Environment.of(PREFIX, variables)
+        for warning in _unread(environment, given.get(COLLECTORS), environ):
             log.warning(warning)
         try:
-            config = decode(config_type, PREFIX, variables, given)
+            config = environment.decode(given)
         except ConfigError as error:
             problems += [_by_keyword(problem, given) for problem in error.problems]
         else:
@@ -147,13 +149,17 @@ class Parts:
         }
 
 
-def _unread(config: type[Any], names: list[str] | None, environ: Mapping[str, str]) -> list[str]:
+def _unread(environment: Environment, names: list[str] | None, environ: Mapping[str, str]) -> list[str]:
     """Warnings of variables that nothing reads.
 
     None where collectors named by STTR_COLLECTORS are left out here: variables of their own may be read elsewhere.
     """
     named = {name.strip() for name in environ.get(COLLECTORS, "").split(",")} - {""}
-    return unread(config, PREFIX, environ) if names is None or named <= {*names, *BUILT_IN} else []
+    return (
+        unknown_variables(environment.settings(), PREFIX, environ)
+        if names is None or named <= {*names, *BUILT_IN}
+        else []
+    )
 
 
 def _plain(value: str | Iterable[Any]) -> Any:

@@ -1,1 +1,1 @@
-"""Collectors of the user's own."""
+"""Collectors and registrars of the user's own."""

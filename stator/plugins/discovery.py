@@ -1,101 +1,129 @@
-"""Plugins: collectors of the user's own, found by the names that the environment gives, with settings of their own.
+"""Finds plugins by the names that the environment gives.
 
-A plugin is a class with a method ``collect(now)``. It is named ``module:Class``; or as a file of the plugins' folder,
-without its ``.py``; or as an entry point of the group ``stator.collectors``. Where the class has an attribute
-``Config``, an attrs class whose fields are declared with `setting`, it's made with such a Config, otherwise without
-arguments.
+A plugin is a class that collects or registers. Its name is ``module:Class``; or that of a file in the plugins' folder,
+without its ``.py``; or that of an entry point, of the group ``stator.collectors`` or ``stator.registrars``. Where the
+class has an attribute ``Config``, an attrs class whose fields are declared with `setting`, it's called with such a
+Config, otherwise without arguments.
 """
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from keyword import iskeyword
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
-from stator.plugins.loading import load_class, load_file, search, why
-from stator.settings.declare import StartError, variables_of
-from stator.settings.extend import refuse_unfit
+from stator.plugins.config import check_config
+from stator.plugins.loading import PluginType, add_search_path, describe, load_class, load_file
+from stator.settings.declare import Setting, StartError, iter_settings, variables_of
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
-GROUP = "stator.collectors"
-# How the failure of a name begins that stands for nothing.
+# How the failure of a name begins that names nothing.
 UNKNOWN = "there is no"
 _WORDS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 
 @frozen
+class NoConfig:
+    """The Config of a class that has none."""
+
+
+@frozen
 class Plugin:
-    """A collector of the user's own.
+    """A class of the user's own.
 
     Attributes:
-        spec: What it is called where collectors are chosen: ``queue_depth``, or ``module:Class``.
-        name: What its settings are called: ``queue_depth``; in capitals in its variables.
-        collector: Makes it.
-        config: The class of its Config, if it has one.
+        spec: The name by which it is chosen: ``queue_depth``, or ``module:Class``.
+        name: The name of its settings: ``queue_depth``.
+        prefix: First part of its variables' names: ``STTR_QUEUE_DEPTH``.
+        make: The class.
+        config_type: The class of its Config.
+        config: Its Config, once that is decoded.
     """
 
     spec: str
     name: str
-    collector: Callable[..., Any]
-    config: type[Any] | None
+    prefix: str
+    make: Callable[..., Any]
+    config_type: type[Any]
+    config: Any = None
 
-    def build(self, config: object) -> Any:
-        """The collector, with its Config where it has one.
+    def settings(self) -> Iterator[Setting]:
+        """Returns its settings."""
+        return iter_settings(self.config_type, self.prefix)
+
+    def build(self, context: object = None) -> Any:
+        """Returns an instance.
 
         Raises:
-            StartError: It can't be made.
+            StartError: The class raised an error.
         """
         try:
-            return self.collector() if self.config is None else self.collector(config)
+            return self.make() if self.config_type is NoConfig else self.make(self.config)
         except (Exception, SystemExit) as error:
-            msg = f"{self.spec} can't be made: {why(error)}"
+            msg = f"{self.spec} can't be made: {describe(error)}"
             raise StartError(msg) from error
 
 
 @frozen
 class Plugins:
-    """What was found by some names.
+    """The plugins that were chosen.
 
     Attributes:
-        plugins: Plugins by the names that they were found by.
-        failures: Why there is no plugin for the other names, a sentence for each.
+        found: Plugins by the names that they were chosen by.
+        failures: Why there is no plugin for the other names, a sentence each.
     """
 
-    plugins: dict[str, Plugin] = field(factory=dict)
+    found: dict[str, Plugin] = field(factory=dict)
     failures: list[str] = field(factory=list)
 
+    def settings(self) -> list[Setting]:
+        """Returns the settings of all plugins."""
+        return [setting for each in self.found.values() for setting in each.settings()]
 
-def find(specs: Iterable[str], folder: str, prefix: str, taken: Iterable[str]) -> Plugins:
-    """Loads plugins; modules are searched in the folder too.
+    def configs(self) -> dict[str, Any]:
+        """Returns the plugins' Configs by name."""
+        return {each.name: each.config for each in self.found.values() if each.config_type is not NoConfig}
+
+    def decoded(self, read: Callable[[Any, str], Any]) -> "Plugins":
+        """Returns the same plugins with Configs, which a function reads from the class and the prefix."""
+        return evolve(
+            self,
+            found={spec: evolve(each, config=read(each.config_type, each.prefix)) for spec, each in self.found.items()},
+        )
+
+
+def load_plugins(kind: PluginType, specs: Iterable[str], folder: str, prefix: str, taken: Iterable[str]) -> Plugins:
+    """Loads plugins; their modules may lie in the folder too.
 
     Args:
+        kind: What they must be.
         specs: Their names.
         folder: The folder of plain files, or empty where there is none.
         prefix: First part of each variable's name.
-        taken: Variables that are read already.
+        taken: Variables that other settings read.
     """
-    found, known = Plugins(), set(taken)
-    if folder:
-        search(Path(folder).absolute())
+    plugins, known = Plugins(), set(taken)
     for spec in dict.fromkeys(specs):
+        if folder:
+            add_search_path(Path(folder).absolute())
         try:
-            plugin = _plugin(spec, folder)
-            own = set(variables_of(plugin.config, f"{prefix}_{plugin.name.upper()}")) if plugin.config else set()
-            _refuse_clash(plugin, found, own & known)
+            plugin = _load(kind, spec, folder, prefix)
+            variables = variables_of(plugin.settings())
+            _check_conflicts(plugin, plugins, variables & known)
         except StartError as error:
-            found.failures.append(str(error))
+            plugins.failures.append(str(error))
         else:
-            known |= own
-            found.plugins[spec] = plugin
-    return found
+            known |= variables
+            plugins.found[spec] = plugin
+    return plugins
 
 
 def available(folder: str) -> list[str]:
-    """Names of the plugins in a folder of plain files.
+    """Returns the names of the plugins in a folder of plain files.
 
     Raises:
         OSError: The folder can't be read.
@@ -103,28 +131,27 @@ def available(folder: str) -> list[str]:
     return sorted(file.stem for file in Path(folder).iterdir() if file.suffix == ".py" and file.name[0] != "_")
 
 
-def _plugin(spec: str, folder: str) -> Plugin:
-    collector, name = _load(spec, folder)
-    config = getattr(collector, "Config", None)
-    if config is not None:
+def _load(kind: PluginType, spec: str, folder: str, prefix: str) -> Plugin:
+    found = load_class(spec, kind) if ":" in spec else _load_named(kind, spec, folder)
+    name = _WORDS.sub("_", found.__name__).lower().strip("_") if ":" in spec else re.sub(r"\W", "_", spec).lower()
+    config = getattr(found, "Config", NoConfig)
+    if config is not NoConfig:
         if not name.isidentifier() or iskeyword(name):
             msg = f"{spec} can't have settings: {name!r} is no name in Python"
             raise StartError(msg)
         try:
-            refuse_unfit(config)
+            check_config(config)
         except StartError as error:
             msg = f"{spec}: {error}"
             raise StartError(msg) from error
-    return Plugin(spec, name, collector, config)
+    return Plugin(spec, name, f"{prefix}_{name.upper()}", found, config)
 
 
-def _load(spec: str, folder: str) -> tuple[Callable[..., Any], str]:
-    """The class that a name stands for, and the name of its settings."""
-    if ":" in spec:
-        collector = load_class(spec)
-        return collector, _WORDS.sub("_", collector.__name__).lower().strip("_")
-    file = _file(spec, folder)
-    installed = _installed(spec)
+def _load_named(kind: PluginType, spec: str, folder: str) -> type:
+    """Returns the class of a file or an entry point."""
+    from importlib.metadata import entry_points
+
+    file, installed = _file(spec, folder), list(entry_points(group=f"stator.{kind}s", name=spec))
     sources = [f"{each.value} of the package {_package(each)}" for each in installed]
     if file:
         sources.insert(0, str(file))
@@ -134,33 +161,27 @@ def _load(spec: str, folder: str) -> tuple[Callable[..., Any], str]:
     if not sources:
         msg = f"{UNKNOWN} {spec!r}"
         raise StartError(msg)
-    collector = load_file(file) if file else load_class(f"{installed[0].module}:{installed[0].attr}")
-    return collector, re.sub(r"\W", "_", spec).lower()
+    return load_file(file, kind) if file else load_class(f"{installed[0].module}:{installed[0].attr}", kind)
 
 
 def _file(name: str, folder: str) -> Path | None:
     try:
         is_there = bool(folder) and name in available(folder)
     except OSError:
-        return None  # told as a problem of the folder
+        return None  # a problem of the folder, and not of the name
     return Path(folder, f"{name}.py").absolute() if is_there else None
-
-
-def _installed(name: str) -> list["EntryPoint"]:
-    from importlib.metadata import entry_points  # slow to import
-
-    return list(entry_points(group=GROUP, name=name))
 
 
 def _package(entry_point: "EntryPoint") -> str:
     return entry_point.dist.name if entry_point.dist else "without a name"
 
 
-def _refuse_clash(plugin: Plugin, found: Plugins, twice: set[str]) -> None:
-    for other in found.plugins.values():
-        if plugin.config and other.config and plugin.name == other.name:
+def _check_conflicts(plugin: Plugin, others: Plugins, taken: set[str]) -> None:
+    """Raises StartError where a plugin's settings have the name or a variable of others."""
+    for other in others.found.values():
+        if plugin.name == other.name and NoConfig not in (plugin.config_type, other.config_type):
             msg = f"{plugin.spec} and {other.spec} both call their settings {plugin.name.upper()}: rename one of them"
             raise StartError(msg)
-    if twice:
-        msg = f"{plugin.spec} can't have a setting {min(twice)}: there is one already"
+    if taken:
+        msg = f"{plugin.spec} can't have a setting {min(taken)}: there is one already"
         raise StartError(msg)

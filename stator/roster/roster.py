@@ -8,7 +8,6 @@ import random
 import threading
 import time
 from collections.abc import Callable
-from typing import Literal
 
 from attrs import frozen
 
@@ -48,8 +47,10 @@ NOT_YET_REGISTERED = Observation("not registered yet", keep=True)
 class RosterConfig:
     """How the service stays registered."""
 
-    registrar: Literal["auto", "consul", "file", "none"] = setting(
-        "auto", desc="where to register; auto: consul when a base uri is set, else none"
+    registrar: str = setting(
+        "auto",
+        desc="where to register: auto, consul, file, none, or an installed registrar's name; auto: consul when a base"
+        " uri is set, else none",
     )
     interval: Duration = setting(
         Duration.parse("15m"), desc="longest time until the registration is confirmed", check=positive

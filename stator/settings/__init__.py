@@ -1,1 +1,1 @@
-"""How settings are declared, read and shown."""
+"""How settings are declared, read and written."""

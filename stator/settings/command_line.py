@@ -1,134 +1,24 @@
-"""Environment in, objects out.
+"""The program's flags, and the loading of its settings.
 
-What ``-h`` and ``-V`` do not need is imported only when a Config is really read: they answer in a blink.
+``-h`` and ``-V`` answer without importing what decodes a Config.
 """
 
 import argparse
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, Generic, NoReturn, TypeVar
+from typing import Any, Generic, NoReturn, Protocol, TypeVar
 
 from attrs import frozen
+from msgspec import json
 
+from stator.settings.declare import ConfigError, Setting
 from stator.settings.table import rows, table
 
-C = TypeVar("C", bound=Any)
+C = TypeVar("C")
 BAD_CONFIG = 2
 FAILED = 1
-
-
-@frozen
-class Loaded(Generic[C]):
-    """What a start is made of.
-
-    Attributes:
-        config: The Config that the environment gave.
-        shown: The same as plain data, secrets hidden.
-        warnings: What the environment holds that nothing reads, a sentence each.
-    """
-
-    config: C
-    shown: dict[str, Any]
-    warnings: list[str]
-
-    def warn(self, log: Any) -> None:
-        """Tells the warnings to a log."""
-        for warning in self.warnings:
-            log.warning(warning)
-
-
-def load(
-    config: type[C],
-    *,
-    prefix: str,
-    about: str,
-    version: str,
-    argv: Sequence[str],
-    environ: Mapping[str, str],
-    extend: Callable[[str, Mapping[str, str]], type[C]] | None = None,
-) -> Loaded[C]:
-    """Reads flags and environment; answers the flags that end the program at once.
-
-    Args:
-        config: The root Config class.
-        prefix: First part of each variable's name.
-        about: One line on what the program does.
-        version: The program's version.
-        argv: Command line, without the program's name.
-        environ: The process's environment; it wins over ``--env-file``.
-        extend: Gives the Config class to use instead for a prefix and variables, where these tell of further settings.
-
-    Raises:
-        SystemExit: A flag was answered (status 0; 1 where stdout takes no answer), or the command line or environment
-            is wrong (status 2).
-    """
-    parser = _parser(version)
-    flags, strangers = parser.parse_known_args(argv)
-    if flags.help:
-        if extend is not None:
-            config = extend(prefix, _readable(flags.env_file, environ))
-        _answer(f"{about}\n\n{_FLAGS}\n{_SETTINGS}\n\n{table(rows(config, prefix))}\n".encode())
-        raise SystemExit(0)
-    if strangers:
-        parser.error(f"unrecognized arguments: {' '.join(strangers)}")
-
-    from stator.settings.dump import dump
-    from stator.settings.environment import ConfigError, decode, unread  # slow to import
-
-    warnings: list[str] = []
-    try:
-        variables = _variables(flags.env_file, environ)
-        if extend is not None:
-            config = extend(prefix, variables)
-        warnings = unread(config, prefix, variables)
-        launched = decode(config, prefix, variables)
-    except ConfigError as error:
-        _tell([*error.problems, *_as_told(warnings)])
-        raise SystemExit(BAD_CONFIG) from None
-    shown = {"version": version, **dump(launched)}
-    if flags.check or flags.conf:
-        _tell(_as_told(warnings))
-        _end(shown if flags.conf else None)
-    return Loaded(launched, shown, warnings)
-
-
-def _variables(env_file: str | None, environ: Mapping[str, str]) -> dict[str, str]:
-    """All variables.
-
-    Raises:
-        ConfigError: The file can't be read.
-    """
-    if env_file is None:
-        return dict(environ)
-    from stator.settings.environment import read_env_file  # slow to import
-
-    return read_env_file(env_file) | dict(environ)
-
-
-def _readable(env_file: str | None, environ: Mapping[str, str]) -> dict[str, str]:
-    """All variables that can be read: who asks for help gets it, whatever is wrong."""
-    if env_file is None:
-        return dict(environ)
-    from stator.settings.environment import ConfigError  # slow to import
-
-    try:
-        return _variables(env_file, environ)
-    except ConfigError:
-        return dict(environ)
-
-
-def _parser(version: str) -> argparse.ArgumentParser:
-    parser = _Parser(prog="stator", add_help=False, allow_abbrev=False)
-    parser.add_argument("-h", "--help", action="store_true")
-    parser.add_argument("-V", "--version", action="version", version=f"stator {version}")
-    parser.add_argument("-c", "--conf", action="store_true")
-    parser.add_argument("--check", action="store_true")
-    parser.add_argument("-e", "--env-file", metavar="FILE")
-    return parser
-
-
-_FLAGS = """\
+FLAGS = """\
 Flags:
   -h, --help           show this and exit
   -c, --conf           show the loaded configuration as JSON and exit
@@ -136,42 +26,143 @@ Flags:
   -e, --env-file FILE  read variables from FILE too; those of the environment win
   -V, --version        show the version and exit
 """
-_SETTINGS = "The following environment variables are available for configuration:"
+SETTINGS = "The following environment variables are available for configuration:"
+
+
+class Environment(Protocol[C]):
+    """The variables of a start, and the settings that read them."""
+
+    def settings(self) -> Sequence[Setting]:
+        """Returns all settings, in the order of ``-h``."""
+
+    def decode(self) -> C:
+        """Builds the root Config; raises ConfigError."""
+
+    def dump(self, config: C) -> dict[str, Any]:
+        """Returns the root Config as plain data without secrets."""
+
+
+@frozen
+class Loaded(Generic[C]):
+    """The settings of a start.
+
+    Attributes:
+        config: The root Config.
+        redacted: The same as plain data without secrets.
+        warnings: A sentence for each variable that no setting reads.
+    """
+
+    config: C
+    redacted: dict[str, Any]
+    warnings: list[str]
+
+    def log_warnings(self, log: Any) -> None:
+        """Logs the warnings."""
+        for warning in self.warnings:
+            log.warning(warning)
+
+
+def load(
+    environment: Callable[[str, Mapping[str, str]], Environment[C]],
+    *,
+    prefix: str,
+    about: str,
+    version: str,
+    argv: Sequence[str],
+    environ: Mapping[str, str],
+) -> Loaded[C]:
+    """Parses flags and decodes the environment; answers the flags that end the program at once.
+
+    Args:
+        environment: Returns the settings for a prefix and variables.
+        prefix: First part of each variable's name.
+        about: One line on what the program does.
+        version: The program's version.
+        argv: Command line, without the program's name.
+        environ: The process's environment; it wins over ``--env-file``.
+
+    Raises:
+        SystemExit: A flag was answered (status 0; 1 where stdout can't be written), or the command line or environment
+            is wrong (status 2).
+    """
+    flags = _flags(argv)
+    if flags.version:
+        _end(f"stator {version}\n".encode())
+    warnings: list[str] = []
+    try:
+        variables = _variables(flags, environ)
+        loaded = environment(prefix, variables)
+        if flags.help:
+            _end(f"{about}\n\n{FLAGS}\n{SETTINGS}\n\n{table(rows(loaded.settings()))}\n".encode())
+        from stator.settings.environment import unknown_variables
+
+        warnings = unknown_variables(loaded.settings(), prefix, variables)
+        config = loaded.decode()
+    except ConfigError as error:
+        _complain([*error.problems, *_marked(warnings)])
+        raise SystemExit(BAD_CONFIG) from None
+    redacted = {"version": version, **loaded.dump(config)}
+    if flags.check or flags.conf:
+        _complain(_marked(warnings))
+        _end(json.format(json.encode(redacted), indent=2) + b"\n" if flags.conf else b"")
+    return Loaded(config, redacted, warnings)
+
+
+def _flags(argv: Sequence[str]) -> argparse.Namespace:
+    parser = _Parser(prog="stator", add_help=False, allow_abbrev=False)
+    parser.add_argument("-h", "--help", action="store_true")
+    parser.add_argument("-V", "--version", action="store_true")
+    parser.add_argument("-c", "--conf", action="store_true")
+    parser.add_argument("--check", action="store_true")
+    parser.add_argument("-e", "--env-file", metavar="FILE")
+    flags, unknown = parser.parse_known_args(argv)
+    if unknown and not (flags.help or flags.version):
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+    return flags
+
+
+def _variables(flags: argparse.Namespace, environ: Mapping[str, str]) -> Mapping[str, str]:
+    """Returns all variables; ``-h`` goes without a file that can't be read.
+
+    Raises:
+        ConfigError: The file can't be read.
+    """
+    if flags.env_file is None:
+        return environ
+    from stator.settings.environment import read_env_file
+
+    try:
+        return read_env_file(flags.env_file) | dict(environ)
+    except ConfigError:
+        if flags.help:
+            return environ
+        raise
 
 
 class _Parser(argparse.ArgumentParser):
-    """Argparse for the flags, with errors and answers as ours are."""
+    """Reports errors as the rest of the program does."""
 
     def error(self, message: str) -> NoReturn:
-        _tell([f"{message}; -h shows what there is"])
+        _complain([f"{message}; -h shows what there is"])
         raise SystemExit(BAD_CONFIG)
 
-    def _print_message(self, message: str, _file: object = None) -> None:
-        _answer(message.encode())
 
-
-def _end(shown: dict[str, Any] | None) -> NoReturn:
-    if shown is not None:
-        import orjson
-
-        _answer(orjson.dumps(shown, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+def _end(output: bytes) -> NoReturn:
+    try:
+        if output:
+            # Not through sys.stdout: that is None where it's closed, and reports a full disk only at exit.
+            with open(1, "wb", closefd=False) as stdout:
+                stdout.write(output)
+    except OSError as error:
+        _complain([f"can't write to stdout: {error.strerror}"])
+        raise SystemExit(FAILED) from None
     raise SystemExit(0)
 
 
-def _answer(text: bytes) -> None:
-    # Not through sys.stdout: that is None where it's closed, and complains of a full disk when all is over.
-    try:
-        with open(1, "wb", closefd=False) as stdout:
-            stdout.write(text)
-    except OSError as error:
-        _tell([f"can't write to stdout: {error.strerror}"])
-        raise SystemExit(FAILED) from None
-
-
-def _as_told(warnings: Iterable[str]) -> Iterable[str]:
+def _marked(warnings: Iterable[str]) -> Iterable[str]:
     return (f"warning: {warning}" for warning in warnings)
 
 
-def _tell(lines: Iterable[str]) -> None:
-    with suppress(OSError, AttributeError):  # stderr may be closed; the exit status tells all the same
+def _complain(lines: Iterable[str]) -> None:
+    with suppress(OSError, AttributeError):  # stderr may be closed; the exit status says it too
         sys.stderr.writelines(f"stator: {line}\n" for line in lines)

@@ -1,11 +1,11 @@
-"""How a setting is declared: one line in the Config of the part that it is for.
+"""How a setting is declared: one line in a Config.
 
-A Config is a frozen attrs class whose fields come from `setting` and, for the Config of a part within, `section`.
-A field's variable is the prefix, the names of the parts above it and its own, in capitals without underscores
+A Config is a frozen attrs class whose fields come from `setting` and, for a Config within it, from `section`.
+A field's variable is the prefix, the names of the sections above it and its own, in capitals, without the underscores
 within a name: ``roster.service.ip_address`` is ``STTR_ROSTER_SERVICE_IPADDRESS``.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,18 +13,30 @@ import attrs
 from attrs import frozen
 
 REDACTED = "--redacted--"
-# Ends the variable that names a file which holds a secret.
+# Ends the name of the variable that names a file which holds a secret.
 FILE_SUFFIX = "_FILE"
 _KEY = "stator.setting"
 C = TypeVar("C")
 
 
 class StartError(Exception):
-    """A part can't be made from its Config; the message says why."""
+    """Something can't be built from its Config; the message says why."""
+
+
+class ConfigError(Exception):
+    """The environment can't be used.
+
+    Attributes:
+        problems: One line each: the variable, its value unless secret, and what was expected.
+    """
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
 
 
 class Secret:
-    """A text that is never shown, and is read anew for each use where it comes from a file."""
+    """A text that no dump, log or repr contains. One from a file is read again for each use."""
 
     __slots__ = ("_path", "_text")
 
@@ -33,7 +45,7 @@ class Secret:
 
     @classmethod
     def from_file(cls, path: Path) -> "Secret":
-        """Reads a secret, without the white space around it, from a file that may change later.
+        """Returns the secret in a file that may change later, without the white space around it.
 
         Raises:
             OSError: The file can't be read.
@@ -42,7 +54,7 @@ class Secret:
         return cls(path.read_text("utf-8").strip(), path)
 
     def reveal(self) -> str:
-        """The text as it is now; the last that there was where the file is gone, or empty, as while it's written."""
+        """Returns the current text; the last known one while its file is missing or empty."""
         if self._path is not None:
             try:
                 self._text = self._path.read_text("utf-8").strip() or self._text
@@ -65,32 +77,32 @@ class Secret:
 
 @frozen
 class Constraint:
-    """A bound on a setting's value, and how to say it: ``an integer from 0 to 65535``."""
+    """A bound on a setting's value, and its description: ``an integer from 0 to 65535``."""
 
     expected: str
     holds: Callable[[Any], bool]
 
     def __call__(self, _config: object, attribute: "attrs.Attribute[Any]", value: object) -> None:
-        """Holds the bound for a Config made in code too, as attrs asks its validators.
+        """Checks the value in a Config that code constructs, as a validator of attrs.
 
         Raises:
             ValueError: The value is out of bounds.
         """
         if not self.holds(value):
-            shown = "" if declared(attribute).show else f"={value!r}"
-            msg = f"{attribute.name}{shown}: expected {self.expected}"
+            has_secrets = options_of(attribute).show is not None
+            msg = f"{attribute.name}{'' if has_secrets else f'={value!r}'}: expected {self.expected}"
             raise ValueError(msg)
 
 
 @frozen
 class FieldOptions:
-    """What a field says of itself."""
+    """The arguments with which a field was declared."""
 
-    desc: str = ""
+    desc: str | Callable[[], str] = ""
     env: str | None = None
     check: Constraint | None = None
     show: Callable[[Any, Any], Any] | None = None
-    is_part: bool = False
+    is_section: bool = False
 
 
 @frozen
@@ -104,7 +116,7 @@ class Setting:
         default: The value where the variable is not set.
         desc: What it is for.
         check: The bound on its value, if any.
-        holds_secrets: Whether some part of its value may be secret.
+        holds_secrets: Whether a part of its value may be secret.
     """
 
     name: str
@@ -117,19 +129,24 @@ class Setting:
 
     @property
     def secret(self) -> bool:
-        """Whether the whole value is one, so that it can come from a file and is never written anywhere."""
+        """Whether the whole value is secret: it can come from a file, and is never written anywhere."""
         return self.type is Secret
 
     @property
     def hidden(self) -> bool:
-        """Whether an error must not show the value."""
+        """Whether an error must leave out the value."""
         return self.secret or self.holds_secrets
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """All names under which it is read."""
+        return (self.name, self.name + FILE_SUFFIX) if self.secret else (self.name,)
 
 
 def setting(
     default: Any,
     *,
-    desc: str,
+    desc: str | Callable[[], str],
     env: str | None = None,
     check: Constraint | None = None,
     show: Callable[[Any, Any], Any] | None = None,
@@ -138,64 +155,70 @@ def setting(
 
     Args:
         default: Value where the variable is not set.
-        desc: What it is for, for ``-h`` and the README.
+        desc: What it is for, for ``-h`` and the docs; a function where that is known only later.
         env: Last part of the variable's name, where the field's name doesn't give it.
         check: Bound on the value.
-        show: Gives the value to show in dumps from the Config and the value, where they hold secrets.
+        show: Returns the value without its secrets, for dumps, from the Config and the value.
     """
-    # What to hide depends on the whole Config, which a field's repr does not know: it hides everything.
-    shown = (lambda _: REDACTED) if show else True
+    # What is secret depends on the whole Config, and attrs gives a field's repr the value alone.
+    redacted = (lambda _: REDACTED) if show else True
     return attrs.field(
-        default=default, validator=check, repr=shown, metadata={_KEY: FieldOptions(desc, env, check, show)}
+        default=default, validator=check, repr=redacted, metadata={_KEY: FieldOptions(desc, env, check, show)}
     )
 
 
 def section(config: Callable[[], C], *, env: str | None = None) -> C:
-    """Declares the Config of a part within; ``env=""`` leaves the part out of its variables' names."""
-    made: C = attrs.field(factory=config, metadata={_KEY: FieldOptions(env=env, is_part=True)})
-    return made
+    """Declares a Config within another; ``env=""`` leaves the section out of its variables' names."""
+    field: C = attrs.field(factory=config, metadata={_KEY: FieldOptions(env=env, is_section=True)})
+    return field
 
 
-def is_declared(attribute: "attrs.Attribute[Any]") -> bool:
-    """Whether a field comes from `setting` or `section`."""
-    return _KEY in attribute.metadata
+def options_of(attribute: "attrs.Attribute[Any]") -> FieldOptions:
+    """Returns how a field was declared.
+
+    Raises:
+        KeyError: It comes from neither `setting` nor `section`.
+    """
+    options: FieldOptions = attribute.metadata[_KEY]
+    return options
 
 
-def declared(attribute: "attrs.Attribute[Any]") -> FieldOptions:
-    """What a Config's field says of itself."""
-    about: FieldOptions = attribute.metadata[_KEY]
-    return about
+def declared_fields(config: type[Any]) -> Iterator["attrs.Attribute[Any]"]:
+    """Yields the fields of a Config that come from `setting` or `section`."""
+    return (attribute for attribute in attrs.fields(config) if _KEY in attribute.metadata)
+
+
+def variable_part(attribute: "attrs.Attribute[Any]") -> str:
+    """Returns what a field adds to its variables' names: ``IPADDRESS``."""
+    env = options_of(attribute).env
+    return attribute.name.replace("_", "").upper() if env is None else env
 
 
 def iter_settings(config: type[Any], prefix: str, path: tuple[str, ...] = ()) -> Iterator[Setting]:
-    """All settings of a Config class, in the order of declaration."""
-    for attribute in attrs.fields(config):
-        about = declared(attribute)
-        own = attribute.name.replace("_", "").upper() if about.env is None else about.env
-        name = f"{prefix}_{own}" if own else prefix
-        if about.is_part:
-            yield from iter_settings(attribute.type, name, (*path, attribute.name))
+    """Yields all settings of a Config class, in the order of declaration."""
+    for attribute in declared_fields(config):
+        options, part, here = options_of(attribute), variable_part(attribute), (*path, attribute.name)
+        name = f"{prefix}_{part}" if part else prefix
+        type_: Any = attribute.type
+        if options.is_section:
+            yield from iter_settings(type_, name, here)
         else:
-            here = (*path, attribute.name)
-            hides = about.show is not None
-            yield Setting(name, here, attribute.type, attribute.default, about.desc, about.check, hides)
+            desc = options.desc() if callable(options.desc) else options.desc
+            yield Setting(name, here, type_, attribute.default, desc, options.check, options.show is not None)
 
 
-def variables_of(config: type[Any], prefix: str) -> Iterator[str]:
-    """All variables that a Config class reads, those that name files of secrets among them."""
-    for each in iter_settings(config, prefix):
-        yield each.name
-        if each.secret:
-            yield each.name + FILE_SUFFIX
+def variables_of(settings: Iterable[Setting]) -> set[str]:
+    """Returns the names of all variables that settings read, with those of files that hold secrets."""
+    return {name for each in settings for name in each.variables}
 
 
 def at_least(low: int) -> Constraint:
-    """The bound of a count."""
+    """Returns the bound of a count."""
     return Constraint(f"an integer of {low} or more", lambda value: value >= low)
 
 
 def between(low: int, high: int) -> Constraint:
-    """The bounds of an integer, both included."""
+    """Returns the bounds of an integer, both included."""
     return Constraint(f"an integer from {low} to {high}", lambda value: low <= value <= high)
 
 

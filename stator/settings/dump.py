@@ -1,21 +1,25 @@
-"""A Config as plain data for people and JSON: durations readable, secrets hidden."""
+"""A Config as plain data for people and JSON: durations readable, secrets redacted."""
 
 from typing import Any
 
 import attrs
 
-from stator.settings.declare import REDACTED, Secret, declared
+from stator.settings.declare import REDACTED, Secret, declared_fields, options_of
 from stator.settings.duration import Duration
 
 
 def dump(config: "attrs.AttrsInstance") -> dict[str, Any]:
-    """Nested dictionaries with a Config's field names as keys."""
-    return attrs.asdict(config, value_serializer=_shown)
+    """Returns nested dictionaries with a Config's field names as keys; sections without settings are left out."""
+    values = ((attribute.name, _dumped(config, attribute)) for attribute in declared_fields(type(config)))
+    return {name: value for name, value in values if value != {}}
 
 
-def _shown(config: Any, attribute: "attrs.Attribute[Any] | None", value: Any) -> Any:
-    if attribute is not None and (show := declared(attribute).show):
-        value = show(config, value)
+def _dumped(config: Any, attribute: "attrs.Attribute[Any]") -> Any:
+    options, value = options_of(attribute), getattr(config, attribute.name)
+    if options.is_section:
+        return dump(value)
+    if options.show:
+        value = options.show(config, value)
     if isinstance(value, Secret):
         return REDACTED if value else ""
     if isinstance(value, tuple):

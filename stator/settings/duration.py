@@ -20,14 +20,14 @@ _ZEROS = re.compile(r"(?:(?<=h)0m)?(?<=m)0s$")
 
 
 class Duration(int):
-    """A length of time in whole nanoseconds, never negative, that reads and prints as Go's does."""
+    """A length of time in whole nanoseconds, never negative, that parses and prints as Go's ``time.Duration``."""
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Reads decimal numbers with units, such as ``1h``, ``1m30s`` or ``1.5s``; a bare ``0`` needs no unit.
+        """Parses decimal numbers with units, such as ``1h``, ``1m30s`` or ``1.5s``; a bare ``0`` needs no unit.
 
         Raises:
-            ValueError: The text is no such duration, is negative, or is longer than Go can hold (292 years).
+            ValueError: The text is no duration, is negative, or is longer than Go can hold (292 years).
         """
         if text == "0":
             return cls(0)
@@ -45,11 +45,11 @@ class Duration(int):
 
     @property
     def seconds(self) -> float:
-        """The same length in seconds."""
+        """The length in seconds."""
         return self / 1e9
 
     def __str__(self) -> str:
-        """The text that Go's ``Duration.String`` gives."""
+        """Returns the text that Go's ``Duration.String`` returns."""
         for unit in ("ns", "µs", "ms"):
             if self < UNITS[unit] * 1000:
                 return f"{_decimal(self, UNITS[unit])}{unit}" if self else "0s"
@@ -60,7 +60,7 @@ class Duration(int):
 
     @property
     def brief(self) -> str:
-        """The same text as a person would write it: ``1m`` for ``1m0s``."""
+        """The text as a person would write it: ``1m`` for ``1m0s``."""
         return _ZEROS.sub("", str(self))
 
     def __repr__(self) -> str:

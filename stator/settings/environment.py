@@ -1,11 +1,9 @@
-"""From an environment to a Config: environs reads each variable, cattrs builds the object.
-
-All that is wrong is found before anything is said, so that one try shows every mistake.
-"""
+"""From variables to Configs: environs parses each variable, cattrs builds the objects."""
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
+from functools import reduce
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -14,24 +12,13 @@ import cattrs
 import environs
 from dotenv.parser import parse_stream
 
-from stator.settings.declare import FILE_SUFFIX, REDACTED, Secret, Setting, iter_settings, variables_of
+from stator.settings.declare import FILE_SUFFIX, REDACTED, ConfigError, Secret, Setting, iter_settings, variables_of
 from stator.settings.duration import Duration
 from stator.settings.types import setting_type
 
 C = TypeVar("C")
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 _USER_OF_URI = re.compile(r"(?<=://).*@")
-
-
-class ConfigError(Exception):
-    """The environment can't be used.
-
-    Attributes:
-        problems: One line each: the variable, its value unless secret, and what was expected.
-    """
-
-    def __init__(self, problems: list[str]) -> None:
-        super().__init__("\n".join(problems))
-        self.problems = problems
 
 
 def read_env_file(path: str) -> dict[str, str]:
@@ -44,17 +31,14 @@ def read_env_file(path: str) -> dict[str, str]:
         with Path(path).open(encoding="utf-8") as file:
             bindings = list(parse_stream(file))
     except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "not UTF-8"
-        raise ConfigError([f"--env-file {path!r}: expected a readable file ({reason})"]) from error
+        raise ConfigError([f"--env-file {path!r}: expected a readable file ({_reason(error)})"]) from error
     bad = [each for each in bindings if each.error or (each.key and each.value is None) or "\0" in each.original.string]
     if bad:
         raise ConfigError([f"--env-file {path!r}, line {each.original.line}: expected NAME=value" for each in bad])
     return {each.key: each.value for each in bindings if each.key is not None and each.value is not None}
 
 
-def decode(
-    config: type[C], prefix: str, variables: Mapping[str, str], given: Mapping[str, Any] = MappingProxyType({})
-) -> C:
+def decode(config: type[C], prefix: str, variables: Mapping[str, str], given: Mapping[str, Any] = NOTHING) -> C:
     """Builds a Config from variables.
 
     Args:
@@ -66,145 +50,127 @@ def decode(
     Raises:
         ConfigError: Some variables can't be used; the error lists all of them.
     """
-    reader = _Reader(variables)
-    tree: dict[str, Any] = {}
-    problems: dict[str, str] = {}
-    for each in iter_settings(config, prefix):
+    reader = Reader(variables, given)
+    decoded = reader.read(config, prefix)
+    reader.check(decoded, prefix)
+    reader.finish()
+    return decoded
+
+
+class Reader:
+    """Builds Configs from variables, and collects what is wrong, so that one error lists every mistake.
+
+    Args:
+        variables: Texts by variable.
+        given: Values by variable, which win over the texts.
+    """
+
+    def __init__(self, variables: Mapping[str, str], given: Mapping[str, Any] = NOTHING) -> None:
+        self._variables, self._given = variables, given
+        self._problems: dict[str, str] = {}
+        # Not cattrs.Converter, which takes ten times as long to compile code that would run once.
+        self._converter = cattrs.BaseConverter()
+        for parsed in (Duration, Secret):
+            self._converter.register_structure_hook(parsed, lambda value, _: value)
+        # environs reads the process's environment, where no name has an equals sign: it finds nothing, and parses the
+        # default that each call gives.
+        self._env = environs.Env(prefix="=")
+        self._env.add_parser("setting", _parse)
+        self._env.add_parser("secret_file", _parse_file)
+
+    def read(self, config: type[C], prefix: str) -> C:
+        """Returns a Config, with defaults in place of what can't be used."""
+        tree: dict[str, Any] = {}
+        for each in iter_settings(config, prefix):
+            value = self._given[each.name] if each.name in self._given else self._value(each)
+            if value is not None:
+                branch = tree
+                for name in each.path[:-1]:
+                    branch = branch.setdefault(name, {})
+                branch[each.path[-1]] = value
         try:
-            _put(tree, each.path, given[each.name] if each.name in given else reader.read(each))
-        except _Unset:
-            continue
-        except _Problem as problem:
-            problems[problem.name] = str(problem)
-    try:
-        made = _converter().structure(tree, config)
-    except cattrs.BaseValidationError as error:  # a validator of somebody else's Config
-        raise ConfigError([*problems.values(), *cattrs.transform_error(error, format_exception=_said)]) from error
-    for each, expected in _cross_checks(made, config, prefix):
-        value = given.get(each.name, variables.get(each.name))
-        problems.setdefault(each.name, _line(each.name, value, expected, hidden=each.hidden))
-    if problems:
-        raise ConfigError(list(problems.values()))
-    return made
+            return self._converter.structure(tree, config)
+        except Exception as error:  # noqa: BLE001 # a rule of a plugin's own
+            self._problems[prefix] = f"{type(error).__name__}: {error} @ {prefix}"
+            return config()
 
-
-def encode(config: object, prefix: str) -> dict[str, str]:
-    """The variables that give the same Config back; secrets are not among them."""
-    variables = {}
-    for each in iter_settings(type(config), prefix):
-        if not each.secret:
-            variables[each.name] = setting_type(each.type).write(_at(config, each.path))
-    return variables
-
-
-def unread(config: type[Any], prefix: str, variables: Mapping[str, str]) -> list[str]:
-    """Warnings of variables that have our prefix but that nothing reads, with the nearest real name."""
-    known = set(variables_of(config, prefix))
-    strangers = sorted(name for name in variables if name.startswith(f"{prefix}_") and name not in known)
-    return [_stranger(name, known) for name in strangers]
-
-
-def _stranger(name: str, known: set[str]) -> str:
-    near = get_close_matches(name, known, n=1, cutoff=0)
-    return f"{name} is not a setting and is not read; the nearest that is: {near[0]}"
-
-
-class _Unset(Exception):  # noqa: N818 # not an error: the default holds
-    """A variable is not set."""
-
-
-class _Problem(Exception):  # noqa: N818 # becomes a line of a ConfigError
-    """A variable can't be used."""
-
-    def __init__(self, name: str, value: str | None, expected: str, *, hidden: bool = False) -> None:
-        super().__init__(_line(name, value, expected, hidden=hidden))
-        self.name = name
-
-
-def _line(name: str, value: object, expected: str, *, hidden: bool) -> str:
-    shown = "" if hidden or value is None else f"={_USER_OF_URI.sub(f'{REDACTED}@', repr(value))}"
-    return f"{name}{shown}: expected {expected}"
-
-
-class _Reader(environs.Env):
-    """Typed reading from given variables, where environs itself knows only the process's environment."""
-
-    def __init__(self, variables: Mapping[str, str]) -> None:
-        super().__init__()
-        self._variables = variables
-
-    def _get_value(self, env_key: str, default: Any) -> Any:
-        return self._variables.get(env_key, default)
-
-    def read(self, setting: Setting) -> Any:
-        """A setting's value.
-
-        Raises:
-            _Unset: The variable is not set, or is empty where no value can be.
-            _Problem: The value can't be read or is out of bounds.
-        """
+    def _value(self, setting: Setting) -> Any:
+        """Returns a setting's value; None where its variable is not set, or can't be used."""
+        name, parse = setting.name, self._env.setting
         if setting.secret and self._variables.get(setting.name + FILE_SUFFIX):
-            return self._read_file(setting)
-        kind = setting_type(setting.type)
-        text = self._variables.get(setting.name)
-        if text is None or not (text or kind.keeps_empty):
-            raise _Unset
-        if not _is_unicode(text):
-            raise _Problem(setting.name, text, "text in UTF-8", hidden=setting.hidden)
-        expected = setting.check.expected if setting.check else kind.expected
+            name, parse = setting.name + FILE_SUFFIX, self._env.secret_file
+        text = self._variables.get(name)
+        if text is None or not (text or setting_type(setting.type).keeps_empty):
+            return None
+        if name != setting.name and self._variables.get(setting.name):
+            self._problems[name] = _problem(name, text, f"only one of {setting.name} and {name} to be set")
+            return None
         try:
-            value = kind.read(self, setting.name)
-            holds = setting.check is None or setting.check.holds(value)
-        except (environs.EnvError, ValueError, TypeError, LookupError) as error:  # a plugin's check may parse the value
-            raise _Problem(setting.name, text, expected, hidden=setting.hidden) from error
-        if not holds:
-            raise _Problem(setting.name, text, expected, hidden=setting.hidden)
-        return value
+            return parse(name, default=text, setting=setting)
+        except environs.EnvValidationError as error:
+            hidden = setting.hidden and name == setting.name
+            self._problems[name] = _problem(name, text, *error.error_messages, hidden=hidden)
+            return None
 
-    def _read_file(self, setting: Setting) -> Secret:
-        name = setting.name + FILE_SUFFIX
-        path = self._variables[name]
-        if self._variables.get(setting.name):
-            raise _Problem(name, path, f"only one of {setting.name} and {name} to be set")
-        try:
-            return Secret.from_file(Path(path))
-        except (OSError, UnicodeDecodeError) as error:
-            reason = getattr(error, "strerror", None) or "not UTF-8"
-            raise _Problem(name, path, f"a readable file ({reason})") from error
+    def check(self, config: object, prefix: str) -> None:
+        """Collects what the ``problems()`` of a Config and of its sections find, where they have one."""
+        settings = {each.path: each for each in iter_settings(type(config), prefix)}
+        for path in sorted({each[:length] for each in settings for length in range(len(each))}):
+            section: Any = reduce(getattr, path, config)
+            find = getattr(section, "problems", None)
+            for field, expected in find() if callable(find) else ():
+                each = settings[*path, *field.split(".")]
+                value = self._given.get(each.name, self._variables.get(each.name))
+                line = _problem(each.name, value, expected, hidden=each.hidden)
+                self._problems.setdefault(each.name, line)
+
+    def finish(self) -> None:
+        """Raises ConfigError where something was wrong."""
+        if self._problems:
+            raise ConfigError(list(self._problems.values()))
 
 
-def _is_unicode(text: str) -> bool:
+def unknown_variables(settings: Iterable[Setting], prefix: str, variables: Iterable[str]) -> list[str]:
+    """Returns a warning for each variable with the prefix that no setting reads, with the nearest real name."""
+    known = variables_of(settings)
+    unknown = sorted(name for name in variables if name.startswith(f"{prefix}_") and name not in known)
+    return [
+        f"{name} is not a setting and is not read; the nearest that is: {nearest}"
+        for name in unknown
+        for nearest in get_close_matches(name, known, n=1, cutoff=0)
+    ]
+
+
+def _problem(name: str, value: object, expected: str, *, hidden: bool = False) -> str:
+    given = "" if hidden or value is None else f"={_USER_OF_URI.sub(f'{REDACTED}@', repr(value))}"
+    return f"{name}{given}: expected {expected}"
+
+
+def _parse(text: str, setting: Setting) -> Any:
+    """Returns a setting's value; raises environs.EnvError with what was expected."""
     # Bytes of the environment that are not UTF-8 come as lone surrogates, which JSON and Prometheus can't hold.
-    return not any("\ud800" <= letter <= "\udfff" for letter in text)
+    if any("\ud800" <= letter <= "\udfff" for letter in text):
+        msg = "text in UTF-8"
+        raise environs.EnvError(msg)
+    type_ = setting_type(setting.type)
+    try:
+        value = type_.parse(text)
+        holds = setting.check is None or setting.check.holds(value)
+    except (ValueError, TypeError, LookupError):  # a plugin's check may parse the value
+        holds = False
+    if not holds:
+        raise environs.EnvError(setting.check.expected if setting.check else type_.expected)
+    return value
 
 
-def _converter() -> cattrs.Converter:
-    converter = cattrs.Converter(forbid_extra_keys=True)
-    for ready in (Duration, Secret):
-        converter.register_structure_hook(ready, lambda value, _: value)
-    return converter
+def _parse_file(path: str, setting: Setting) -> Secret:
+    """Returns the secret in a file; raises environs.EnvError with what was expected."""
+    try:
+        return Secret.from_file(Path(path))
+    except (OSError, UnicodeDecodeError) as error:
+        msg = f"a readable file ({_reason(error)})"
+        raise environs.EnvError(msg) from error
 
 
-def _said(error: BaseException, _: object) -> str:
-    return f"{type(error).__name__}: {error}"
-
-
-def _cross_checks(made: object, config: type[Any], prefix: str) -> Iterator[tuple[Setting, str]]:
-    """What each part's ``problems()`` finds, where it has one: (field's path below the part, what was expected)."""
-    settings = {each.path: each for each in iter_settings(config, prefix)}
-    for path in sorted({each.path[:length] for each in settings.values() for length in range(len(each.path))}):
-        find: Callable[[], Iterator[tuple[str, str]]] | None = getattr(_at(made, path), "problems", None)
-        for field, expected in find() if callable(find) else ():
-            yield settings[*path, *field.split(".")], expected
-
-
-def _put(tree: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
-    for name in path[:-1]:
-        tree = tree.setdefault(name, {})
-    tree[path[-1]] = value
-
-
-def _at(config: object, path: tuple[str, ...]) -> Any:
-    for name in path:
-        config = getattr(config, name)
-    return config
+def _reason(error: OSError | UnicodeDecodeError) -> str | None:
+    return error.strerror if isinstance(error, OSError) else "not UTF-8"

@@ -1,84 +1,76 @@
-"""The kinds of value that a setting can have: how each is named, read from text and written back."""
+"""The types that a setting can have: how each is named, read from a text and written back."""
 
 from collections.abc import Callable
 from math import isfinite
-from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
+from typing import Any, Literal, get_args, get_origin
 
 from attrs import frozen
 
 from stator.settings.declare import REDACTED, Secret
 from stator.settings.duration import Duration
 
-if TYPE_CHECKING:
-    from environs import Env
+# The spellings of YAML 1.1, which Compose and Go's programs share.
+BOOLEANS = dict.fromkeys(("1", "t", "true", "y", "yes", "on"), True) | dict.fromkeys(
+    ("0", "f", "false", "n", "no", "off"), False
+)
 
 
 @frozen
 class SettingType:
-    """One kind of value.
+    """One type of value.
 
     Attributes:
         label: Its name in the table of settings.
         expected: What a text must be, for an error message.
-        read: Reads a variable's value; raises ``environs.EnvError`` or ValueError.
-        write: The text that reads back as the same value.
+        parse: Returns the value of a text; raises ValueError, TypeError or LookupError where it has none.
+        write: Returns the text that parses as the same value.
         keeps_empty: Whether an empty text is a value; if not, it stands for the default.
     """
 
     label: str
     expected: str
-    read: Callable[["Env", str], Any]
+    parse: Callable[[str], Any]
     write: Callable[[Any], str] = str
     keeps_empty: bool = False
 
 
 def setting_type(type_: Any) -> SettingType:
-    """The kind of a field's type.
+    """Returns what is known of a field's type.
 
     Raises:
-        KeyError: A setting was declared with a type that no text can be read as.
+        KeyError: No text can be read as this type.
     """
     if get_origin(type_) is Literal:
-        choices = ", ".join(get_args(type_))
-        return SettingType(
-            f"One of {choices}",
-            f"one of {choices}",
-            lambda env, name: _choice(env.str(name), get_args(type_)),
-        )
+        choices = get_args(type_)
+        names = ", ".join(choices)
+        return SettingType(f"One of {names}", f"one of {names}", lambda text: choices[choices.index(text)])
     return SETTING_TYPES[type_]
 
 
-def _choice(text: str, choices: tuple[str, ...]) -> str:
-    if text not in choices:
-        raise ValueError(text)
-    return text
-
-
-def _integer(env: "Env", name: str) -> int:
-    number: int = env.int(name)
-    # A longer one can't be shown as JSON.
+def _integer(text: str) -> int:
+    number = int(text)
+    # Many readers of JSON take no larger ones.
     if not -(2**63) <= number < 2**63:
-        raise ValueError(name)
+        raise ValueError(text)
     return number
 
 
-def _number(env: "Env", name: str) -> float:
-    number: float = env.float(name)
+def _number(text: str) -> float:
+    number = float(text)
     # JSON has no word for the others.
     if not isfinite(number):
-        raise ValueError(name)
+        raise ValueError(text)
     return number
 
 
-def _words(env: "Env", name: str) -> tuple[str, ...]:
-    words: list[str] = env.list(name)
-    return tuple(word.strip() for word in words if word.strip())
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(stripped for word in text.split(",") if (stripped := word.strip()))
 
 
-def _pairs(env: "Env", name: str) -> tuple[tuple[str, str], ...]:
-    pairs = [word.partition("=") for word in _words(env, name)]
+def _pairs(text: str) -> tuple[tuple[str, str], ...]:
+    pairs = [word.partition("=") for word in _words(text)]
     if not all(key.strip() and equals for key, equals, _ in pairs):
-        raise ValueError(name)
+        raise ValueError(text)
     return tuple((key.strip(), value.strip()) for key, _, value in pairs)
 
 
@@ -86,16 +78,14 @@ SETTING_TYPES: dict[Any, SettingType] = {
     int: SettingType("Integer", "an integer of 64 bits", _integer),
     float: SettingType("Number", "a number", _number),
     bool: SettingType(
-        "True or False", "true or false", lambda env, name: env.bool(name), lambda value: str(value).lower()
+        "True or False", "true or false", lambda text: BOOLEANS[text.lower()], lambda value: str(value).lower()
     ),
-    str: SettingType("String", "a text", lambda env, name: env.str(name), keeps_empty=True),
-    Secret: SettingType(
-        "Secret", "a text", lambda env, name: Secret(env.str(name)), lambda _: REDACTED, keeps_empty=True
-    ),
+    str: SettingType("String", "a text", str, keeps_empty=True),
+    Secret: SettingType("Secret", "a text", Secret, lambda _: REDACTED, keeps_empty=True),
     Duration: SettingType(
         "Duration",
         "a duration such as 250ms, 10s or 1m30s",
-        lambda env, name: Duration.parse(env.str(name).strip()),
+        lambda text: Duration.parse(text.strip()),
         lambda duration: str(duration.brief),
     ),
     tuple[str, ...]: SettingType(

@@ -46,7 +46,7 @@ def declared(value: object) -> Iterator[Family]:
 
 def test_the_pages_are_the_generated_ones(tmp_path: Path) -> None:
     subprocess.run([sys.executable, ROOT / "build" / "pages.py", tmp_path], check=True)
-    assert contents(PAGES) == contents(tmp_path), "to write them anew: make docs"
+    assert contents(PAGES) == contents(tmp_path), "to write them again: make docs"
 
 
 def test_each_built_in_collector_has_a_page_that_the_index_leads_to() -> None:

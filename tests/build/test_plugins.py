@@ -4,8 +4,8 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-import orjson
 import pytest
+from msgspec import json
 
 from tests.build.test_pyz import start
 from tests.conftest import ROOT
@@ -15,7 +15,7 @@ README = (ROOT / "README.md").read_text("utf-8")
 
 
 def example() -> str:
-    """The collector that the README shows."""
+    """The collector in the README."""
     codes: list[str] = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     (code,) = (code for code in codes if "class QueueDepth" in code)
     return code
@@ -58,9 +58,9 @@ def test_help_and_the_configuration_have_its_settings(
         "/var/spool/jobs",
         "folder that holds a file for each job",
     ]
-    shown = start(pyz, "-c", **env)
-    assert orjson.loads(shown.stdout)["collectors"]["plugins"] == {"queue_depth": {"folder": "/var/mail"}}
-    assert shown.stderr == ""
+    answer = start(pyz, "-c", **env)
+    assert json.decode(answer.stdout)["collectors"]["plugins"] == {"queue_depth": {"folder": "/var/mail"}}
+    assert answer.stderr == ""
 
 
 @EVERY_KIND

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from stator.collectors.diskusage import DiskUsage, DiskUsageConfig
+from tests.collectors.contexts import context
 
-# Free space changes under a test's hands: this many times at most df is asked before and after, until both agree.
+# Free space may change during a test: df runs before and after it, at most this many times, until both agree.
 TRIES = 200
 
 
@@ -29,18 +30,18 @@ def ours(paths: tuple[str, ...]) -> dict[tuple[str, str], int | float]:
 @pytest.mark.parametrize("paths", [("/",), ("/dev/shm",), ("/", "/dev/shm")])
 def test_the_numbers_are_those_of_df(paths: tuple[str, ...]) -> None:
     for _ in range(TRIES):
-        before, told, after = df(paths), ours(paths), df(paths)
+        before, reported, after = df(paths), ours(paths), df(paths)
         if before == after:
             break
     assert before == after
     for path, (size, available, percent) in zip(paths, after, strict=True):
-        assert told["size", path] == size
-        assert told["available", path] == available
+        assert reported["size", path] == size
+        assert reported["available", path] == available
         # df rounds up.
-        assert math.ceil(told["used", path]) == percent
+        assert math.ceil(reported["used", path]) == percent
 
 
-def test_points_tell_their_time_unit_and_path() -> None:
+def test_points_have_their_time_unit_and_path() -> None:
     points_at = DiskUsage(("/",)).collect(12.5)
     assert (points_at.name, points_at.stamp) == ("du", 12.5)
     assert [(point.name, point.unit, point.type, point.labels) for point in points_at.points] == [
@@ -60,5 +61,5 @@ def test_a_filesystem_without_space_is_not_in_use() -> None:
     assert ours(("/proc",)) == {("size", "/proc"): 0, ("available", "/proc"): 0, ("used", "/proc"): 0.0}
 
 
-def test_a_path_that_is_named_twice_is_told_once() -> None:
-    assert DiskUsageConfig(("/", "/proc", "/")).build() == DiskUsage(("/", "/proc"))
+def test_a_path_that_is_named_twice_is_reported_once() -> None:
+    assert DiskUsageConfig(("/", "/proc", "/")).build(context()) == DiskUsage(("/", "/proc"))

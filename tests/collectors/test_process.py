@@ -1,4 +1,4 @@
-"""The standard families of a process, of all processes at once."""
+"""The standard families of a process, summed over all processes."""
 
 import gc
 import os
@@ -11,6 +11,7 @@ import pytest
 from stator.collectors.process import ProcessConfig
 from stator.points import family_name
 from stator.processes.service import ServiceProcesses
+from tests.collectors.contexts import context
 
 FAMILIES = {
     "process_cpu_seconds": "counter",
@@ -25,7 +26,7 @@ FAMILIES = {
 @pytest.fixture
 def values() -> Iterator[dict[str, float]]:
     before = list(gc.callbacks)
-    points = list(ProcessConfig().build(ServiceProcesses()).collect(0.0).points)
+    points = list(ProcessConfig().build(context(processes=ServiceProcesses())).collect(0.0).points)
     assert {family_name("process", point.name, point.unit): point.type for point in points} == FAMILIES
     assert {point.labels for point in points} == {()}
     yield {family_name("process", point.name, point.unit): point.value for point in points}  # type: ignore[misc] # numbers

@@ -1,4 +1,4 @@
-"""What an application tells with prometheus_client is exposed by ours as by its own."""
+"""Stator exposes an application's prometheus_client metrics as the library itself does."""
 
 import os
 import subprocess
@@ -28,10 +28,12 @@ from prometheus_client.registry import Collector
 from stator.collectors.prometheus_client import PrometheusClient, PrometheusClientConfig
 from stator.exposition.openmetrics import OPENMETRICS
 from stator.settings.declare import StartError
+from tests.collectors.contexts import context
 from tests.exposition.exposing import exposed
+from tests.program import ROOT
 
 Series = tuple[str, frozenset[tuple[str, str]]]
-# Those that are another at every look.
+# Families whose values differ from scrape to scrape.
 VOLATILE = ("process_", "python_gc_")
 
 
@@ -55,7 +57,7 @@ def types(text: str) -> dict[str, str]:
 
 
 def instrumented() -> CollectorRegistry:
-    """What applications have, in every type that there is."""
+    """A registry with a metric of each type."""
     registry = CollectorRegistry()
     requests = Counter("requests", 'So "far" \\ until\nnow', ["method", "path"], registry=registry)
     requests.labels("GET", 'a "b" \\ c\nd').inc(3, exemplar={"trace": "x"})
@@ -75,7 +77,7 @@ def instrumented() -> CollectorRegistry:
 
 
 class Odd(Collector):
-    """What only collectors of one's own give."""
+    """Families that only an application's own collectors return."""
 
     def collect(self) -> Iterable[Metric]:
         yield GaugeHistogramMetricFamily("wide", "w", buckets=[("1.0", 2), ("+Inf", 3)], gsum_value=4)
@@ -136,16 +138,19 @@ def test_created_series_are_away_where_the_application_does_not_want_them() -> N
         "from prometheus_client import Counter\n"
         "Counter('requests', 'r')\n"
         "from stator.collectors.prometheus_client import PrometheusClientConfig\n"
-        "print(*(point.name for point in PrometheusClientConfig().build({}).collect(0.0).points))"
+        "from tests.collectors.contexts import context\n"
+        "print(*(point.name for point in PrometheusClientConfig().build(context()).collect(0.0).points))"
     )
     env = os.environ | {"PROMETHEUS_DISABLE_CREATED_SERIES": "True"}
-    names = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True).stdout
+    names = subprocess.run(
+        [sys.executable, "-c", code], env=env, cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
     assert "requests_total" in names
     assert "_created" not in names
 
 
-def test_the_default_registry_is_collected_where_nothing_else_is_told() -> None:
-    mine = samples(exposed(PrometheusClientConfig().build({}).collect(1.5)))
+def test_the_default_registry_is_collected_where_no_folder_is_set() -> None:
+    mine = samples(exposed(PrometheusClientConfig().build(context()).collect(1.5)))
     theirs = samples(generate_latest(REGISTRY).decode())
     assert mine.keys() == theirs.keys()
     steady = [series for series in theirs if not series[0].startswith(VOLATILE)]
@@ -153,7 +158,7 @@ def test_the_default_registry_is_collected_where_nothing_else_is_told() -> None:
     assert {series: mine[series] for series in steady} == {series: theirs[series] for series in steady}
 
 
-def test_one_collector_of_the_application_that_fails_is_told() -> None:
+def test_an_error_of_the_applications_own_collector_is_raised() -> None:
     registry = instrumented()
 
     class Broken(Collector):
@@ -169,7 +174,7 @@ def test_one_collector_of_the_application_that_fails_is_told() -> None:
         PrometheusClient(registry).collect(1.5)
 
 
-def test_all_processes_are_collected_from_their_folder(tmp_path: Path) -> None:
+def test_all_processes_are_collected_from_their_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     code = (
         "import sys\n"
         "from prometheus_client import Counter, Gauge, Histogram\n"
@@ -182,14 +187,16 @@ def test_all_processes_are_collected_from_their_folder(tmp_path: Path) -> None:
         subprocess.run([sys.executable, "-c", code, count], env=env, check=True)
     registry = CollectorRegistry()
     MultiProcessCollector(registry, str(tmp_path))  # type: ignore[no-untyped-call] # it has no types
-    mine = samples(exposed(PrometheusClientConfig().build({"PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}).collect(1.5)))
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+    mine = samples(exposed(PrometheusClientConfig().build(context()).collect(1.5)))
     assert mine == samples(generate_latest(registry).decode())
     assert mine["requests_total", frozenset({("code", "200")})] == 3
 
 
-def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
+def test_a_folder_that_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path / "missing"))
     with pytest.raises(StartError, match=r"PROMETHEUS_MULTIPROC_DIR='.*/missing': expected a folder"):
-        PrometheusClientConfig().build({"PROMETHEUS_MULTIPROC_DIR": str(tmp_path / "missing")})
+        PrometheusClientConfig().build(context())
 
 
 def test_what_the_application_adds_later_is_seen() -> None:

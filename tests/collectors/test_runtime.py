@@ -1,4 +1,4 @@
-"""What the runtime collector says of this very process."""
+"""The runtime collector reports this process."""
 
 import gc
 import os
@@ -16,6 +16,7 @@ import pytest
 from stator.collectors.runtime import Runtime, RuntimeConfig
 from stator.points import Point, family_name
 from stator.processes.service import ServiceProcesses
+from tests.collectors.contexts import context
 
 FAMILIES = {
     "pyrt_cpu_user_seconds": "counter",
@@ -34,10 +35,14 @@ FAMILIES = {
 }
 
 
+def built(processes: ServiceProcesses) -> Runtime:
+    return RuntimeConfig().build(context(processes=processes))
+
+
 @pytest.fixture
 def runtime() -> Iterator[Runtime]:
     before = list(gc.callbacks)
-    yield RuntimeConfig().build("stator", "I90Ltn4", ServiceProcesses())
+    yield built(ServiceProcesses())
     gc.callbacks[:] = before
 
 
@@ -57,24 +62,22 @@ def test_every_family_is_there_with_its_type(runtime: Runtime) -> None:
     assert {family_name("pyrt", point.name, point.unit): point.type for point in points(runtime)} == FAMILIES
 
 
-def test_all_points_tell_application_run_and_process(runtime: Runtime) -> None:
+def test_all_points_are_labelled_with_application_run_and_process(runtime: Runtime) -> None:
     points_at = runtime.collect(12.5)
     assert (points_at.name, points_at.stamp) == ("pyrt", 12.5)
     assert points_at.labels == (("app_id", "stator"), ("run_id", "I90Ltn4"))
     assert {dict(point.labels)["process_id"] for point in points_at.points} == {str(os.getpid())}
 
 
-def test_each_process_is_told_with_its_role() -> None:
+def test_each_process_is_labelled_with_its_role() -> None:
     processes = ServiceProcesses(1)
     processes.register("worker", 1)
-    (point,) = (
-        each for each in points(RuntimeConfig().build("stator", "I90Ltn4", processes)) if each.name == "threads"
-    )
+    (point,) = (each for each in points(built(processes)) if each.name == "threads")
     assert point.labels == (("process_id", str(os.getpid())), ("role", "worker"), ("worker", "1"))
     gc.callbacks.pop()
 
 
-def test_garbage_collections_are_told_by_generation(runtime: Runtime) -> None:
+def test_garbage_collections_are_counted_by_generation(runtime: Runtime) -> None:
     for name in ("gc_collections", "gc_collected_objects", "gc_uncollectable_objects", "gc_duration"):
         generations = [dict(point.labels)["generation"] for point in points(runtime) if point.name == name]
         assert generations == ["0", "1", "2"]
@@ -82,11 +85,11 @@ def test_garbage_collections_are_told_by_generation(runtime: Runtime) -> None:
 
 def test_counters_never_go_down(runtime: Runtime) -> None:
     counters = [family for family, type_ in FAMILIES.items() if type_ == "counter"]
-    told = [values(runtime)]
+    scrapes = [values(runtime)]
     for _ in range(5):
         gc.collect()
-        told.append(values(runtime))
-    for before, after in pairwise(told):
+        scrapes.append(values(runtime))
+    for before, after in pairwise(scrapes):
         assert all(after[key] >= before[key] for key in before if key[0] in counters)
 
 
@@ -121,18 +124,18 @@ def test_a_live_thread_counts(runtime: Runtime) -> None:
 
 
 def test_memory_and_time_are_in_base_units(runtime: Runtime) -> None:
-    told = values(runtime)
+    reported = values(runtime)
     pages = Path("/proc/self/statm").read_text("ascii").split()
     virtual, resident = (int(number) * os.sysconf("SC_PAGE_SIZE") for number in pages[:2])
-    assert told["pyrt_mem_virtual_bytes",] == pytest.approx(virtual, rel=0.1)
-    assert told["pyrt_mem_resident_bytes",] == pytest.approx(resident, rel=0.1)
-    assert told["pyrt_cpu_user_seconds",] == pytest.approx(os.times().user, abs=0.5)
-    assert told["pyrt_cpu_system_seconds",] == pytest.approx(os.times().system, abs=0.5)
-    assert psutil.boot_time() - 1 < told["pyrt_start_time_seconds",] < time.time() + 1
-    assert told["pyrt_allocated_blocks",] == pytest.approx(sys.getallocatedblocks(), rel=0.1)
+    assert reported["pyrt_mem_virtual_bytes",] == pytest.approx(virtual, rel=0.1)
+    assert reported["pyrt_mem_resident_bytes",] == pytest.approx(resident, rel=0.1)
+    assert reported["pyrt_cpu_user_seconds",] == pytest.approx(os.times().user, abs=0.5)
+    assert reported["pyrt_cpu_system_seconds",] == pytest.approx(os.times().system, abs=0.5)
+    assert psutil.boot_time() - 1 < reported["pyrt_start_time_seconds",] < time.time() + 1
+    assert reported["pyrt_allocated_blocks",] == pytest.approx(sys.getallocatedblocks(), rel=0.1)
 
 
-def test_info_tells_implementation_and_version(runtime: Runtime) -> None:
+def test_info_has_implementation_and_version(runtime: Runtime) -> None:
     (info,) = (point for point in points(runtime) if point.name == "info")
     assert info.value == 1
     assert dict(info.labels) == {
@@ -142,7 +145,7 @@ def test_info_tells_implementation_and_version(runtime: Runtime) -> None:
     }
 
 
-def test_after_a_fork_it_tells_of_the_child(runtime: Runtime) -> None:
+def test_after_a_fork_it_reports_the_child(runtime: Runtime) -> None:
     runtime.collect(0.0)
     reader, writer = os.pipe()
     child = os.fork()
@@ -155,8 +158,8 @@ def test_after_a_fork_it_tells_of_the_child(runtime: Runtime) -> None:
         finally:
             os._exit(0)
     os.close(writer)
-    with os.fdopen(reader) as told:
-        process_id, child_started = told.read().split()
+    with os.fdopen(reader) as output:
+        process_id, child_started = output.read().split()
     os.waitpid(child, 0)
     assert int(process_id) == child
     assert float(child_started) > psutil.Process().create_time()

@@ -10,12 +10,12 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from stator.collectors.textfile import Textfile, TextfileConfig
-from stator.exposition.encoder import Encoder
 from stator.exposition.format import Format
 from stator.exposition.openmetrics import OPENMETRICS
 from stator.exposition.text import TEXT_0_0_4
 from stator.points import Histogram, Point, PointsAt, Summary
 from tests.captured_log import CapturedLog
+from tests.collectors.contexts import context
 from tests.exposition.exposing import exposed
 
 Values = dict[str, Any]
@@ -36,8 +36,7 @@ def folder(tmp_path: Path) -> Path:
 
 def of(story: CapturedLog, *paths: Path | str) -> Textfile:
     """A collector of the files in these folders."""
-    formatter = Encoder(TEXT_0_0_4, timestamps=False)
-    return TextfileConfig(tuple(map(str, paths))).build(formatter.exposition, story.log)
+    return TextfileConfig(tuple(map(str, paths))).build(context(log=story.log))
 
 
 def write(folder: Path, name: str, text: str | bytes) -> Path:
@@ -61,11 +60,11 @@ def values(collector: Textfile) -> Values:
 
 
 def reasons(story: CapturedLog) -> dict[str, str]:
-    """What was logged of each file, by its name."""
+    """The logged reason of each file, by its name."""
     return {Path(line["file"]).name: line["reason"] for line in story.lines_with("failed to read a text file")}
 
 
-def shown(text: str, story: CapturedLog, folder: Path, dialect: Format = TEXT_0_0_4) -> str:
+def exposed_text(text: str, story: CapturedLog, folder: Path, dialect: Format = TEXT_0_0_4) -> str:
     """How families of a file are exposed."""
     write(folder, "a", text)
     ours = [point for point in points(of(story, folder)) if not point.name.startswith("node_textfile")]
@@ -101,7 +100,7 @@ size_count 2
 # TYPE odd untyped
 odd -1
 """
-    assert shown(text, story, folder).strip() == text.strip()
+    assert exposed_text(text, story, folder).strip() == text.strip()
     assert story.text == ""
 
 
@@ -121,13 +120,13 @@ def test_a_histogram_and_a_summary_are_read_as_such(story: CapturedLog, folder: 
 def test_a_counter_without_total_keeps_its_name_in_every_format(
     story: CapturedLog, folder: Path, dialect: Format, type_: str
 ) -> None:
-    lines = shown("# TYPE jobs counter\njobs 3\n", story, folder, dialect).splitlines()
+    lines = exposed_text("# TYPE jobs counter\njobs 3\n", story, folder, dialect).splitlines()
     assert f"# TYPE jobs {type_}" in lines
     assert "jobs 3" in lines
 
 
-def test_what_has_no_type_or_description_is_told_as_such(story: CapturedLog, folder: Path) -> None:
-    assert shown("depth 1\n", story, folder).splitlines() == [
+def test_a_family_without_type_or_description_is_exposed_as_such(story: CapturedLog, folder: Path) -> None:
+    assert exposed_text("depth 1\n", story, folder).splitlines() == [
         "",
         f"# HELP depth Metric read from {folder}/a.prom",
         "# TYPE depth untyped",
@@ -135,9 +134,9 @@ def test_what_has_no_type_or_description_is_told_as_such(story: CapturedLog, fol
     ]
 
 
-def test_what_does_not_fit_its_type_is_told_as_unknown(story: CapturedLog, folder: Path) -> None:
+def test_samples_that_contradict_their_type_are_unknown(story: CapturedLog, folder: Path) -> None:
     text = '# TYPE down counter\ndown -1\n# TYPE h histogram\nh_bucket{le="1"} 2\nh_bucket{le="+Inf"} 1\nh_sum 1\n'
-    families = {family.name: family for family in text_string_to_metric_families(shown(text, story, folder))}
+    families = {family.name: family for family in text_string_to_metric_families(exposed_text(text, story, folder))}
     assert {name: family.type for name, family in families.items()} == dict.fromkeys(
         ("down", "h_bucket", "h_sum"), "unknown"
     )
@@ -146,7 +145,7 @@ def test_what_does_not_fit_its_type_is_told_as_unknown(story: CapturedLog, folde
 
 def test_samples_of_a_family_need_not_stand_together(story: CapturedLog, folder: Path) -> None:
     text = '# TYPE a gauge\na{x="1"} 1\nb 2\na{x="2"} 3\n'
-    assert shown(text, story, folder).count("# TYPE a gauge") == 1
+    assert exposed_text(text, story, folder).count("# TYPE a gauge") == 1
     assert reasons(story) == {}
 
 
@@ -168,7 +167,7 @@ def test_thousands_of_files_may_share_a_family(story: CapturedLog, folder: Path)
     assert reasons(story) == {"twice.prom": 'jobs{queue="7"} appears twice'}
 
 
-def test_a_file_that_is_too_big_to_be_meant_is_told_and_the_rest_served(story: CapturedLog, folder: Path) -> None:
+def test_a_file_that_is_too_big_is_logged_and_the_rest_served(story: CapturedLog, folder: Path) -> None:
     log = write(folder, "log", "")
     with log.open("wb") as file:
         file.truncate(1 << 32)
@@ -197,7 +196,7 @@ def test_a_pattern_names_folders_that_come_later(story: CapturedLog, tmp_path: P
     assert values(collector) == {"one": 1, "two": 1, "node_textfile_scrape_error": 0}
 
 
-def test_each_files_time_is_told(story: CapturedLog, folder: Path) -> None:
+def test_each_files_time_is_reported(story: CapturedLog, folder: Path) -> None:
     file = write(folder, "a", "")
     os.utime(file, (1.5, 2.5))
     (point, _) = points(of(story, folder))
@@ -234,7 +233,7 @@ def test_a_bad_file_fails_alone_and_the_log_says_why(
     assert why in line["reason"]
 
 
-def test_of_two_files_that_do_not_go_together_the_later_fails(story: CapturedLog, folder: Path) -> None:
+def test_of_two_files_that_conflict_the_later_fails(story: CapturedLog, folder: Path) -> None:
     write(folder, "a", "# TYPE x gauge\nx 1\n")
     write(folder, "b", "# TYPE x counter\nx 2\ny 3\n")
     write(folder, "c", "# TYPE x gauge\nx 1\n")
@@ -245,7 +244,7 @@ def test_of_two_files_that_do_not_go_together_the_later_fails(story: CapturedLog
     }
 
 
-def test_what_can_not_be_read_is_told_and_the_rest_served(story: CapturedLog, folder: Path, tmp_path: Path) -> None:
+def test_what_can_not_be_read_is_logged_and_the_rest_served(story: CapturedLog, folder: Path, tmp_path: Path) -> None:
     (folder / "gone.prom").symlink_to("nowhere")
     (folder / "folder.prom").mkdir()
     os.mkfifo(folder / "pipe.prom")
@@ -261,7 +260,7 @@ def test_what_can_not_be_read_is_told_and_the_rest_served(story: CapturedLog, fo
     }
 
 
-def test_a_file_with_a_name_that_is_no_text_is_told_and_the_rest_served(story: CapturedLog, folder: Path) -> None:
+def test_a_file_with_a_name_that_is_no_text_is_logged_and_the_rest_served(story: CapturedLog, folder: Path) -> None:
     write(folder, "good", "good 1\n")
     Path(os.fsdecode(os.fsencode(folder) + b"/k\xe4fer.prom")).write_text("bad 1\n")
     assert values(of(story, folder)) == {"good": 1, "node_textfile_scrape_error": 1}

@@ -14,10 +14,10 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from stator.collectors.catalog import CollectorContext
 from stator.config import Config
 from stator.exporter import Exporter, ScrapeRequest
 from stator.log.writer import Sink
+from stator.points import CollectorContext
 from stator.processes.service import ServiceProcesses
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -1,4 +1,4 @@
-"""Plugins: where they are found, what their settings are called, and what is told of bad ones."""
+"""Plugins: where they are found, how their settings are named, and which errors bad ones cause."""
 
 import os
 import sys
@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from stator.collectors.catalog import CollectorContext
-from stator.config import Config, with_plugin_settings
+from stator.config import Config, Environment
 from stator.log.logger import LoggerConfig
 from stator.log.writer import Sink
+from stator.plugins.discovery import Plugins
+from stator.points import CollectorContext
 from stator.processes.service import ServiceProcesses
-from stator.settings.dump import dump
-from stator.settings.environment import ConfigError, decode
-from stator.settings.table import rows
+from stator.settings.declare import ConfigError
+from stator.settings.environment import unknown_variables
 
 JOBS = """\
 from __future__ import annotations
@@ -62,28 +62,27 @@ def write(name: str, code: str) -> None:
     Path("plugins", name).write_text(code)
 
 
-def install(name: str, code: str, *entry_points: str) -> None:
-    """Lays a package with entry points into a folder of PYTHONPATH."""
+def install(name: str, code: str, *entry_points: str, group: str = "stator.collectors") -> None:
+    """Puts a package with entry points into a folder on the search path."""
     about = Path("site", f"{name}-1.0.dist-info")
     about.mkdir(parents=True)
     (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
-    (about / "entry_points.txt").write_text("\n".join(["[stator.collectors]", *entry_points]))
+    (about / "entry_points.txt").write_text("\n".join([f"[{group}]", *entry_points]))
     Path("site", f"{name}.py").write_text(code)
     sys.path.append(str(Path("site").absolute()))
 
 
-def config_class(variables: dict[str, str]) -> type[Config]:
-    return with_plugin_settings("STTR", variables)
-
-
-def environment(chosen: str, **variables: str) -> dict[str, str]:
+def environment(chosen: str, **variables: str) -> Environment:
     named = {f"STTR_{name}": value for name, value in variables.items()}
-    return {"STTR_COLLECTORS": chosen, "STTR_PLUGINS_PATH": "plugins", **named}
+    return Environment.of("STTR", {"STTR_COLLECTORS": chosen, "STTR_PLUGINS_PATH": "plugins", **named})
 
 
 def configured(chosen: str, **variables: str) -> Config:
-    env = environment(chosen, **variables)
-    return decode(config_class(env), "STTR", env)
+    return environment(chosen, **variables).decode()
+
+
+def keys(environment: Environment) -> list[str]:
+    return [each.name for each in environment.settings()]
 
 
 def collectors(config: Config) -> dict[str, Any]:
@@ -99,15 +98,15 @@ def problems(chosen: str, **variables: str) -> list[str]:
 
 
 def reason(chosen: str, **variables: str) -> str:
-    """Why a name gives no plugin, out of the one line that tells it."""
+    """Why a name gives no plugin, out of the only line."""
     (line,) = problems(chosen, **variables)
     return line.partition(": expected ")[2].partition("; ")[2]
 
 
 def settings(chosen: str) -> list[str]:
-    """Variables that the plugins have."""
-    usual = {key for key, *_ in rows(Config, "STTR")}
-    return [key for key, *_ in rows(config_class(environment(chosen)), "STTR") if key not in usual]
+    """Variables of the plugins."""
+    usual = keys(Environment.of("STTR", {}))
+    return [key for key in keys(environment(chosen)) if key not in usual]
 
 
 def test_a_file_of_the_folder_collects_with_its_settings() -> None:
@@ -135,7 +134,7 @@ def test_a_file_may_be_called_as_no_module_can_be(stem: str, variable: str) -> N
 
 
 @pytest.mark.parametrize("stem", ["class", "9lives"])
-def test_a_file_that_can_not_name_its_settings_is_told(stem: str) -> None:
+def test_a_file_that_can_not_name_its_settings_is_refused(stem: str) -> None:
     write(f"{stem}.py", JOBS)
     assert reason(stem) == f"{stem} can't have settings: '{stem}' is no name in Python"
 
@@ -153,8 +152,8 @@ def test_a_file_that_is_not_named_is_not_run() -> None:
 
 def test_one_of_several_in_a_file_is_named_with_its_class() -> None:
     write("pair.py", PLAIN + PLAIN.replace("class Plain", "class Other"))
-    told = "/plugins/pair.py has several collectors: name those that are to run as pair:Plain, pair:Other"
-    assert reason("pair").endswith(told)
+    end = "/plugins/pair.py has several collectors: name those that are to run as pair:Plain, pair:Other"
+    assert reason("pair").endswith(end)
     assert list(collectors(configured("pair:Other"))) == ["pair:Other"]
 
 
@@ -189,14 +188,14 @@ def test_settings_of_plugins_stand_beside_those_of_collectors() -> None:
     write("queue_depth.py", JOBS)
     names = ["FOLDER", "MAXAGE", "WEIGHT", "PASSWORD"]
     assert settings("queue_depth") == [f"STTR_QUEUE_DEPTH_{name}" for name in names]
-    keys = [key for key, *_ in rows(config_class(environment("queue_depth")), "STTR")]
-    assert keys.index("STTR_WAVE_SEED") < keys.index("STTR_QUEUE_DEPTH_FOLDER") < keys.index("STTR_SERVER_PORT")
+    order = keys(environment("queue_depth"))
+    assert order.index("STTR_WAVE_SEED") < order.index("STTR_QUEUE_DEPTH_FOLDER") < order.index("STTR_SERVER_PORT")
 
 
 def test_secrets_of_plugins_are_hidden() -> None:
     write("queue_depth.py", JOBS)
-    shown = dump(configured("queue_depth", QUEUE_DEPTH_PASSWORD="s3cr3t"))
-    assert shown["collectors"]["plugins"]["queue_depth"]["password"] == "--redacted--"
+    chosen = environment("queue_depth", QUEUE_DEPTH_PASSWORD="s3cr3t")
+    assert chosen.dump(chosen.decode())["collectors"]["plugins"]["queue_depth"]["password"] == "--redacted--"
 
 
 def test_two_plugins_have_settings_each() -> None:
@@ -206,7 +205,7 @@ def test_two_plugins_have_settings_each() -> None:
     assert [each.collect(0.0).name for each in collectors(config).values()] == ["/mail", "/print"]
 
 
-def test_a_wrong_setting_of_a_plugin_is_told_with_all_else_that_is_wrong() -> None:
+def test_a_wrong_setting_of_a_plugin_is_listed_with_all_other_mistakes() -> None:
     write("queue_depth.py", JOBS)
     assert problems("queue_depth,sun", QUEUE_DEPTH_MAXAGE="0", SERVER_PORT="x") == [
         "STTR_QUEUE_DEPTH_MAXAGE='0': expected an integer of 1 or more",
@@ -226,14 +225,14 @@ def test_a_number_is_a_finite_one(number: str) -> None:
     assert problems("queue_depth", QUEUE_DEPTH_WEIGHT=number) == [line]
 
 
-def test_a_folder_that_is_not_there_is_told() -> None:
+def test_a_folder_that_is_missing_is_named() -> None:
     line = "STTR_PLUGINS_PATH='nowhere': expected a readable folder (No such file or directory)"
     assert line in problems("wave", PLUGINS_PATH="nowhere")
     assert line in problems("sun", PLUGINS_PATH="nowhere")
 
 
 @pytest.mark.parametrize(
-    ("code", "why"),
+    ("code", "cause"),
     [
         ("x = 1\n1 / 0", "can't be imported: ZeroDivisionError: division by zero (failing.py, line 2)"),
         ("raise OSError('one\\ntwo')", "can't be imported: OSError: one two (failing.py, line 1)"),
@@ -243,16 +242,16 @@ def test_a_folder_that_is_not_there_is_told() -> None:
         ("x = 1", "has no collector: no class with a method collect(now)"),
     ],
 )
-def test_a_file_that_is_no_plugin_is_named_with_the_reason(folder: Path, code: str, why: str) -> None:
+def test_a_file_that_is_no_plugin_is_named_with_the_reason(folder: Path, code: str, cause: str) -> None:
     write("failing.py", code)
     file = f"{folder}/plugins/failing.py"
-    assert reason("failing").startswith(f"{file} {why}")
+    assert reason("failing").startswith(f"{file} {cause}")
     (line,) = problems("failing")
     assert line.startswith(f"STTR_COLLECTORS='failing': expected collectors that can be loaded; {file}")
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "why"),
+    ("old", "new", "cause"),
     [
         ("    @frozen\n", "", "Config must be an attrs class: put @attrs.frozen above it"),
         ('folder: str = setting("/jobs", desc="where jobs wait")', "folder: str = '/jobs'", "Config.folder must be"),
@@ -262,13 +261,13 @@ def test_a_file_that_is_no_plugin_is_named_with_the_reason(folder: Path, code: s
         ("setting(5,", "setting(0,", "Config.max_age is to be an integer of 1 or more, which its default 0 is not"),
     ],
 )
-def test_a_config_that_can_not_be_is_told_with_its_plugin(old: str, new: str, why: str) -> None:
+def test_an_invalid_config_is_named_with_its_plugin(old: str, new: str, cause: str) -> None:
     assert old in JOBS
     write("queue_depth.py", JOBS.replace(old, new))
-    assert reason("queue_depth").startswith(f"queue_depth: {why}")
+    assert reason("queue_depth").startswith(f"queue_depth: {cause}")
 
 
-def test_a_value_that_a_check_chokes_on_does_not_hold() -> None:
+def test_a_value_on_which_a_constraint_fails_is_refused() -> None:
     check = 'check=stator.Constraint("a URL of jobs", lambda url: int(url.split("/")[1]) >= 0)'
     write(
         "queue_depth.py", JOBS.replace("from attrs", "import stator\nfrom attrs").replace('wait")', f'wait", {check})')
@@ -282,45 +281,45 @@ def test_a_value_that_a_check_chokes_on_does_not_hold() -> None:
         assert problems("queue_depth", QUEUE_DEPTH_FOLDER=wrong) == [line]
 
 
-def test_a_rule_that_the_defaults_break_is_told_with_the_plugin() -> None:
+def test_a_rule_that_the_defaults_break_is_named_with_the_plugin() -> None:
     rule = "        def __attrs_post_init__(self):\n            raise ValueError('not all jobs')\n"
     write("queue_depth.py", JOBS.replace("    config: Config\n", rule + "    config: Config\n"))
     assert reason("queue_depth") == "queue_depth: its Config can't have its defaults: ValueError: not all jobs"
 
 
-def test_what_a_setting_can_be_is_told_in_types_to_write() -> None:
+def test_the_types_of_settings_are_listed_as_they_are_written() -> None:
     write("queue_depth.py", JOBS.replace("max_age: int", "max_age: list[int]"))
     types = "int, float, bool, str, Secret, Duration, tuple[str, ...], tuple[tuple[str, str], ...]"
     assert reason("queue_depth").endswith(f"what a setting can be: {types}")
 
 
-def test_a_config_with_a_rule_of_its_own_is_told_in_its_words() -> None:
+def test_the_error_of_a_configs_own_rule_is_quoted() -> None:
     rule = (
         "        def __attrs_post_init__(self):\n            if self.folder == '/': raise ValueError('not all jobs')\n"
     )
     write("queue_depth.py", JOBS.replace("    config: Config\n", rule + "    config: Config\n"))
     (line,) = problems("queue_depth", QUEUE_DEPTH_FOLDER="/")
     assert "ValueError: not all jobs" in line
-    assert "queue_depth" in line
+    assert "STTR_QUEUE_DEPTH" in line
 
 
-def test_a_file_and_a_package_of_one_name_are_told(folder: Path) -> None:
+def test_a_file_and_a_package_of_one_name_are_refused(folder: Path) -> None:
     write("jobs.py", JOBS)
     install("of_the_user", JOBS, "jobs = of_the_user:QueueDepth")
     both = f"{folder}/plugins/jobs.py or of_the_user:QueueDepth of the package of_the_user"
     assert reason("jobs") == f"'jobs' may be {both}: there must be one"
 
 
-def test_a_file_called_as_a_built_in_collector_is_told() -> None:
+def test_a_file_called_as_a_built_in_collector_is_refused() -> None:
     write("wave.py", PLAIN)
     (line,) = problems("wave")
     assert line == "STTR_PLUGINS_PATH='plugins': expected no file to be called as a built-in collector: wave.py"
 
 
-def test_two_plugins_that_call_their_settings_alike_are_told() -> None:
+def test_two_plugins_that_call_their_settings_alike_are_refused() -> None:
     write("queue_depth.py", JOBS)
-    why = "queue_depth:QueueDepth and queue_depth both call their settings QUEUE_DEPTH: rename one of them"
-    assert reason("queue_depth,queue_depth:QueueDepth") == why
+    clash = "queue_depth:QueueDepth and queue_depth both call their settings QUEUE_DEPTH: rename one of them"
+    assert reason("queue_depth,queue_depth:QueueDepth") == clash
 
 
 @pytest.mark.parametrize(
@@ -331,7 +330,7 @@ def test_two_plugins_that_call_their_settings_alike_are_told() -> None:
         ("client_pass", "file", "STTR_CLIENT_PASS_FILE"),
     ],
 )
-def test_a_variable_that_is_a_setting_already_is_told(name: str, field: str, taken: str) -> None:
+def test_a_variable_that_is_a_setting_already_is_refused(name: str, field: str, taken: str) -> None:
     write(f"{name}.py", JOBS.replace("folder", field))
     assert reason(name) == f"{name} can't have a setting {taken}: there is one already"
 
@@ -339,4 +338,38 @@ def test_a_variable_that_is_a_setting_already_is_told(name: str, field: str, tak
 def test_nothing_is_imported_where_only_built_in_collectors_run() -> None:
     write("failing.py", "1 / 0")
     for variables in ({}, {"STTR_PLUGINS_PATH": "plugins"}, {"STTR_COLLECTORS": "wave,runtime"}):
-        assert config_class(variables) is Config
+        assert Environment.of("STTR", variables).collectors == Plugins()
+
+
+TELEGRAM = """\
+from attrs import frozen
+from stator import setting
+
+@frozen
+class Telegram:
+    @frozen
+    class Config:
+        office: str = setting("", desc="where to send it")
+
+    config: Config
+
+    def register(self, service): ...
+"""
+
+
+def test_an_installed_registrar_registers_with_its_settings() -> None:
+    install("wires", TELEGRAM, "telegram = wires:Telegram", group="stator.registrars")
+    chosen = environment("wave", ROSTER_REGISTRAR="telegram", TELEGRAM_OFFICE="Bern")
+    config = chosen.decode()
+    assert unknown_variables(chosen.settings(), "STTR", chosen.variables) == []
+    assert config.registrar(None).config.office == "Bern"  # type: ignore[arg-type, union-attr] # it needs no log
+    assert chosen.dump(config)["roster"]["plugins"] == {"telegram": {"office": "Bern"}}
+
+
+def test_an_installed_class_that_can_not_register_is_refused() -> None:
+    install("plain", PLAIN, "telegram = plain:Plain", group="stator.registrars")
+    (line,) = problems("wave", ROSTER_REGISTRAR="telegram")
+    assert line == (
+        "STTR_ROSTER_REGISTRAR='telegram': expected one of auto, consul, file, none, or an installed registrar;"
+        " plain:Plain is no registrar: it has no method register(service)"
+    )

@@ -1,4 +1,4 @@
-"""Collectors of the user's own."""
+"""Classes of the user's own: out of modules."""
 
 import sys
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from stator.plugins.discovery import find
+from stator.plugins.discovery import load_plugins
 from stator.plugins.loading import load_class
 from stator.settings.declare import StartError
 
@@ -42,7 +42,7 @@ load = Load()
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path) -> Iterator[Path]:
-    """A working folder of the user's, with a module; nothing of it is left behind."""
+    """A working folder with a module; what is imported is forgotten afterwards."""
     (tmp_path / "of_the_user.py").write_text(MODULE)
     modules, path = set(sys.modules), list(sys.path)
     with chdir(tmp_path):
@@ -58,10 +58,10 @@ def make(spec: str) -> Any:
     Raises:
         StartError: It can't be found or made.
     """
-    found = find([spec], "", "STTR", ())
-    if found.failures:
-        raise StartError(*found.failures)
-    return found.plugins[spec].build(None)
+    plugins = load_plugins("collector", [spec], "", "STTR", ())
+    if plugins.failures:
+        raise StartError(*plugins.failures)
+    return plugins.found[spec].build()
 
 
 def reason(spec: str) -> str:
@@ -88,13 +88,13 @@ def test_the_working_folder_hides_nothing_that_is_installed(folder: Path) -> Non
 
 
 def test_loading_twice_searches_the_working_folder_once(folder: Path) -> None:
-    load_class("of_the_user:Load")
-    load_class("of_the_user:Load")
+    load_class("of_the_user:Load", "collector")
+    load_class("of_the_user:Load", "collector")
     assert sys.path.count(str(folder)) == 1
 
 
 @pytest.mark.parametrize(
-    ("spec", "why"),
+    ("spec", "message"),
     [
         ("nowhere:Load", "nowhere:Load can't be imported: ModuleNotFoundError: No module named 'nowhere'"),
         (":Load", ":Load can't be imported: ValueError: Empty module name"),
@@ -106,16 +106,16 @@ def test_loading_twice_searches_the_working_folder_once(folder: Path) -> None:
         ("of_the_user:Leaving", "of_the_user:Leaving can't be made: SystemExit: 3 (of_the_user.py, line 22)"),
     ],
 )
-def test_what_can_not_be_a_collector_is_told_with_the_reason(spec: str, why: str) -> None:
-    assert reason(spec) == why
+def test_a_class_that_can_not_be_a_collector_is_named_with_the_reason(spec: str, message: str) -> None:
+    assert reason(spec) == message
 
 
-def test_a_constructor_that_wants_arguments_is_told() -> None:
+def test_a_constructor_that_takes_arguments_is_refused() -> None:
     assert "can't be made: TypeError: " in reason("of_the_user:Picky")
 
 
 @pytest.mark.parametrize(
-    ("code", "why"),
+    ("code", "cause"),
     [
         ("1 / 0", "ZeroDivisionError: division by zero"),
         ("import nothing_like_it", "ModuleNotFoundError: No module named 'nothing_like_it'"),
@@ -123,9 +123,9 @@ def test_a_constructor_that_wants_arguments_is_told() -> None:
         ("def", "SyntaxError: "),
     ],
 )
-def test_a_module_that_fails_to_import_is_told(folder: Path, code: str, why: str) -> None:
+def test_a_module_that_fails_to_import_is_named(folder: Path, code: str, cause: str) -> None:
     (folder / "failing.py").write_text(code)
-    assert reason("failing:Load").startswith(f"failing:Load can't be imported: {why}")
+    assert reason("failing:Load").startswith(f"failing:Load can't be imported: {cause}")
 
 
 def test_a_working_folder_that_is_gone_is_not_searched(folder: Path) -> None:

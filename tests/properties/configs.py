@@ -1,13 +1,14 @@
 """Configs and environments of any content."""
 
+from functools import reduce
 from typing import Any, Literal, get_args, get_origin
 
-import attrs
 from hypothesis import strategies as st
 
 from stator.config import Config
-from stator.settings.declare import Secret, Setting, declared, iter_settings
+from stator.settings.declare import Secret, Setting, declared_fields, iter_settings, options_of
 from stator.settings.duration import LONGEST, Duration
+from stator.settings.types import setting_type
 
 # What an environment can hold: no NUL, no lone surrogates.
 TEXTS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))
@@ -20,7 +21,7 @@ ENDPOINTS = st.sampled_from(["10.0.0.1:8087", "stator.example", "[2001:db8::1]:8
 PAIRS = st.tuples(KEYS, TEXTS.map(lambda text: text.replace(",", "").strip()))
 SETTING_TYPES: dict[Any, st.SearchStrategy[Any]] = {
     bool: st.booleans(),
-    int: st.integers(min_value=-(2**63), max_value=2**63 - 1) | st.integers(min_value=0, max_value=70000),
+    int: st.integers(min_value=-(2**63), max_value=2**63 - 1),
     float: st.floats(allow_nan=False, allow_infinity=False),
     str: TEXTS,
     Duration: st.integers(min_value=0, max_value=LONGEST).map(Duration),
@@ -34,7 +35,7 @@ PATTERNS_OF = (
     "STTR_HOST_NETDEV_DEVICEEXCLUDE",
     "STTR_HOST_VMSTAT_FIELDS",
 )
-# Settings that are held to more than their type and bound, and secrets, which no environment is written with.
+# Settings that are bound by more than their type and constraint, and secrets, which no environment is written with.
 PARTICULAR: dict[str, st.SearchStrategy[Any]] = {
     "STTR_CLIENT_BASEURI": st.sampled_from(["http://localhost:8500", "https://consul/path", "http://[::1]:1"]),
     "STTR_CLIENT_CAFILE": st.just(""),
@@ -44,6 +45,7 @@ PARTICULAR: dict[str, st.SearchStrategy[Any]] = {
     "STTR_CONSUL_CHECKHEADERS": HEADER_LISTS,
     "STTR_CONSUL_NAMESPACE": NAMES,
     "STTR_CONSUL_PARTITION": NAMES,
+    "STTR_ROSTER_REGISTRAR": st.sampled_from(["auto", "consul", "file", "none"]),
     "STTR_ROSTER_SERVICE_WEIGHTPASSING": st.integers(1, 65535),
     "STTR_ROSTER_SERVICE_WEIGHTWARNING": st.integers(0, 65535),
     "STTR_ROSTER_SERVICE_TAGGEDADDRESSES": st.dictionaries(KEYS, ENDPOINTS, max_size=3).map(
@@ -67,23 +69,27 @@ def _values(setting: Setting) -> st.SearchStrategy[Any]:
         return PARTICULAR[setting.name]
     if get_origin(setting.type) is Literal:
         return st.sampled_from(get_args(setting.type))
+    if setting.check and setting.type is int:
+        return st.integers(1, 65535)
     values = SETTING_TYPES[setting.type]
     return values.filter(setting.check.holds) if setting.check else values
 
 
-def _made(config: type[Any], settings: dict[tuple[str, ...], Setting], path: tuple[str, ...]) -> st.SearchStrategy[Any]:
+def _configs(config: Any, settings: dict[tuple[str, ...], Setting], path: tuple[str, ...]) -> st.SearchStrategy[Any]:
     fields = {}
-    for attribute in attrs.fields(config):
+    for attribute in declared_fields(config):
         here = (*path, attribute.name)
-        is_part = declared(attribute).is_part
-        fields[attribute.name] = _made(attribute.type, settings, here) if is_part else _values(settings[here])
+        is_section = options_of(attribute).is_section
+        fields[attribute.name] = _configs(attribute.type, settings, here) if is_section else _values(settings[here])
     return st.builds(config, **fields)
 
 
 def configs() -> st.SearchStrategy[Config]:
-    """Configs without secrets that an environment can give."""
-    made: st.SearchStrategy[Config] = _made(Config, {each.path: each for each in iter_settings(Config, "STTR")}, ())
-    return made
+    """Configs that an environment without secrets gives."""
+    strategy: st.SearchStrategy[Config] = _configs(
+        Config, {each.path: each for each in iter_settings(Config, "STTR")}, ()
+    )
+    return strategy
 
 
 def environments() -> st.SearchStrategy[dict[str, str]]:
@@ -93,3 +99,12 @@ def environments() -> st.SearchStrategy[dict[str, str]]:
         ["", "0", "1", "-1", "5s", "true", "auto", "file", "wave", "a,b", "a=b", "%", "%s", "http://"]
     )
     return st.dictionaries(st.sampled_from(names), likely | TEXTS)
+
+
+def written(config: Config) -> dict[str, str]:
+    """The variables that give a Config without secrets."""
+    return {
+        each.name: setting_type(each.type).write(reduce(getattr, each.path, config))
+        for each in iter_settings(Config, "STTR")
+        if not each.secret
+    }

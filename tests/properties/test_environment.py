@@ -3,20 +3,21 @@
 from hypothesis import given
 
 from stator.config import Config
-from stator.settings.environment import ConfigError, decode, encode, unread
-from tests.properties.configs import configs, environments
+from stator.settings.declare import ConfigError, iter_settings
+from stator.settings.environment import decode, unknown_variables
+from tests.properties.configs import configs, environments, written
 
 
 @given(configs())
 def test_a_config_comes_back_from_the_environment_that_it_is_written_as(config: Config) -> None:
-    assert decode(Config, "STTR", encode(config, "STTR")) == config
+    assert decode(Config, "STTR", written(config)) == config
 
 
 @given(configs())
 def test_an_environment_that_was_written_is_written_the_same_again(config: Config) -> None:
-    written = encode(config, "STTR")
-    assert encode(decode(Config, "STTR", written), "STTR") == written
-    assert unread(Config, "STTR", written) == []
+    variables = written(config)
+    assert written(decode(Config, "STTR", variables)) == variables
+    assert unknown_variables(iter_settings(Config, "STTR"), "STTR", variables) == []
 
 
 @given(environments())
@@ -26,7 +27,7 @@ def test_any_environment_gives_a_config_or_a_line_for_each_mistake(environment: 
     except ConfigError as error:
         lines = error.problems
     else:
-        written = encode(config, "STTR")
-        assert encode(decode(Config, "STTR", written), "STTR") == written
+        variables = written(config)
+        assert written(decode(Config, "STTR", variables)) == variables
         lines = []
     assert all(line.startswith("STTR_") and ": expected " in line for line in lines)

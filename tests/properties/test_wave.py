@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stator.collectors.wave import PERIOD, Sine, Wave, WaveConfig, square
+from tests.collectors.contexts import context
 
 SEEDS = st.integers(min_value=-(2**63), max_value=2**63 - 1)
 # From 1970 to the year 2500, in Unix seconds.
@@ -21,27 +22,27 @@ def at(wave: Wave, now: float) -> dict[str, float]:
 
 @given(SEEDS, TIMES)
 def test_no_wave_leaves_its_bounds(seed: int, now: float) -> None:
-    told = at(WaveConfig(seed).build(), now)
-    assert abs(told["simple"]) <= 1.0
-    assert abs(told["three_random"]) <= RANDOM_BOUND
-    assert abs(told["square"]) <= SQUARE_BOUND
+    values = at(WaveConfig(seed).build(context()), now)
+    assert abs(values["simple"]) <= 1.0
+    assert abs(values["three_random"]) <= RANDOM_BOUND
+    assert abs(values["square"]) <= SQUARE_BOUND
 
 
 @given(SEEDS, TIMES)
 def test_a_seed_and_a_time_are_all_that_a_value_depends_on(seed: int, now: float) -> None:
-    assert at(WaveConfig(seed).build(), now) == at(WaveConfig(seed).build(), now)
+    assert at(WaveConfig(seed).build(context()), now) == at(WaveConfig(seed).build(context()), now)
 
 
 @given(TIMES, st.integers(min_value=1, max_value=1000))
 def test_simple_and_square_come_again_after_each_period(now: float, turns: int) -> None:
-    one, later = (at(WaveConfig().build(), each) for each in (now, now + turns * PERIOD))
+    one, later = (at(WaveConfig().build(context()), each) for each in (now, now + turns * PERIOD))
     assert one["simple"] == pytest.approx(later["simple"], abs=1e-5)
     assert one["square"] == pytest.approx(later["square"], abs=1e-5)
 
 
 @given(TIMES)
 def test_half_a_period_turns_simple_and_square_upside_down(now: float) -> None:
-    one, later = (at(WaveConfig().build(), each) for each in (now, now + PERIOD / 2))
+    one, later = (at(WaveConfig().build(context()), each) for each in (now, now + PERIOD / 2))
     assert one["simple"] == pytest.approx(-later["simple"], abs=1e-5)
     assert one["square"] == pytest.approx(-later["square"], abs=1e-5)
 

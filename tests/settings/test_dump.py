@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-import orjson
+from msgspec import json
 
 from stator.config import Config
 from stator.settings.dump import dump
@@ -26,15 +26,15 @@ def test_lists_and_pairs_are_lists() -> None:
 
 def test_secrets_are_hidden_and_absent_ones_are_empty(tmp_path: Path) -> None:
     (tmp_path / "token").write_text("s3cr3t")
-    shown = dumped(CLIENT_USER="me", CLIENT_PASS="s3cr3t", CONSUL_TOKEN_FILE=str(tmp_path / "token"))
-    assert shown["client"]["password"] == shown["consul"]["token"] == "--redacted--"
+    data = dumped(CLIENT_USER="me", CLIENT_PASS="s3cr3t", CONSUL_TOKEN_FILE=str(tmp_path / "token"))
+    assert data["client"]["password"] == data["consul"]["token"] == "--redacted--"
     assert dumped()["client"]["password"] == dumped()["consul"]["token"] == ""
 
 
 def test_values_of_headers_that_hold_secrets_are_hidden() -> None:
-    shown = dumped(CLIENT_HEADERS="X-Open,a,AUTHORIZATION,b,x-Key,c", CLIENT_REDACTHEADERS="X-KEY")
-    assert shown["client"]["headers"] == ["X-Open", "a", "AUTHORIZATION", "--redacted--", "x-Key", "--redacted--"]
+    data = dumped(CLIENT_HEADERS="X-Open,a,AUTHORIZATION,b,x-Key,c", CLIENT_REDACTHEADERS="X-KEY")
+    assert data["client"]["headers"] == ["X-Open", "a", "AUTHORIZATION", "--redacted--", "x-Key", "--redacted--"]
 
 
 def test_every_default_can_be_written_as_json() -> None:
-    assert orjson.loads(orjson.dumps(dumped())) == dumped()
+    assert json.decode(json.encode(dumped())) == dumped()

@@ -82,9 +82,9 @@ def test_is_brief_as_a_person_would_write_it(text: str) -> None:
     assert Duration.parse(text).brief == text
 
 
-def test_tells_its_seconds() -> None:
+def test_has_its_seconds() -> None:
     assert Duration.parse("1m30.25s").seconds == 90.25
 
 
-def test_shows_itself_readably_in_a_repr() -> None:
+def test_is_readable_in_a_repr() -> None:
     assert repr(Duration.parse("90s")) == "Duration('1m30s')"

@@ -3,8 +3,9 @@
 import pytest
 
 from stator.config import Config
+from stator.settings.declare import iter_settings
 from stator.settings.table import HEADINGS, markdown, rows, table
-from tests.settings.conftest import Ask
+from tests.settings.conftest import RunFlags
 
 # The original's variables, with its defaults; the length of log fields had none, and Stator's is what its users set.
 ORIGINAL = {
@@ -36,24 +37,24 @@ ORIGINAL = {
 
 @pytest.mark.parametrize("name", ORIGINAL)
 def test_a_variable_of_the_original_stands_in_the_table_with_its_default(name: str) -> None:
-    defaults = {key: default for key, _, default, _, _ in rows(Config, "STTR")}
+    defaults = {key: default for key, _, default, _, _ in rows(iter_settings(Config, "STTR"))}
     assert defaults[name] == ORIGINAL[name]
 
 
-def test_help_shows_every_row_of_the_table(ask: Ask) -> None:
-    shown = ask("-h").out.splitlines()
-    for key, type_, default, required, desc in rows(Config, "STTR"):
-        (line,) = [line for line in shown if line.startswith(f"{key} ")]
+def test_help_has_every_row_of_the_table(run_flags: RunFlags) -> None:
+    lines = run_flags("-h").out.splitlines()
+    for key, type_, default, required, desc in rows(iter_settings(Config, "STTR")):
+        (line,) = [line for line in lines if line.startswith(f"{key} ")]
         assert line.split() == f"{key} {type_} {default} {required} {desc}".split()
 
 
-def test_a_secret_tells_that_it_can_come_from_a_file() -> None:
-    (desc,) = [desc for key, *_, desc in rows(Config, "STTR") if key == "STTR_CONSUL_TOKEN"]
+def test_a_secrets_description_names_the_variable_of_its_file() -> None:
+    (desc,) = [desc for key, *_, desc in rows(iter_settings(Config, "STTR")) if key == "STTR_CONSUL_TOKEN"]
     assert "STTR_CONSUL_TOKEN_FILE" in desc
 
 
 def test_every_setting_says_what_it_is_for() -> None:
-    assert all(desc for *_, desc in rows(Config, "STTR"))
+    assert all(desc for *_, desc in rows(iter_settings(Config, "STTR")))
 
 
 def test_columns_are_as_wide_as_what_they_hold() -> None:
@@ -80,6 +81,6 @@ def test_markdown_keeps_bars_out_of_the_way() -> None:
     assert row == "| A | T | a\\|b |  | d |"
 
 
-def test_markdown_shows_what_it_would_take_for_markup() -> None:
+def test_markdown_escapes_what_it_would_take_for_markup() -> None:
     *_, row = markdown([("A", "T", r"^pg.*\d.*", "", "<d>")]).splitlines()
     assert row == r"| A | T | ^pg.\*\\d.\* |  | \<d> |"

@@ -1,4 +1,4 @@
-"""The host under node_exporter's names, so that dashboards and alerts that were made for it just work."""
+"""The host's metrics under node_exporter's names, so that dashboards and alerts made for it work unchanged."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -17,53 +17,53 @@ class Group(Protocol):
     """Families that node_exporter collects together, and that fail together."""
 
     def points(self, files: Files, now: float) -> list[Point]:
-        """All of the group's points as they are now, in Unix seconds; raises on failure."""
+        """Returns the group's current points; raises on failure. The time is in Unix seconds."""
 
 
 class Host:
-    """Collects what the kernel tells of the host, under node_exporter's names and with its labels, types and units.
+    """Reports what the kernel knows of the host, under node_exporter's names and with its labels, types and units.
 
-    Each group can fail without the others. Which of its families there are depends on the kernel and the devices, and
-    those of ``vmstat`` on the fields that are chosen too.
+    Each group can fail without the others. Its families depend on the kernel and the devices, and those of ``vmstat``
+    on the chosen fields too.
 
     Args:
         groups: The groups by node_exporter's names.
-        files: Opens what one scrape reads.
-        troubles: Where groups that fail are told.
-        clock: Seconds that only go up.
+        files: Returns the files for one scrape.
+        changes: Logs which groups fail.
+        clock: Monotonic clock, in seconds.
     """
 
     def __init__(
         self,
         groups: Mapping[str, Group],
         files: Callable[[], Files],
-        troubles: ChangeLog,
+        changes: ChangeLog,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        self._groups, self._files, self._troubles, self._clock = groups, files, troubles, clock
+        self._groups, self._files, self._changes, self._clock = groups, files, changes, clock
         self._labels = {name: (("collector", name),) for name in groups}
 
     def collect(self, now: float) -> PointsAt:
-        """Reads each group's files; a group that fails is missing, and told in `node_scrape_collector_success`."""
-        files, points, wrong = self._files(), [], {}
+        """Reads each group's files; a group that fails has only its `node_scrape_collector_success`, which is 0."""
+        files, points, problems = self._files(), [], {}
         for name, group in self._groups.items():
             begin = self._clock()
             try:
-                points += _sensible(group.points(files, now))
-            except Exception as error:  # noqa: BLE001 # who knows what other kernels say: the rest is served
-                wrong[name] = f"{type(error).__name__}: {error}"
+                points += _checked(group.points(files, now))
+            except Exception as error:  # noqa: BLE001 # another kernel may write anything: the other groups go on
+                problems[name] = f"{type(error).__name__}: {error}"
             labels = self._labels[name]
             points.append(DURATION.at(self._clock() - begin, labels))
-            points.append(SUCCESS.at(int(name not in wrong), labels))
-        self._troubles.update(wrong)
+            points.append(SUCCESS.at(int(name not in problems), labels))
+        self._changes.update(problems)
         return PointsAt("node", now, points=points)
 
 
-def _sensible(points: list[Point]) -> list[Point]:
-    """Some points, where they can be exposed: others would take the whole host with them.
+def _checked(points: list[Point]) -> list[Point]:
+    """Returns a group's points. Points that can't be exposed would make the whole host fail, and not their group alone.
 
     Raises:
-        PointError: Two are the same, or a counter is below zero.
+        PointError: Two have the same series, or a counter is below zero.
     """
     if len(set(map(_series, points))) < len(points):
         twice = next(point for at, point in enumerate(points) if _series(point) in map(_series, points[:at]))

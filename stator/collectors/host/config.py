@@ -1,7 +1,4 @@
-"""What the host collector can be told: the settings are named as node_exporter's flags.
-
-The code that collects is imported by those who do.
-"""
+"""Settings of the `host` collector, named as node_exporter's flags."""
 
 import re
 from typing import TYPE_CHECKING
@@ -10,6 +7,7 @@ from attrs import frozen
 
 from stator.log.changes import ChangeLog
 from stator.log.logger import Log
+from stator.points import CollectorContext
 from stator.settings.declare import Constraint, positive, section, setting
 from stator.settings.duration import Duration
 
@@ -35,9 +33,9 @@ PATTERN = Constraint("a regular expression", _is_pattern)
 
 @frozen
 class DiskstatsConfig:
-    """Which disks are told of."""
+    """Which disks are reported."""
 
-    # As node_exporter has it: memory and files used as disks, floppies, partitions.
+    # As in node_exporter: memory and files used as disks, floppies, partitions.
     device_exclude: str = setting(
         r"^(z?ram|loop|fd|(h|s|v|xv)d[a-z]|nvme\d+n\d+p)\d+$",
         desc="regular expression for disks to leave out",
@@ -47,9 +45,9 @@ class DiskstatsConfig:
 
 @frozen
 class FilesystemConfig:
-    """Which filesystems are told of, and how long they are waited for."""
+    """Which filesystems are reported, and how long a scrape waits for them."""
 
-    # As node_exporter has them where Debian builds it: what holds no data, or none of this host's.
+    # As in Debian's node_exporter: filesystems without data, or without data of this host.
     mount_points_exclude: str = setting(
         "^/(dev|proc|run|sys|mnt|media|var/lib/docker/.+|var/lib/containers/storage/.+)($|/)",
         desc="regular expression for mount points to leave out",
@@ -66,14 +64,14 @@ class FilesystemConfig:
 
 @frozen
 class NetdevConfig:
-    """Which network devices are told of."""
+    """Which network devices are reported."""
 
     device_exclude: str = setting("", desc="regular expression for network devices to leave out", check=PATTERN)
 
 
 @frozen
 class VmstatConfig:
-    """Which fields of /proc/vmstat are told."""
+    """Which fields of /proc/vmstat are reported."""
 
     fields: str = setting(
         "^(oom_kill|pgpg|pswp|pg.*fault).*", desc="regular expression for the fields of /proc/vmstat", check=PATTERN
@@ -82,7 +80,7 @@ class VmstatConfig:
 
 @frozen
 class HostConfig:
-    """What the host collector can be told."""
+    """Settings of the `host` collector."""
 
     collectors: tuple[str, ...] = setting(
         GROUPS,
@@ -98,32 +96,27 @@ class HostConfig:
     netdev: NetdevConfig = section(NetdevConfig)
     vmstat: VmstatConfig = section(VmstatConfig)
 
-    def build(self, log: Log) -> "Host":
-        """A collector of these groups, each once, that tells a log what it can't read."""
-        from stator.collectors.host.collector import Host  # slow to import, and off by default
+    def build(self, context: CollectorContext) -> "Host":
+        """Returns a collector of these groups, each once."""
+        from stator.collectors.host.collector import Host
         from stator.collectors.host.files import Files
 
-        groups = {name: self._group(name, log) for name in self.collectors}
-        return Host(
-            groups,
-            lambda: Files(self.procfs, self.sysfs),
-            changes(log, "group"),
-        )
+        groups = {name: self._group(name, context) for name in self.collectors}
+        return Host(groups, lambda: Files(self.procfs, self.sysfs), change_log(context.log, "group"))
 
-    def _group(self, name: str, log: Log) -> "Group":
-        from stator.collectors.host import cpu, disk, memory, network, system  # slow to import
+    def _group(self, name: str, context: CollectorContext) -> "Group":
+        from stator.collectors.host import cpu, disk, memory, network, system
 
         match name:
             case "diskstats":
                 return disk.Diskstats(_excluding(self.diskstats.device_exclude), self.udev)
             case "filesystem":
-                return self._filesystem(log)
+                return self._filesystem(context)
             case "netdev":
                 return network.Netdev(_excluding(self.netdev.device_exclude))
             case "vmstat":
                 return memory.Vmstat(re.compile(self.vmstat.fields))
-        # Those that have nothing to be told.
-        plain: dict[str, type[Group]] = {
+        without_settings: dict[str, type[Group]] = {
             "cpu": cpu.Cpu,
             "loadavg": system.Loadavg,
             "meminfo": memory.Meminfo,
@@ -132,28 +125,23 @@ class HostConfig:
             "time": system.Time,
             "uname": system.Uname,
         }
-        return plain[name]()
+        return without_settings[name]()
 
-    def _filesystem(self, log: Log) -> "Group":
-        from stator.collectors.host.filesystem import Filesystem, Filter  # slow to import
+    def _filesystem(self, context: CollectorContext) -> "Group":
+        from stator.collectors.host.filesystem import Filesystem, Filter
         from stator.collectors.host.statvfs import StatvfsPool
 
         own = self.filesystem
         excluded = Filter(_excluding(own.mount_points_exclude), _excluding(own.fs_types_exclude))
-        return Filesystem(
-            excluded,
-            self.rootfs,
-            StatvfsPool(),
-            own.mount_timeout.seconds,
-            changes(log, "filesystem"),
-        )
+        changes = change_log(context.log, "filesystem")
+        return Filesystem(excluded, self.rootfs, StatvfsPool(), own.mount_timeout.seconds, changes)
 
 
 def _excluding(text: str) -> re.Pattern[str] | None:
-    """What finds names to leave out; an empty text, which would be found in each, stands for none."""
+    """Returns the pattern of names to leave out; None for an empty text, which would match every name."""
     return re.compile(text) if text else None
 
 
-def changes(log: Log, subject: str) -> ChangeLog:
-    """Logs when a group or a filesystem begins to fail, and when it can be read again."""
+def change_log(log: Log, subject: str) -> ChangeLog:
+    """Returns what logs that a group or a filesystem begins to fail, or can be read again."""
     return ChangeLog(log, subject, "can't read from host", "can read from host again")

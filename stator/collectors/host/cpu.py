@@ -9,14 +9,14 @@ from contextlib import suppress
 
 from stator.collectors.host.family import Family
 from stator.collectors.host.files import Files
-from stator.points import Labels, Point
+from stator.points import LabelPairs, Point
 
-# Columns of /proc/stat; the two that follow are the time of guests, which is part of user and nice too.
+# Columns of /proc/stat; the two that follow are the time of guests, which user and nice include.
 MODES = ("user", "nice", "system", "idle", "iowait", "irq", "softirq", "steal")
 GUEST_MODES = ("user", "nice")
 IDLE = MODES.index("idle")
-# Seconds that a CPU's idle time falls by when the CPU was away and begins anew.
-ANEW = 3
+# A CPU whose idle time falls by more seconds was offline, and counts from zero again.
+RESET = 3
 FOLDER = "devices/system/cpu"
 
 TIME = Family("cpu", "Time that a CPU spent in a mode", "seconds", "counter")
@@ -26,25 +26,25 @@ PACKAGE_THROTTLES = Family("cpu_package_throttles", "Times that a package was th
 ISOLATED = Family("cpu_isolated", "CPUs that are kept out of scheduling", "", "gauge")
 ONLINE = Family("cpu_online", "Whether a CPU is online", "", "gauge")
 
-Throttle = tuple[Family, str, Labels]
+Throttle = tuple[Family, str, LabelPairs]
 """A family, the file that has its number, and its labels."""
 
 
 class Cpu:
-    """What /proc/stat and /sys/devices/system/cpu tell of each CPU."""
+    """Reads /proc/stat and /sys/devices/system/cpu."""
 
     def __init__(self) -> None:
         self._ticks = os.sysconf("SC_CLK_TCK")
         self._last: dict[bytes, list[int]] = {}
-        self._labels: dict[bytes, tuple[Labels, ...]] = {}
+        self._labels: dict[bytes, tuple[LabelPairs, ...]] = {}
         self._throttles: list[Throttle] = []
 
     def points(self, files: Files, _now: float) -> list[Point]:
-        """All points of the group.
+        """Returns all points of the group.
 
         Raises:
             OSError: /proc/stat can't be read.
-            ValueError: It tells of no CPU, or not in numbers.
+            ValueError: It has no CPU, or something else in place of a number.
         """
         times = dict(_times(files.proc("stat")))
         if not times:
@@ -66,20 +66,20 @@ class Cpu:
         return points
 
     def _risen(self, cpu: bytes, ticks: list[int]) -> list[int]:
-        """Ticks that never fall, as the kernel's own do by a little now and then."""
+        """Returns ticks that never fall, as the kernel's own sometimes do by a little."""
         last = self._last.get(cpu)
-        if last is None or last[IDLE] - ticks[IDLE] >= ANEW * self._ticks:
+        if last is None or last[IDLE] - ticks[IDLE] >= RESET * self._ticks:
             return ticks
         return list(map(max, ticks, last))
 
     def _throttled(self, files: Files) -> Iterator[Point]:
         for family, path, labels in self._throttles:
-            with suppress(OSError):  # the CPU has gone since
+            with suppress(OSError):  # the CPU has been removed since
                 yield family.at(int(files.sys(path)), labels)
 
 
 def _times(stat: bytes) -> Iterator[tuple[bytes, list[int]]]:
-    """Each CPU's number and ticks, of which older kernels have fewer kinds."""
+    """Yields each CPU's number and its ticks by mode; modes that an older kernel lacks are 0."""
     for line in stat.split(b"\n"):
         if not line.startswith(b"cpu"):
             return
@@ -89,20 +89,20 @@ def _times(stat: bytes) -> Iterator[tuple[bytes, list[int]]]:
             yield cpu, known + [0] * (len(MODES) + len(GUEST_MODES) - len(known))
 
 
-def _labels(cpu: str) -> tuple[Labels, ...]:
-    """Labels of each mode; those of guests' modes are the first of them."""
+def _labels(cpu: str) -> tuple[LabelPairs, ...]:
+    """Returns the labels of each mode; the first ones are those of guests' modes."""
     return tuple((("cpu", cpu), ("mode", mode)) for mode in MODES)
 
 
 def _throttles(files: Files, cpus: list[str]) -> Iterator[Throttle]:
-    """What is counted of each core and package: by the first of its CPUs that has it."""
-    seen: set[tuple[Family, Labels]] = set()
+    """Yields the counts of each core and package, from the first of its CPUs that has them."""
+    seen: set[tuple[Family, LabelPairs]] = set()
     for cpu in cpus:
         folder = f"{FOLDER}/cpu{cpu}"
         try:
             package = files.sys(f"{folder}/topology/physical_package_id").strip().decode()
             core = files.sys(f"{folder}/topology/core_id").strip().decode()
-        except OSError:  # a kernel that knows of no topology
+        except OSError:  # a kernel without topology
             continue
         of_package = (("package", package),)
         for family, name, labels in (
@@ -116,7 +116,7 @@ def _throttles(files: Files, cpus: list[str]) -> Iterator[Throttle]:
 
 
 def _isolated(files: Files) -> Iterator[str]:
-    """Numbers of isolated CPUs, which stand in a list such as ``2,4-7``."""
+    """Yields the numbers of isolated CPUs, out of a list such as ``2,4-7``."""
     try:
         ranges = files.sys(f"{FOLDER}/isolated").strip().decode()
     except OSError:  # older than Linux 4.2
@@ -127,10 +127,10 @@ def _isolated(files: Files) -> Iterator[str]:
 
 
 def _online(files: Files) -> Iterator[Point]:
-    """The state of each CPU, where the kernel can switch all of them off, as node_exporter has it."""
+    """Yields the state of each CPU; like node_exporter, only where the kernel can switch all of them off."""
     if not files.has(f"{FOLDER}/cpu0/online"):
         return
     for name in files.listed(FOLDER):
         if name.startswith("cpu") and name[3:].isdigit():
-            with suppress(OSError):  # it has gone since
+            with suppress(OSError):  # it has been removed since
                 yield ONLINE.at(int(files.sys(f"{FOLDER}/{name}/online")), (("cpu", name[3:]),))

@@ -12,15 +12,15 @@ from attrs import frozen
 
 from stator.collectors.host.family import Family, device_labels
 from stator.collectors.host.files import Files
-from stator.points import LabelPairs, Labels, MetricType, Point
+from stator.points import LabelPairs, MetricType, Point
 
-# Of a sector in /proc/diskstats, whatever the device's own is.
+# Bytes of a sector in /proc/diskstats, whatever the device's own size is.
 SECTOR = 512
 
 
 @frozen
 class Column:
-    """A number of /proc/diskstats: its family, and how much one of it is in the family's unit."""
+    """A column of /proc/diskstats: its family, and how its numbers convert to the family's unit."""
 
     family: Family
     factor: int = 1
@@ -73,66 +73,65 @@ SERIALS = ("SCSI_IDENT_SERIAL", "ID_SERIAL_SHORT", "ID_SERIAL")
 
 
 class Diskstats:
-    """What /proc/diskstats tells of each device, and udev and /sys/block of what it is.
+    """Reads what devices do from /proc/diskstats, and what they are from udev and /sys/block.
 
     Args:
-        excluded: Finds the names of devices that are left out.
+        excluded: Pattern of the names of devices that are left out.
         udev: Folder of udev's database.
     """
 
     def __init__(self, excluded: re.Pattern[str] | None, udev: str) -> None:
         self._excluded, self._udev = excluded, udev
-        # Of each device of the last scrape; None for those that are left out.
+        # By each device of the last scrape; None for those that are left out.
         self._devices: dict[bytes, LabelPairs | None] = {}
-        # What each is, with what that was read from.
-        self._traits: dict[LabelPairs, tuple[tuple[bytes, ...], list[Point]]] = {}
+        # By each device of the last scrape: what the points about it were made from, and these points.
+        self._about: dict[LabelPairs, tuple[tuple[bytes, ...], list[Point]]] = {}
 
     def points(self, files: Files, _now: float) -> list[Point]:
-        """All points of the group.
+        """Returns all points of the group.
 
         Raises:
             OSError: /proc/diskstats can't be read.
-            ValueError: Something in it is no number.
+            ValueError: It has something else in place of a number.
         """
         points: list[Point] = []
-        devices, traits = self._devices, self._traits
-        self._devices, self._traits = {}, {}
+        devices, about = self._devices, self._about
+        self._devices, self._about = {}, {}
         for line in files.proc("diskstats").splitlines():
             major, minor, name, *numbers = line.split()
             labels = self._devices[name] = devices[name] if name in devices else device_labels(name, self._excluded)
             if labels is None:
                 continue
-            told = (major, minor, *self._told(files, f"{major.decode()}:{minor.decode()}", labels))
-            kept = traits.get(labels)
-            self._traits[labels] = kept if kept and kept[0] == told else (told, list(_traits(labels, *told)))
-            points += self._traits[labels][1]
+            source = (major, minor, *self._describe(files, f"{major.decode()}:{minor.decode()}", labels))
+            last = about.get(labels)
+            self._about[labels] = last if last and last[0] == source else (source, list(_about(labels, *source)))
+            points += self._about[labels][1]
             points += map(_point, COLUMNS, numbers, repeat(labels))
         return points
 
-    def _told(self, files: Files, number: str, labels: LabelPairs) -> tuple[bytes, bytes]:
-        """What udev knows of a device, and whether it rotates."""
+    def _describe(self, files: Files, number: str, labels: LabelPairs) -> tuple[bytes, bytes]:
+        """Returns a device's properties in udev, and whether it rotates."""
         ((_, name),) = labels
         try:
             properties = files.read(f"{self._udev}/b{number}")
         except OSError:  # there need be no udev
             properties = b""
         queue = f"block/{name.replace('/', '!')}/queue"
-        # As node_exporter has it: of disks whose requests have no time limit, as virtual and mapped ones, it does not
-        # take the kernel's word.
+        # Like node_exporter, don't trust the kernel on disks whose requests have no time limit: virtual or mapped ones.
         try:
             rotational = files.sys(f"{queue}/rotational") if files.has(f"{queue}/io_timeout") else b"0"
-        except OSError:  # it has gone since
+        except OSError:  # it has been removed since
             rotational = b"0"
         return properties, rotational
 
 
-def _point(column: Column, number: bytes, labels: Labels) -> Point:
+def _point(column: Column, number: bytes, labels: LabelPairs) -> Point:
     value = int(number) * column.factor
     return column.family.at(value / column.divisor if column.divisor > 1 else value, labels)
 
 
-def _traits(device: Labels, major: bytes, minor: bytes, properties: bytes, rotational: bytes) -> Iterator[Point]:
-    """What a disk is, from what the kernel and udev say of it."""
+def _about(device: LabelPairs, major: bytes, minor: bytes, properties: bytes, rotational: bytes) -> Iterator[Point]:
+    """Yields the points about what a disk is, from the kernel's and udev's files."""
     lines = properties.decode(errors="backslashreplace").splitlines()
     # https://www.freedesktop.org/software/systemd/man/latest/udevadm.html: E: is a property
     known = dict(line[2:].split("=", 1) for line in lines if line.startswith("E:") and "=" in line)

@@ -1,16 +1,16 @@
-"""The files in which the kernel tells of the host, as one scrape reads them: each once."""
+"""The kernel's files about the host, as one scrape reads them: each once."""
 
 import os
 
 from attrs import field, frozen
 
-# More than any such file has, but for those of very big hosts, which are read in several goes.
+# Bytes per read. Only the largest hosts have longer files, which take several reads.
 CHUNK = 1 << 16
 
 
 @frozen
 class Files:
-    """What one scrape reads, so that all its groups see the same.
+    """The files of one scrape, so that all its groups see the same content.
 
     Attributes:
         procfs: Where the host's /proc is.
@@ -22,7 +22,7 @@ class Files:
     _read: dict[str, bytes] = field(factory=dict, init=False)
 
     def proc(self, path: str) -> bytes:
-        """Content of a file below /proc.
+        """Returns the content of a file below /proc.
 
         Raises:
             OSError: It can't be read; the error names it.
@@ -30,7 +30,7 @@ class Files:
         return self.read(f"{self.procfs}/{path}")
 
     def sys(self, path: str) -> bytes:
-        """Content of a file below /sys.
+        """Returns the content of a file below /sys.
 
         Raises:
             OSError: It can't be read; the error names it.
@@ -38,7 +38,7 @@ class Files:
         return self.read(f"{self.sysfs}/{path}")
 
     def read(self, path: str) -> bytes:
-        """Content of any file, as it was when it was first asked for.
+        """Returns the content of any file, as it was at the first read.
 
         Raises:
             OSError: It can't be read; the error names it.
@@ -49,11 +49,11 @@ class Files:
         return content
 
     def has(self, path: str) -> bool:
-        """Whether there is something below /sys."""
+        """Whether a path below /sys exists."""
         return os.access(f"{self.sysfs}/{path}", os.F_OK)
 
     def listed(self, path: str) -> list[str]:
-        """Names in a folder below /sys, in order; none where there is no such folder."""
+        """Returns the names in a folder below /sys, sorted; none where it is missing."""
         try:
             return sorted(os.listdir(f"{self.sysfs}/{path}"))  # noqa: PTH208 # each scrape: a fifth of pathlib's time
         except FileNotFoundError:
@@ -61,7 +61,7 @@ class Files:
 
 
 def _content(path: str) -> bytes:
-    # Half the time of a file object, and a scrape reads dozens.
+    # Takes half the time of a file object, and a scrape reads dozens of files.
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         content = part = os.read(fd, CHUNK)
@@ -69,7 +69,7 @@ def _content(path: str) -> bytes:
             part = os.read(fd, CHUNK)
             content += part
     except OSError as error:
-        # The kernel refuses some files only now, and then no one knows which.
+        # The kernel may refuse a file only when it is read, and that error does not name it.
         raise OSError(error.errno, error.strerror, path) from error
     finally:
         os.close(fd)

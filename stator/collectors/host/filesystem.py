@@ -13,11 +13,11 @@ from stator.collectors.host.family import Family
 from stator.collectors.host.files import Files
 from stator.collectors.host.statvfs import Figures, StatvfsPool
 from stator.log.changes import ChangeLog
-from stator.points import Labels, Point
+from stator.points import LabelPairs, Point
 
-# What it calls a filesystem that hangs.
+# node_exporter's label of a filesystem that hangs.
 HANGS = "mountpoint timeout"
-# A byte that would end a field of mountinfo, as the kernel writes it there.
+# How the kernel writes a byte in mountinfo that would end a field.
 ESCAPED = re.compile(rb"\\([0-7]{3})")
 
 SIZE = Family("filesystem_size", "Size of a filesystem", "bytes", "gauge")
@@ -35,13 +35,13 @@ class Mount:
     """A filesystem that is mounted.
 
     Attributes:
-        path: Where it can be asked.
+        path: Its path for statvfs(2).
         device: What is mounted.
         fstype: Type of the filesystem.
         point: Where it is mounted, on the host.
         read_only: Whether it can't be written to.
-        labels: Labels of its points, as long as nothing is wrong with it.
-        info: Labels that tell where it is mounted.
+        labels: LabelPairs of its points, while it answers.
+        info: LabelPairs of its `INFO`.
     """
 
     path: bytes
@@ -49,13 +49,13 @@ class Mount:
     fstype: str
     point: str
     read_only: bool
-    labels: Labels
-    info: Labels
+    labels: LabelPairs
+    info: LabelPairs
 
     def points(self, figures: Figures | None) -> Iterator[Point]:
-        """Its points, from what it says of itself; None where it hangs."""
+        """Yields its points, from the answer of statvfs(2); None where it hangs."""
         if not isinstance(figures, os.statvfs_result):
-            labels = _labels(self.device, why(figures), self.fstype, self.point)
+            labels = _labels(self.device, problem(figures), self.fstype, self.point)
             yield ERROR.at(1, labels)
             yield READ_ONLY.at(int(self.read_only), labels)
             return
@@ -74,60 +74,60 @@ class Filter:
     """Which filesystems are left out.
 
     Attributes:
-        points: Finds mount points.
-        types: Finds types.
+        points: Pattern of mount points.
+        types: Pattern of types.
     """
 
     points: re.Pattern[str] | None
     types: re.Pattern[str] | None
 
     def leaves_out(self, point: str, fstype: str) -> bool:
-        """Whether one is, by where it is mounted and its type."""
+        """Whether a filesystem is, by its mount point and type."""
         return bool((self.points and self.points.search(point)) or (self.types and self.types.search(fstype)))
 
 
 class Filesystem:
-    """What each filesystem says of itself; one that hangs is told to hang, and not waited for.
+    """Calls statvfs(2) for each filesystem; one that hangs is reported so, and not waited for.
 
     Args:
         filter_: Which are left out.
         rootfs: Where the host's root is.
-        pool: Calls statvfs(3) for them.
+        pool: Calls statvfs(2).
         timeout: Seconds that they have to answer.
-        troubles: Where those that can't be asked are told.
+        changes: Logs which filesystems fail or hang.
     """
 
-    def __init__(self, filter_: Filter, rootfs: str, pool: StatvfsPool, timeout: float, troubles: ChangeLog) -> None:
+    def __init__(self, filter_: Filter, rootfs: str, pool: StatvfsPool, timeout: float, changes: ChangeLog) -> None:
         self._filter, self._rootfs = filter_, rootfs.rstrip("/").encode()
-        self._pool, self._timeout, self._troubles = pool, timeout, troubles
+        self._pool, self._timeout, self._changes = pool, timeout, changes
         self._mountinfo = b""
         self._mounts: list[Mount] = []
 
     def points(self, files: Files, _now: float) -> list[Point]:
-        """All points of the group.
+        """Returns all points of the group.
 
         Raises:
             OSError: The mounts can't be read.
-            ValueError: They are not told as the kernel should.
+            ValueError: Their list has another form than the kernel's.
         """
         mountinfo = _mountinfo(files)
         if mountinfo != self._mountinfo:
             self._mounts = self._parse(mountinfo)
             self._mountinfo = mountinfo
         figures = self._pool.statvfs_all({mount.path for mount in self._mounts}, self._timeout)
-        self._troubles.update(
+        self._changes.update(
             {
-                mount.point: why(said)
+                mount.point: problem(answer)
                 for mount in self._mounts
-                if not isinstance(said := figures.get(mount.path), os.statvfs_result)
+                if not isinstance(answer := figures.get(mount.path), os.statvfs_result)
             }
         )
         return [point for mount in self._mounts for point in mount.points(figures.get(mount.path))]
 
     def _parse(self, mountinfo: bytes) -> list[Mount]:
-        """The filesystems to ask; of those that would be told by the same labels the last, which hides the others."""
-        mounts: dict[Labels, Mount] = {}
-        # A carriage return may be part of a name: only these ends are lines' ends.
+        """Returns the filesystems in mountinfo; of those with the same labels the last, which hides the others."""
+        mounts: dict[LabelPairs, Mount] = {}
+        # Not splitlines(): a carriage return may be part of a name.
         for line in filter(None, mountinfo.split(b"\n")):
             before, dash, after = line.partition(b" - ")
             if not dash:
@@ -153,23 +153,23 @@ class Filesystem:
         return list(mounts.values())
 
     def _on_host(self, path: bytes) -> bytes:
-        """A mount point as the host has it, of which another may see it below `rootfs`."""
+        """Returns a mount point as it is on the host: in a container it lies below `rootfs`."""
         below = path.removeprefix(self._rootfs)
         return (below or b"/") if not below or below.startswith(b"/") else path
 
 
-def why(figures: OSError | None) -> str:
-    """The label's value for a filesystem that can't be asked."""
+def problem(figures: OSError | None) -> str:
+    """Returns the label's value for a filesystem that fails, or hangs (None)."""
     return HANGS if figures is None else str(figures.strerror).lower()
 
 
 def _mountinfo(files: Files) -> bytes:
-    """All mounts of the host, or, where only root may know them, those that we see."""
+    """Returns the mounts of the host, or our own where only root may read the host's."""
     try:
         return files.proc("1/mountinfo")
     except (FileNotFoundError, PermissionError):
         return files.proc("self/mountinfo")
 
 
-def _labels(device: str, error: str, fstype: str, point: str) -> Labels:
+def _labels(device: str, error: str, fstype: str, point: str) -> LabelPairs:
     return (("device", device), ("device_error", error), ("fstype", fstype), ("mountpoint", point))

@@ -16,19 +16,19 @@ SIZES = """
     Inactive(file) KernelStack Mapped MemAvailable MemFree MemTotal Mlocked NFS_Unstable PageTables Percpu SReclaimable
     SUnreclaim Shmem ShmemHugePages ShmemPmdMapped Slab SwapCached SwapFree SwapTotal Unevictable VmallocChunk
     VmallocTotal VmallocUsed Writeback WritebackTmp
-""".split()  # noqa: SIM905 # a line for each would hide what matters
+""".split()  # noqa: SIM905 # one on each line would take 40 lines
 COUNTS = ("HugePages_Free", "HugePages_Rsvd", "HugePages_Surp", "HugePages_Total")
 
 
 class Meminfo:
-    """What /proc/meminfo tells."""
+    """Reads /proc/meminfo."""
 
     def __init__(self) -> None:
         units = {**dict.fromkeys(SIZES, "bytes"), **dict.fromkeys(COUNTS, "")}
         self._families = {field.encode(): _memory(field, unit) for field, unit in units.items()}
 
     def points(self, files: Files, _now: float) -> list[Point]:
-        """A point a field.
+        """Returns a point for each field.
 
         Raises:
             OSError: The file can't be read.
@@ -38,16 +38,16 @@ class Meminfo:
         for line in files.proc("meminfo").split(b"\n"):
             field, _, rest = line.partition(b":")
             if family := self._families.get(field):
-                # "kB" are 1024 bytes, and only what is counted goes without.
+                # "kB" means 1024 bytes; only counts come without it.
                 points.append(family.at(int(rest[:-3]) * 1024 if rest.endswith(b" kB") else int(rest)))
         return points
 
 
 class Vmstat:
-    """What /proc/vmstat tells of some fields.
+    """Reads some fields of /proc/vmstat.
 
     Args:
-        wanted: Finds the names of these fields.
+        wanted: Pattern of the names of these fields.
     """
 
     def __init__(self, wanted: re.Pattern[str]) -> None:
@@ -56,7 +56,7 @@ class Vmstat:
         self._fields: list[tuple[Family, int]] = []
 
     def points(self, files: Files, _now: float) -> list[Point]:
-        """A point a field.
+        """Returns a point for each field.
 
         Raises:
             OSError: The file can't be read.
@@ -65,7 +65,7 @@ class Vmstat:
         words = files.proc("vmstat").split()
         names = words[::2]
         if names != self._names:
-            # Where the wanted fields stand stays as it is for as long as this kernel runs.
+            # The positions of the wanted fields stay the same as long as this kernel runs.
             self._names = names
             known = enumerate(name.decode() for name in names)
             self._fields = [(_paging(name), 2 * nth + 1) for nth, name in known if self._wanted.search(name)]

@@ -13,7 +13,7 @@ from stator.points import LabelPairs, Point
 
 RECEIVED = ("bytes", "packets", "errs", "drop", "fifo", "frame", "compressed", "multicast")
 SENT = ("bytes", "packets", "errs", "drop", "fifo", "colls", "carrier", "compressed")
-# Lines of /proc/net/dev that are no device's.
+# Lines of /proc/net/dev before those of devices.
 HEADER = 2
 
 
@@ -32,19 +32,19 @@ UNHANDLED = Family("network_receive_nohandler", "Packets that came on a device t
 
 
 class Netdev:
-    """What /proc/net/dev tells of each device, and what only /sys/class/net does.
+    """Reads /proc/net/dev, and what only /sys/class/net has.
 
     Args:
-        excluded: Finds the names of devices that are left out.
+        excluded: Pattern of the names of devices that are left out.
     """
 
     def __init__(self, excluded: re.Pattern[str] | None) -> None:
         self._excluded = excluded
-        # Of each device of the last scrape; None for those that are left out.
+        # By each device of the last scrape; None for those that are left out.
         self._labels: dict[bytes, LabelPairs | None] = {}
 
     def points(self, files: Files, _now: float) -> list[Point]:
-        """All points of the group.
+        """Returns all points of the group.
 
         Raises:
             OSError: /proc/net/dev can't be read.
@@ -53,7 +53,7 @@ class Netdev:
         points: list[Point] = []
         known, self._labels = self._labels, {}
         for line in files.proc("net/dev").split(b"\n")[HEADER:]:
-            # The name of an alias has colons itself.
+            # The name of an alias contains colons.
             name, colon, counts = line.rpartition(b":")
             if not colon:
                 continue
@@ -69,5 +69,5 @@ class Netdev:
 
 def _unhandled(files: Files, labels: LabelPairs) -> Iterator[Point]:
     ((_, device),) = labels
-    with suppress(OSError):  # it has gone since, or has an alias's name
+    with suppress(OSError):  # it has been removed since, or is an alias
         yield UNHANDLED.at(int(files.sys(f"class/net/{device}/statistics/rx_nohandler")), labels)

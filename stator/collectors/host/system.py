@@ -1,4 +1,4 @@
-"""What is told in a few words: node_exporter's groups ``loadavg``, ``uname``, ``time``, ``stat`` and ``pressure``."""
+"""Small groups of node_exporter: ``loadavg``, ``uname``, ``time``, ``stat`` and ``pressure``."""
 
 import os
 import time
@@ -7,7 +7,7 @@ from contextlib import suppress
 
 from stator.collectors.host.family import Family
 from stator.collectors.host.files import Files
-from stator.points import Labels, MetricType, Point
+from stator.points import LabelPairs, MetricType, Point
 
 LOADS = tuple(Family(f"load{span}", f"Load average over {span} min", "", "gauge") for span in (1, 5, 15))
 UNAME = Family("uname_info", "What the kernel calls itself and the host", "", "gauge")
@@ -42,10 +42,10 @@ STATS = {
 
 
 class Loadavg:
-    """What /proc/loadavg tells."""
+    """Reads /proc/loadavg."""
 
     def points(self, files: Files, _now: float) -> list[Point]:
-        """The load over 1, 5 and 15 minutes.
+        """Returns the load over 1, 5 and 15 minutes.
 
         Raises:
             OSError: The file can't be read.
@@ -56,20 +56,20 @@ class Loadavg:
 
 
 class Uname:
-    """What uname(2) tells."""
+    """Calls uname(2)."""
 
     def __init__(self) -> None:
-        self._labels: Labels = ()
+        self._labels: LabelPairs = ()
 
     def points(self, files: Files, _now: float) -> list[Point]:
-        """An info.
+        """Returns an info.
 
         Raises:
             OSError: The domain's name can't be read.
         """
         own = os.uname()
         names = ("sysname", "release", "version", "machine", "nodename")
-        # Python leaves out what Linux adds.
+        # Linux adds the domain to uname(2), and Python leaves it out.
         domain = files.proc("sys/kernel/domainname").decode(errors="backslashreplace").rstrip("\n")
         labels = (*zip(names, (getattr(own, name) for name in names), strict=True), ("domainname", domain))
         if labels != self._labels:
@@ -81,7 +81,7 @@ class Time:
     """The host's time, its zone, and the clocks that the kernel knows."""
 
     def points(self, files: Files, now: float) -> list[Point]:
-        """All points of the group.
+        """Returns all points of the group.
 
         Raises:
             OSError: A clock source can't be read.
@@ -98,10 +98,10 @@ class Time:
 
 
 class Stat:
-    """What /proc/stat counts over all CPUs."""
+    """Reads the counts over all CPUs in /proc/stat."""
 
     def points(self, files: Files, _now: float) -> list[Point]:
-        """A point a count.
+        """Returns a point for each count.
 
         Raises:
             OSError: The file can't be read.
@@ -111,19 +111,19 @@ class Stat:
         for line in files.proc("stat").split(b"\n"):
             name, _, counts = line.partition(b" ")
             if family := STATS.get(name):
-                # Interrupts are counted together, and then each of thousands.
+                # The line of interrupts goes on with thousands of single counts.
                 points.append(family.at(int(counts.partition(b" ")[0])))
         return points
 
 
 class Pressure:
-    """What /proc/pressure tells.
+    """Reads /proc/pressure.
 
     https://docs.kernel.org/accounting/psi.html
     """
 
     def points(self, files: Files, _now: float) -> list[Point]:
-        """Time that was lost for want of each resource.
+        """Returns the time that was lost waiting for each resource.
 
         Raises:
             OSError: A file can't be read, or the kernel has none of them.
@@ -131,18 +131,18 @@ class Pressure:
         """
         points = [point for resource in RESOURCES for point in _pressure(files, resource)]
         if not points:
-            msg = f"nothing in {files.procfs}/pressure: it takes Linux 4.20 or newer, made and started with PSI"
+            msg = f"no data in {files.procfs}/pressure: requires Linux 4.20+ with PSI enabled (psi=1)"
             raise OSError(msg)
         return points
 
 
-def _clocks(device: int, names: bytes) -> Iterator[Labels]:
+def _clocks(device: int, names: bytes) -> Iterator[LabelPairs]:
     for name in names.decode().split():
         yield (("device", str(device)), ("clocksource", name))
 
 
 def _pressure(files: Files, resource: str) -> Iterator[Point]:
-    with suppress(FileNotFoundError):  # interrupts are not always told
+    with suppress(FileNotFoundError):  # older kernels have no file for interrupts
         for line in files.proc(f"pressure/{resource}").split(b"\n"):
             if family := PRESSURES.get((resource, line[:4])):
                 yield family.at(int(line.rpartition(b"=")[2]) / 1_000_000)

@@ -164,15 +164,15 @@ def lay_out(folder: Path, changed: Texts | None = None) -> Path:
     return folder
 
 
-def hosted(machine: Path, **told: Any) -> HostConfig:
-    """What a collector is told to read a machine that was laid out."""
+def hosted(machine: Path, **settings: Any) -> HostConfig:
+    """The settings of a collector that reads a machine that was laid out."""
     return HostConfig(
-        procfs=f"{machine}/proc", sysfs=f"{machine}/sys", rootfs=f"{machine}/rootfs", udev=f"{machine}/udev", **told
+        procfs=f"{machine}/proc", sysfs=f"{machine}/sys", rootfs=f"{machine}/rootfs", udev=f"{machine}/udev", **settings
     )
 
 
 def read(machine: Path) -> Files:
-    """What one scrape reads of a machine."""
+    """The files of one scrape of a machine."""
     return Files(f"{machine}/proc", f"{machine}/sys")
 
 

@@ -1,4 +1,4 @@
-"""The host collector tells of a machine what its files say, whatever one of them does."""
+"""The host collector reports what a machine's files hold, even if one of them is broken."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,8 +9,10 @@ from stator.collectors.host.config import GROUPS, HostConfig
 from stator.exposition.encoder import Encoder
 from stator.exposition.text import TEXT_0_0_4
 from stator.points import Labels, PointsAt, family_name
-from stator.settings.environment import ConfigError, decode
+from stator.settings.declare import ConfigError
+from stator.settings.environment import decode
 from tests.captured_log import CapturedLog
+from tests.collectors.contexts import context
 from tests.collectors.host.machine import hosted, lay_out
 
 
@@ -32,7 +34,7 @@ def labelled(points_at: PointsAt, name: str) -> list[Labels]:
 
 
 def test_all_groups_of_a_machine_can_be_collected(tmp_path: Path, story: CapturedLog) -> None:
-    points_at = hosted(lay_out(tmp_path / "machine")).build(story.log).collect(12.5)
+    points_at = hosted(lay_out(tmp_path / "machine")).build(context(log=story.log)).collect(12.5)
     assert (points_at.name, points_at.stamp, points_at.labels) == ("node", 12.5, ())
     assert succeeded(points_at) == dict.fromkeys(GROUPS, 1)
     durations = [point for point in points_at.points if point.name == "scrape_collector_duration"]
@@ -40,19 +42,19 @@ def test_all_groups_of_a_machine_can_be_collected(tmp_path: Path, story: Capture
     assert all(0 <= point.value < 10 for point in durations)  # type: ignore[operator] # numbers
 
 
-def test_nothing_is_told_twice(tmp_path: Path, story: CapturedLog) -> None:
-    points = hosted(lay_out(tmp_path / "machine")).build(story.log).collect(0.0).points
+def test_no_series_comes_twice(tmp_path: Path, story: CapturedLog) -> None:
+    points = hosted(lay_out(tmp_path / "machine")).build(context(log=story.log)).collect(0.0).points
     series = [(family_name("node", point.name, point.unit), frozenset(point.labels)) for point in points]
     assert len(set(series)) == len(series)
 
 
 def test_labels_are_the_same_objects_at_each_scrape_so_that_these_are_fast(tmp_path: Path, story: CapturedLog) -> None:
-    host = hosted(lay_out(tmp_path / "machine")).build(story.log)
-    # Those of a filesystem that can't be asked are made for the occasion.
+    host = hosted(lay_out(tmp_path / "machine")).build(context(log=story.log))
+    # Those of a filesystem that fails are new each time.
     first, second = ([point.labels for point in host.collect(0.0).points if point.labels] for _ in range(2))
-    anew = [own for own, again in zip(first, second, strict=True) if own is not again]
-    assert {dict(labels).get("device_error") for labels in anew} <= {None, "no such file or directory"}
-    assert len(anew) < 12
+    new = [own for own, again in zip(first, second, strict=True) if own is not again]
+    assert {dict(labels).get("device_error") for labels in new} <= {None, "no such file or directory"}
+    assert len(new) < 12
 
 
 @pytest.mark.parametrize(
@@ -70,12 +72,12 @@ def test_labels_are_the_same_objects_at_each_scrape_so_that_these_are_fast(tmp_p
     ],
 )
 @pytest.mark.parametrize("content", [None, "\xff: what? - \n"])
-def test_a_file_that_is_missing_or_odd_takes_nothing_else_with_it(
+def test_a_file_that_is_missing_or_odd_fails_its_group_alone(
     tmp_path: Path, story: CapturedLog, group: str, path: str, content: str | None
 ) -> None:
-    host = hosted(lay_out(tmp_path / "machine", {path: content})).build(story.log)
-    told = succeeded(host.collect(0.0))
-    failed = {name for name, success in told.items() if not success}
+    host = hosted(lay_out(tmp_path / "machine", {path: content})).build(context(log=story.log))
+    found = succeeded(host.collect(0.0))
+    failed = {name for name, success in found.items() if not success}
     assert failed <= {group, "stat"}
     if content is None:
         assert group in failed
@@ -91,10 +93,10 @@ def test_a_file_that_is_missing_or_odd_takes_nothing_else_with_it(
         ("proc/stat", "cpu0 -5 0 0 0\nctxt 9\n", "cpu", "a counter can't be -0.05"),
     ],
 )
-def test_a_group_that_could_not_be_exposed_takes_no_other_with_it(
+def test_a_group_that_could_not_be_exposed_fails_alone(
     tmp_path: Path, story: CapturedLog, path: str, content: str, group: str, reason: str
 ) -> None:
-    host = hosted(lay_out(tmp_path / "machine", {path: content})).build(story.log)
+    host = hosted(lay_out(tmp_path / "machine", {path: content})).build(context(log=story.log))
     points_at = host.collect(0.0)
     assert [name for name, success in succeeded(points_at).items() if not success] == [group]
     (line,) = [line for line in story.lines_with("can't read from host") if line.get("group")]
@@ -102,9 +104,9 @@ def test_a_group_that_could_not_be_exposed_takes_no_other_with_it(
     Encoder(TEXT_0_0_4, timestamps=False).exposition().add("host", points_at)
 
 
-def test_a_group_that_fails_is_told_once_and_so_is_its_recovery(tmp_path: Path, story: CapturedLog) -> None:
+def test_a_group_that_fails_is_logged_once_and_so_is_its_recovery(tmp_path: Path, story: CapturedLog) -> None:
     machine = lay_out(tmp_path / "machine", {"proc/loadavg": None, "proc/1/mountinfo": ""})
-    host = hosted(machine).build(story.log)
+    host = hosted(machine).build(context(log=story.log))
     for _ in range(3):
         host.collect(0.0)
     (line,) = story.lines
@@ -121,7 +123,11 @@ def test_a_group_that_fails_is_told_once_and_so_is_its_recovery(tmp_path: Path, 
 
 
 def test_only_the_groups_that_are_named_are_collected(tmp_path: Path, story: CapturedLog) -> None:
-    points_at = hosted(lay_out(tmp_path / "machine"), collectors=("uname", "loadavg")).build(story.log).collect(0.0)
+    points_at = (
+        hosted(lay_out(tmp_path / "machine"), collectors=("uname", "loadavg"))
+        .build(context(log=story.log))
+        .collect(0.0)
+    )
     names = [point.name for point in points_at.points if not point.name.startswith("scrape_")]
     assert names == ["uname_info", "load1", "load5", "load15"]
 
@@ -143,7 +149,7 @@ def test_filters_and_places_are_settings(tmp_path: Path, story: CapturedLog) -> 
         FILESYSTEM_FSTYPESEXCLUDE="^tmpfs$",
         VMSTAT_FIELDS="^nr_",
     )
-    points_at = config.build(story.log).collect(0.0)
+    points_at = config.build(context(log=story.log)).collect(0.0)
     assert labelled(points_at, "disk_io_now") == [(("device", "loop0"),)]
     assert labelled(points_at, "network_receive") == [(("device", "eth0"),)]
     mounted = [dict(labels)["mountpoint"] for labels in labelled(points_at, "filesystem_readonly")]
@@ -154,11 +160,13 @@ def test_filters_and_places_are_settings(tmp_path: Path, story: CapturedLog) -> 
 def test_an_empty_filter_leaves_nothing_out(tmp_path: Path, story: CapturedLog) -> None:
     machine = lay_out(tmp_path / "machine")
     config = configured(PROCFS=f"{machine}/proc", DISKSTATS_DEVICEEXCLUDE="", COLLECTORS="diskstats")
-    devices = [dict(labels)["device"] for labels in labelled(config.build(story.log).collect(0.0), "disk_io_now")]
+    devices = [
+        dict(labels)["device"] for labels in labelled(config.build(context(log=story.log)).collect(0.0), "disk_io_now")
+    ]
     assert devices == ["loop0", "sda", "sda1", "dm-0", "nvme0n1", "cciss/c0d0"]
 
 
-def test_settings_that_can_not_be_are_told_with_what_could() -> None:
+def test_invalid_settings_are_listed_with_what_was_expected() -> None:
     with pytest.raises(ConfigError) as error:
         configured(COLLECTORS="cpu,sun", NETDEV_DEVICEEXCLUDE="(", FILESYSTEM_MOUNTTIMEOUT="0s")
     assert error.value.problems == [

@@ -1,4 +1,4 @@
-"""CPUs: their time in each mode never falls, and each is told that the kernel knows of."""
+"""CPUs: their time in each mode never falls, and each one that the kernel knows is reported."""
 
 from pathlib import Path
 
@@ -11,18 +11,18 @@ STAT = FILES["proc/stat"]
 
 
 def test_each_cpu_has_its_seconds_in_each_mode(tmp_path: Path) -> None:
-    told = values(Cpu().points(read(lay_out(tmp_path)), 0.0))
+    found = values(Cpu().points(read(lay_out(tmp_path)), 0.0))
     modes = ("user", "nice", "system", "idle", "iowait", "irq", "softirq", "steal")
-    assert [told[f"node_cpu_seconds_total 2 {mode}"] for mode in modes] == [5, 0.1, 1.2, 400, 0.6, 0.01, 0.08, 0.03]
-    assert told["node_cpu_guest_seconds_total 0 user"] == 0.03
-    assert told["node_cpu_guest_seconds_total 0 nice"] == 0.01
-    assert "node_cpu_seconds_total 1 user" not in told
+    assert [found[f"node_cpu_seconds_total 2 {mode}"] for mode in modes] == [5, 0.1, 1.2, 400, 0.6, 0.01, 0.08, 0.03]
+    assert found["node_cpu_guest_seconds_total 0 user"] == 0.03
+    assert found["node_cpu_guest_seconds_total 0 nice"] == 0.01
+    assert "node_cpu_seconds_total 1 user" not in found
 
 
 def test_modes_that_an_old_kernel_does_not_know_are_zero(tmp_path: Path) -> None:
-    told = values(Cpu().points(read(lay_out(tmp_path, {"proc/stat": "cpu0 100 0 0 200\n"})), 0.0))
-    assert told["node_cpu_seconds_total 0 idle"] == 2
-    assert told["node_cpu_seconds_total 0 steal"] == told["node_cpu_guest_seconds_total 0 nice"] == 0
+    found = values(Cpu().points(read(lay_out(tmp_path, {"proc/stat": "cpu0 100 0 0 200\n"})), 0.0))
+    assert found["node_cpu_seconds_total 0 idle"] == 2
+    assert found["node_cpu_seconds_total 0 steal"] == found["node_cpu_guest_seconds_total 0 nice"] == 0
 
 
 def test_modes_of_a_kernel_to_come_are_not_taken_for_others(tmp_path: Path) -> None:
@@ -34,10 +34,10 @@ def test_time_does_not_fall_where_the_kernel_s_does_by_a_little(tmp_path: Path) 
     cpu, machine = Cpu(), lay_out(tmp_path)
     cpu.points(read(machine), 0.0)
     lay_out(tmp_path, {"proc/stat": STAT.replace("cpu2 500 10 120 40000 60", "cpu2 501 10 120 39900 59")})
-    told = values(cpu.points(read(machine), 0.0))
-    assert told["node_cpu_seconds_total 2 user"] == 5.01
-    assert told["node_cpu_seconds_total 2 idle"] == 400
-    assert told["node_cpu_seconds_total 2 iowait"] == 0.6
+    found = values(cpu.points(read(machine), 0.0))
+    assert found["node_cpu_seconds_total 2 user"] == 5.01
+    assert found["node_cpu_seconds_total 2 idle"] == 400
+    assert found["node_cpu_seconds_total 2 iowait"] == 0.6
 
 
 def test_a_cpu_that_was_away_begins_anew(tmp_path: Path) -> None:
@@ -51,13 +51,13 @@ def test_a_cpu_comes_and_goes(tmp_path: Path) -> None:
     cpu, machine = Cpu(), lay_out(tmp_path)
     cpu.points(read(machine), 0.0)
     lay_out(tmp_path, {"proc/stat": "cpu0 1 1 1 1\ncpu1 1 1 1 1\n"})
-    told = values(cpu.points(read(machine), 0.0))
-    assert {name.split()[1] for name in told if "cpu_seconds" in name} == {"0", "1"}
+    found = values(cpu.points(read(machine), 0.0))
+    assert {name.split()[1] for name in found if "cpu_seconds" in name} == {"0", "1"}
 
 
 def test_throttles_are_counted_of_each_core_and_package(tmp_path: Path) -> None:
-    told = values(Cpu().points(read(lay_out(tmp_path)), 0.0))
-    assert {name: value for name, value in told.items() if "throttles" in name} == {
+    found = values(Cpu().points(read(lay_out(tmp_path)), 0.0))
+    assert {name: value for name, value in found.items() if "throttles" in name} == {
         "node_cpu_core_throttles_total 0 0": 5,
         "node_cpu_core_throttles_total 0 1": 7,
         "node_cpu_package_throttles_total 0": 30,
@@ -68,22 +68,22 @@ def test_a_count_that_vanishes_is_left_out(tmp_path: Path) -> None:
     cpu, machine = Cpu(), lay_out(tmp_path)
     cpu.points(read(machine), 0.0)
     (machine / "sys/devices/system/cpu/cpu2/thermal_throttle/core_throttle_count").unlink()
-    told = values(cpu.points(read(machine), 0.0))
-    assert [name for name in told if "core_throttles" in name] == ["node_cpu_core_throttles_total 0 0"]
+    found = values(cpu.points(read(machine), 0.0))
+    assert [name for name in found if "core_throttles" in name] == ["node_cpu_core_throttles_total 0 0"]
 
 
 def test_isolated_cpus_are_named(tmp_path: Path) -> None:
     isolated = {"sys/devices/system/cpu/isolated": "2,4-6\n"}
-    told = values(Cpu().points(read(lay_out(tmp_path, isolated)), 0.0))
-    assert [name for name in told if "isolated" in name] == [f"node_cpu_isolated {cpu}" for cpu in (2, 4, 5, 6)]
+    found = values(Cpu().points(read(lay_out(tmp_path, isolated)), 0.0))
+    assert [name for name in found if "isolated" in name] == [f"node_cpu_isolated {cpu}" for cpu in (2, 4, 5, 6)]
 
 
 @pytest.mark.parametrize(("first", "online"), [("1\n", {"0": 1, "1": 0, "2": 1}), (None, {})])
-def test_online_cpus_are_told_where_each_can_go_offline(
+def test_online_cpus_are_reported_where_each_can_go_offline(
     tmp_path: Path, first: str | None, online: dict[str, int]
 ) -> None:
-    told = values(Cpu().points(read(lay_out(tmp_path, {"sys/devices/system/cpu/cpu0/online": first})), 0.0))
-    assert {name.split()[1]: value for name, value in told.items() if "online" in name} == online
+    found = values(Cpu().points(read(lay_out(tmp_path, {"sys/devices/system/cpu/cpu0/online": first})), 0.0))
+    assert {name.split()[1]: value for name, value in found.items() if "online" in name} == online
 
 
 def test_a_file_without_cpus_is_named(tmp_path: Path) -> None:

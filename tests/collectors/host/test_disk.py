@@ -14,12 +14,12 @@ def disks_of(udev: Path) -> Diskstats:
     return Diskstats(re.compile(DiskstatsConfig().device_exclude), str(udev))
 
 
-def told(machine: Path) -> dict[str, float]:
+def reported(machine: Path) -> dict[str, float]:
     return values(disks_of(machine / "udev").points(read(machine), 0.0))
 
 
 def test_units_are_bytes_and_seconds(tmp_path: Path) -> None:
-    disks = told(lay_out(tmp_path))
+    disks = reported(lay_out(tmp_path))
     assert disks["node_disk_read_bytes_total sda"] == 1003346126 * 512
     assert disks["node_disk_read_time_seconds_total sda"] == 18492.372
     assert disks["node_disk_io_now dm-0"] == 2
@@ -30,14 +30,14 @@ def test_units_are_bytes_and_seconds(tmp_path: Path) -> None:
 def test_each_device_has_the_columns_that_its_kernel_knows(tmp_path: Path) -> None:
     counts = {
         device: sum(name.endswith(f" {device}") and "_info" not in name and "_ata_" not in name for name in disks)
-        for disks in [told(lay_out(tmp_path))]
+        for disks in [reported(lay_out(tmp_path))]
         for device in ("sda", "dm-0", "nvme0n1", "cciss/c0d0")
     }
     assert counts == {"sda": 11, "dm-0": 15, "nvme0n1": 17, "cciss/c0d0": 17}
 
 
 def test_partitions_and_loop_devices_are_left_out(tmp_path: Path) -> None:
-    devices = {name.split()[1] for name in told(lay_out(tmp_path))}
+    devices = {name.split()[1] for name in reported(lay_out(tmp_path))}
     assert devices == {"sda", "dm-0", "nvme0n1", "cciss/c0d0"}
 
 
@@ -61,7 +61,7 @@ def test_a_disk_is_described_as_udev_does(tmp_path: Path) -> None:
 
 
 def test_filesystems_mapped_devices_and_ata_disks_have_families_of_their_own(tmp_path: Path) -> None:
-    disks = told(lay_out(tmp_path))
+    disks = reported(lay_out(tmp_path))
     assert disks["node_disk_filesystem_info dm-0 ext4 filesystem 3deafd0d 1.0"] == 1
     assert disks["node_disk_device_mapper_info dm-0 vg-root LVM-x vg root "] == 1
     assert disks["node_disk_ata_rotation_rate_rpm sda"] == 7200
@@ -70,7 +70,7 @@ def test_filesystems_mapped_devices_and_ata_disks_have_families_of_their_own(tmp
 
 
 def test_ata_properties_that_are_odd_are_left_out(tmp_path: Path) -> None:
-    disks = told(lay_out(tmp_path, {"udev/b8:0": "E:ID_ATA=1\nE:ID_ATA_WRITE_CACHE=maybe\nE:novalue\n"}))
+    disks = reported(lay_out(tmp_path, {"udev/b8:0": "E:ID_ATA=1\nE:ID_ATA_WRITE_CACHE=maybe\nE:novalue\n"}))
     assert not any("_ata_" in name for name in disks)
 
 

@@ -10,19 +10,19 @@ from stator.collectors.host.memory import Meminfo, Vmstat
 from tests.collectors.host.machine import FILES, lay_out, read, values
 
 
-def test_memory_is_told_in_bytes_and_pages_are_counted(tmp_path: Path) -> None:
-    told = values(Meminfo().points(read(lay_out(tmp_path)), 0.0))
-    assert told["node_memory_MemTotal_bytes"] == 24684092 * 1024
-    assert told["node_memory_Active_anon_bytes"] == 1544 * 1024
-    assert told["node_memory_HugePages_Total"] == 6
-    assert told["node_memory_Hugepagesize_bytes"] == 2 * 2**20
+def test_memory_is_in_bytes_and_pages_are_counted(tmp_path: Path) -> None:
+    found = values(Meminfo().points(read(lay_out(tmp_path)), 0.0))
+    assert found["node_memory_MemTotal_bytes"] == 24684092 * 1024
+    assert found["node_memory_Active_anon_bytes"] == 1544 * 1024
+    assert found["node_memory_HugePages_Total"] == 6
+    assert found["node_memory_Hugepagesize_bytes"] == 2 * 2**20
 
 
 def test_fields_that_are_missing_or_unknown_change_nothing_else(tmp_path: Path) -> None:
-    told = values(Meminfo().points(read(lay_out(tmp_path)), 0.0))
-    assert "node_memory_Cached_bytes" not in told
-    assert not any("PagesOfTomorrow" in name for name in told)
-    assert len(told) == 18
+    found = values(Meminfo().points(read(lay_out(tmp_path)), 0.0))
+    assert "node_memory_Cached_bytes" not in found
+    assert not any("PagesOfTomorrow" in name for name in found)
+    assert len(found) == 18
 
 
 def test_a_field_that_is_no_number_is_an_error(tmp_path: Path) -> None:

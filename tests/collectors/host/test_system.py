@@ -1,4 +1,4 @@
-"""What the kernel tells in few words."""
+"""The small groups: loadavg, uname, time, stat and pressure."""
 
 import os
 import time
@@ -12,8 +12,8 @@ from tests.collectors.host.machine import lay_out, read, values
 
 
 def test_the_load_over_three_spans(tmp_path: Path) -> None:
-    told = values(Loadavg().points(read(lay_out(tmp_path)), 0.0))
-    assert told == {"node_load1": 0.21, "node_load5": 1.37, "node_load15": 15.39}
+    found = values(Loadavg().points(read(lay_out(tmp_path)), 0.0))
+    assert found == {"node_load1": 0.21, "node_load5": 1.37, "node_load15": 15.39}
 
 
 def test_what_the_kernel_counts_over_all_cpus(tmp_path: Path) -> None:
@@ -28,11 +28,11 @@ def test_what_the_kernel_counts_over_all_cpus(tmp_path: Path) -> None:
 
 
 def test_counts_that_are_missing_are_left_out(tmp_path: Path) -> None:
-    told = values(Stat().points(read(lay_out(tmp_path, {"proc/stat": "cpu0 1 1\nctxt 5\nctxt_new 6\n"})), 0.0))
-    assert told == {"node_context_switches_total": 5}
+    found = values(Stat().points(read(lay_out(tmp_path, {"proc/stat": "cpu0 1 1\nctxt 5\nctxt_new 6\n"})), 0.0))
+    assert found == {"node_context_switches_total": 5}
 
 
-def test_pressure_is_told_in_seconds(tmp_path: Path) -> None:
+def test_pressure_is_in_seconds(tmp_path: Path) -> None:
     assert values(Pressure().points(read(lay_out(tmp_path)), 0.0)) == {
         "node_pressure_cpu_waiting_seconds_total": 20.131439,
         "node_pressure_io_waiting_seconds_total": 1.41452,
@@ -44,14 +44,14 @@ def test_pressure_is_told_in_seconds(tmp_path: Path) -> None:
 
 
 def test_a_kernel_need_not_know_of_interrupts_pressure(tmp_path: Path) -> None:
-    told = values(Pressure().points(read(lay_out(tmp_path, {"proc/pressure/irq": None})), 0.0))
-    assert len(told) == 5
+    found = values(Pressure().points(read(lay_out(tmp_path, {"proc/pressure/irq": None})), 0.0))
+    assert len(found) == 5
 
 
-def test_a_kernel_without_pressure_is_told_so(tmp_path: Path) -> None:
+def test_a_kernel_without_pressure_is_an_error(tmp_path: Path) -> None:
     names = ("cpu", "io", "memory", "irq")
     machine = lay_out(tmp_path, dict.fromkeys((f"proc/pressure/{name}" for name in names), None))
-    with pytest.raises(OSError, match=f"nothing in {tmp_path}/proc/pressure: it takes Linux 4.20"):
+    with pytest.raises(OSError, match=f"no data in {tmp_path}/proc/pressure: requires Linux 4.20"):
         Pressure().points(read(machine), 0.0)
 
 
@@ -78,11 +78,11 @@ def test_time_zone_and_clocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("TZ", "XYZ-5:30")
     time.tzset()
     try:
-        told = values(Time().points(read(lay_out(tmp_path)), 1.5e9))
+        found = values(Time().points(read(lay_out(tmp_path)), 1.5e9))
     finally:
         monkeypatch.undo()
         time.tzset()
-    assert told == {
+    assert found == {
         "node_time_seconds": 1.5e9,
         "node_time_zone_offset_seconds XYZ": 19800,
         "node_time_clocksource_available_info 0 tsc": 1,
@@ -94,5 +94,5 @@ def test_time_zone_and_clocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 def test_a_machine_without_clock_sources_has_its_time(tmp_path: Path) -> None:
     machine = lay_out(tmp_path)
-    told = values(Time().points(Files(f"{machine}/proc", f"{machine}/nowhere"), 1.5e9))
-    assert [name.split()[0] for name in told] == ["node_time_seconds", "node_time_zone_offset_seconds"]
+    found = values(Time().points(Files(f"{machine}/proc", f"{machine}/nowhere"), 1.5e9))
+    assert [name.split()[0] for name in found] == ["node_time_seconds", "node_time_zone_offset_seconds"]
