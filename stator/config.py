@@ -11,7 +11,7 @@ from typing import Any
 
 from attrs import evolve, field, frozen
 
-from stator.client.client import ClientConfig
+from stator.client.config import ClientConfig
 from stator.collectors.catalog import BUILT_IN, Collectors
 from stator.exporter import MetricsConfig
 from stator.exposition.negotiation import Negotiator

@@ -48,3 +48,5 @@ class CapturedLog:
     def lines_with(self, msg: str) -> list[dict[str, Any]]:
         """Returns the lines with a message."""
         return [line for line in self.lines if line["msg"] == msg]
+
+    told = lines_with

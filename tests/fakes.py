@@ -54,6 +54,7 @@ class Agent(_StandIn):
         services: What is registered, by id.
         maintained: Ids of services that an operator has set to be in maintenance.
         no_such_endpoint: What it answers for a single service with status 404, where it can show only all.
+        answers: Bodies of the next answers by endpoint: `service`, `services` or `checks`.
         patience: Seconds that it waits for a change at most, when it's asked to.
         headers: Further headers of the next answers.
         requests: What was asked so far.
@@ -73,6 +74,7 @@ class Agent(_StandIn):
         self.services: dict[str, Any] = {}
         self.maintained: set[str] = set()
         self.no_such_endpoint: bytes | None = None
+        self.answers: dict[str, bytes] = {}
         self.patience = 0.0
         self._ended = threading.Event()
         self.connections = 0
@@ -96,7 +98,10 @@ class Agent(_StandIn):
         if self.status != 200 or self.body:
             return self.status, self.body
         url = urlsplit(request.path)
-        match url.path.removeprefix("/v1/agent/").split("/"):
+        parts = url.path.removeprefix("/v1/agent/").split("/")
+        if request.method == "GET" and parts[0] in self.answers:
+            return 200, self.answers[parts[0]]
+        match parts:
             case ["service", "register"]:
                 registered = json.loads(request.body)
                 self.services[registered["ID"]] = {**registered, "Service": registered["Name"], "ContentHash": "1"}
@@ -159,7 +164,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 class MisbehavingServer(_StandIn):
-    """Does with each connection, once something came on it, what it is told: an `act` gets the connection.
+    """Passes each connection, once it has received something, to an `act`.
 
     Attributes:
         connections: How many there have been.
@@ -213,6 +218,17 @@ def says(data: bytes, *, times: int = 1) -> Any:
 
     def act(peer: socket.socket, _ended: threading.Event) -> None:
         for _ in range(times):
+            peer.sendall(data)
+
+    return act
+
+
+def floods(data: bytes, *, start: bytes = b"") -> Any:
+    """Answers with a start, then these bytes, again and again, as fast as they are read."""
+
+    def act(peer: socket.socket, ended: threading.Event) -> None:
+        peer.sendall(start)
+        while not ended.is_set():
             peer.sendall(data)
 
     return act

@@ -92,7 +92,7 @@ def outputs(folder: Path) -> Iterator[tuple[str, str]]:
 def _without_own_probes(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The lines but for those of requests that the program made to itself: how many depends on its start."""
     requests = [line for line in lines if line["msg"] == "received request"]
-    probes = {line["request_id"] for line in requests if '"User-Agent":["stator"]' in line["headers"]}
+    probes = {line["request_id"] for line in requests if '"User-Agent":["stator-probe"]' in line["headers"]}
     return [line for line in lines if line.get("request_id") not in probes]
 
 

@@ -1,336 +1,235 @@
-"""The HTTP client toward the discovery service: pooled, bounded in time and size, and it logs what it does."""
+"""The HTTP client: each exchange ends at a deadline, whatever trickles, and another thread can abort it."""
 
+import socket
+import ssl
 import threading
 import time
-from base64 import b64encode
-from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING
-from urllib.parse import parse_qs, urlsplit
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from email.message import Message
+from http.client import BadStatusLine, HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection, IncompleteRead
+from math import inf
+from typing import Any, cast
+from urllib.parse import SplitResult
+from weakref import WeakSet
 
-from attrs import field, frozen
+from attrs import frozen
 
-from stator.client.headers import HEADER_PAIRS, HEADER_SYNTAX, header_pairs, is_header
-from stator.log.logger import Log, new_id
-from stator.log.redact import SECRET_HEADERS, redact_headers
-from stator.settings.declare import REDACTED, Secret, positive, setting
-from stator.settings.duration import Duration
+from stator.client.errors import ClientError, ErrorKind
+from stator.client.transport import SOCKET_OPTIONS, DeadlineSocket, DeadlineTLSSocket
 
-if TYPE_CHECKING:
-    import urllib3
-
-    from stator.client.errors import ErrorKind
-    from stator.client.transport import Connections
-
-# No answer that we ask for is near this size; more is a sign of somebody else at the other end.
+# Nothing that we request is near this size: a longer answer comes from something else.
 MAX_ANSWER = 1 << 20
-
-
-def _shown_pairs(config: "ClientConfig", words: tuple[str, ...]) -> list[str]:
-    secret = SECRET_HEADERS | config.secret_headers
-    pairs = (words[at : at + 2] for at in range(0, len(words), 2))
-    return [
-        shown
-        for pair in pairs
-        for shown in (pair[0], *(REDACTED if pair[0].lower() in secret else v for v in pair[1:]))
-    ]
+# OpenSSL's codes of "self-signed certificate", "self-signed certificate in certificate chain", "unable to get local
+# issuer certificate" and "unable to verify the first certificate":
+# https://docs.openssl.org/master/man3/X509_STORE_CTX_get_error/#error-codes
+UNKNOWN_AUTHORITY = frozenset({18, 19, 20, 21})
 
 
 @frozen
-class ClientConfig:
-    """How to reach the discovery service."""
+class Request:
+    """A request, which must be idempotent: it is sent again if an idle connection turns out to be closed."""
 
-    base_uri: str = setting("", desc="discovery service, ex: http://localhost:8500; unset: no discovery")
-    timeout: Duration = setting(Duration.parse("1m"), desc="request timeout", check=positive)
-    timeout_short: Duration = setting(Duration.parse("10s"), desc="dialer and header timeout", check=positive)
-    headers: tuple[str, ...] = setting(
-        (),
-        desc="header pairs to be sent with every request: name,value,name,value",
-        check=HEADER_PAIRS,
-        show=_shown_pairs,
-    )
-    skip_verify: bool = setting(default=False, desc="skip cert verification")
-    user: str = setting("", desc="username for basic auth")
-    password: Secret = setting(Secret(), desc="password for basic auth", env="PASS")
-    redact_headers: tuple[str, ...] = setting((), desc="headers to redact from request logging")
-    skip_body: bool = setting(default=False, desc="skip logging of body for request and response")
-    ca_file: str = setting("", desc="PEM file of the authorities to trust, instead of the system's")
-    cert_file: str = setting("", desc="PEM file of the client certificate")
-    key_file: str = setting("", desc="PEM file of the client certificate's key")
+    method: str
+    uri: SplitResult
+    headers: Mapping[str, str]
+    body: bytes | None = None
 
-    def problems(self) -> Iterator[tuple[str, str]]:
-        """What is wrong between settings, or with a URI or file that they name."""
-        if self.base_uri:
-            yield from self._uri_problems()
-        if not all(is_header(*pair) for pair in header_pairs(self.headers)):
-            yield "headers", HEADER_SYNTAX
-        if self.key_file and not self.cert_file:
-            yield "key_file", "STTR_CLIENT_CERTFILE to be set too"
-        if self.password and not self.user:
-            yield "user", "a name, since STTR_CLIENT_PASS is set"
-        if self.ca_file or self.cert_file:
-            yield from self._tls_problems()
-
-    def _uri_problems(self) -> Iterator[tuple[str, str]]:
-        try:
-            uri = urlsplit(self.base_uri)
-            (uri.hostname or "").encode("idna")
-            good = uri.scheme in ("http", "https") and uri.hostname and (uri.port is None or uri.port)
-        except ValueError:
-            good = None
-        if not good or uri.query or uri.fragment:
-            yield "base_uri", "a URI such as http://localhost:8500"
-        elif uri.username or uri.password:
-            yield "base_uri", "a URI without a user: that goes into STTR_CLIENT_USER and STTR_CLIENT_PASS"
-
-    def _tls_problems(self) -> Iterator[tuple[str, str]]:
-        import ssl  # slow to import
-
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        try:
-            if self.ca_file:
-                context.load_verify_locations(self.ca_file)
-        except (OSError, ValueError) as error:
-            yield "ca_file", f"a readable file of PEM certificates ({error})"
-        try:
-            if self.cert_file:
-                # An empty password, lest OpenSSL asks for one on the terminal.
-                context.load_cert_chain(self.cert_file, self.key_file or None, password="")
-        except (OSError, ValueError) as error:
-            yield "cert_file", f"a readable PEM file of a certificate, with its key unencrypted ({error})"
-
-    @property
-    def secret_headers(self) -> frozenset[str]:
-        """Names of headers to hide, in lower case."""
-        return frozenset(name.lower() for name in self.redact_headers)
-
-    def build(self, log: Log) -> "Client":
-        """A client that logs what it sends and gets."""
-        return Client(self, log)
-
-
-class ClientError(Exception):
-    """A request got no usable answer.
-
-    Attributes:
-        failing: How it failed.
-        status: The HTTP status of the answer, or None where there was none.
-        body: The body of an answer with a bad status.
-    """
-
-    def __init__(self, message: str, failing: "ErrorKind", status: int | None = None, body: bytes = b"") -> None:
-        super().__init__(message)
-        self.failing, self.status, self.body = failing, status, body
+    def __str__(self) -> str:
+        return f"{self.method} {self.uri.scheme}://{self.uri.netloc}{self.uri.path}"
 
 
 @frozen
-class Answer:
-    """What came back: a status below 300, and the body."""
+class Response:
+    """An answer, whatever its status is."""
 
     status: int
+    headers: Message
     body: bytes
-    headers: Mapping[str, str] = field(factory=dict)
 
 
 class Client:
-    """Sends requests to one service, and logs each request and each response with the same ``request_id``."""
+    """Sends requests to the server of a URI, and keeps one idle connection for the next. Thread-safe.
 
-    def __init__(self, config: ClientConfig, log: Log, clock: Callable[[], float] = time.monotonic) -> None:
-        self._config, self._log, self._clock = config, log, clock
-        uri = urlsplit(config.base_uri)
-        self._base = f"{uri.scheme}://{uri.netloc}"
-        self._root = uri.path.rstrip("/")
+    Args:
+        uri: Scheme, host and port of the server.
+        tls: Makes the TLS context of each new connection to an https URI, as `transport.tls_context` does.
+        timeout: Longest time in seconds for an exchange, except for the look-up of the host, which can't be bounded.
+        timeout_short: Longest time in seconds to connect, and from then until the headers of the answer are read.
+    """
+
+    def __init__(
+        self, uri: SplitResult, tls: Callable[[], ssl.SSLContext], timeout: float, timeout_short: float
+    ) -> None:
+        self._uri, self._tls = uri, tls
+        self._timeout, self._short = timeout, timeout_short
         self._lock = threading.Lock()
-        self._pool: urllib3.PoolManager | None = None
-        self._connections: Connections | None = None
+        self._idle: HTTPConnection | None = None
+        self._sockets: WeakSet[socket.socket] = WeakSet()
         self._is_closed = False
 
-    def another(self) -> "Client":
+    def clone(self) -> "Client":
         """A client with the same settings, and connections of its own."""
-        return Client(self._config, self._log, self._clock)
+        return Client(self._uri, self._tls, self._timeout, self._short)
 
     def close(self) -> None:
-        """Closes all connections: what another thread asks right now fails at once, and whatever is asked later."""
+        """Closes all connections: requests of other threads and later ones fail at once."""
         with self._lock:
             self._is_closed = True
-            if self._pool is not None and self._connections is not None:
-                self._connections.cut()
-                self._pool.clear()
+            for each in self._sockets:
+                with suppress(OSError):
+                    # SSLSocket.shutdown would make its reader take the cipher text for plain text.
+                    socket.socket.shutdown(each, socket.SHUT_RDWR)
+            if self._idle is not None:
+                self._idle.close()
 
-    def send(
-        self,
-        method: str,
-        path: str,
-        payload: object = None,
-        *,
-        shown: object = None,
-        headers: Mapping[str, str] | None = None,
-        timeout: float | None = None,
-        wait: float = 0.0,
-        level: str = "info",
-    ) -> Answer:
-        """Sends one request and waits for the whole answer.
+    def send(self, request: Request, *, timeout: float | None = None, long_poll: float = 0.0) -> Response:
+        """Sends a request and reads the whole answer; redirects are not followed.
 
         Args:
-            method: HTTP method.
-            path: Path below the base URI, with a query where there is one.
-            payload: What to send as JSON; None sends no body.
-            shown: What is logged of the payload, where that holds secrets.
-            headers: Headers beside the configured ones.
-            timeout: Longest time for all of it in seconds, where it's shorter than the configured one.
-            wait: Seconds that the peer may take beyond that before it begins to answer.
-            level: Level at which request and response are logged.
+            request: What to send; with the header `Connection: close` the connection is not kept.
+            timeout: Longest time in seconds, if it is shorter than the configured one.
+            long_poll: Seconds that the server may take beyond that before it begins to answer.
 
         Raises:
-            ClientError: No answer, not in time, too long, or with a status of 300 and more: redirects are not followed.
+            ClientError: No answer, not in time, too long, or not HTTP.
         """
-        import orjson  # slow to import
+        total = min(timeout or inf, self._timeout)
+        short = min(total, self._short)
+        end = time.monotonic() + total + long_poll
 
-        body = orjson.dumps(payload) if payload is not None else None
-        told = body if shown is None else orjson.dumps(shown)
-        sent = self._headers(headers or {}, has_body=body is not None)
-        tell = getattr(self._log.bind(request_id=new_id()), level)
-        secret = self._config.secret_headers
-        uri = urlsplit(self._root + path)
-        tell(
-            "sending request",
-            method=method,
-            scheme=self._base.partition(":")[0],
-            host=self._base.partition("//")[2],
-            path=uri.path,
-            query=parse_qs(uri.query, keep_blank_values=True),
-            headers=redact_headers(sent.items(), secret),
-            body=self._shown(told or b""),
-        )
-        start = self._clock()
-        try:
-            answer = self._exchange(method, self._root + path, body, sent, start, timeout=timeout, wait=wait)
-        except ClientError as error:
-            tell("no response", path=uri.path, reason=str(error), elapsed=self._nanoseconds_since(start))
-            raise
-        tell(
-            "received response",
-            path=uri.path,
-            status=answer.status,
-            headers=redact_headers(answer.headers.items(), secret),
-            body=self._shown(answer.body),
-            elapsed=self._nanoseconds_since(start),
-        )
-        if answer.status >= 300:
-            text = answer.body[:200].decode(errors="replace").strip()
-            msg = f"{method} {self._base}{uri.path} was answered with status {answer.status}{text and f': {text}'}"
-            raise ClientError(msg, "status", answer.status, answer.body)
-        return answer
-
-    def _exchange(
-        self,
-        method: str,
-        path: str,
-        body: bytes | None,
-        headers: Mapping[str, str],
-        start: float,
-        *,
-        timeout: float | None,
-        wait: float,
-    ) -> Answer:
-        import urllib3  # slow to import
-
-        from stator.client.errors import failing, reason
-
-        total = min(timeout or self._config.timeout.seconds, self._config.timeout.seconds)
-        short = min(total, self._config.timeout_short.seconds)
-        where = f"{method} {self._base}{path.partition('?')[0]}"
-        try:
-            response = self._opened().request(
-                method,
-                self._base + path,
-                body=body,
-                # As UTF-8: Python would send Latin-1, which most names are not in.
-                headers={name: value.encode().decode("latin-1") for name, value in headers.items()},
-                timeout=urllib3.Timeout(connect=short, read=short + wait),
-                retries=False,
-                redirect=False,
-                preload_content=False,
-            )
-        except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
-            msg = f"{where}: {reason(error)}"
-            raise ClientError(msg, failing(error)) from error
-        connection = response.connection
-        try:
-            answer = self._read(response, where, start + total + wait)
-        except ClientError:
-            # What is left of the body would be taken for the next answer.
-            response.close()
-            raise
-        response.release_conn()
-        if connection is not None and headers.get("Connection") == "close":
-            # Also where the peer does not say that it closes it: the next request would meet its end.
-            connection.close()
-        return Answer(response.status, answer, dict(response.headers))
-
-    def _read(self, response: "urllib3.BaseHTTPResponse", where: str, deadline: float) -> bytes:
-        """Reads a body within bounds: a peer may send for ever, or a byte at a time."""
-        import urllib3
-
-        from stator.client.errors import failing, reason
-
-        body = bytearray()
-        try:
-            while chunk := response.read1(1 << 16):
-                body += chunk
-                if len(body) > MAX_ANSWER:
-                    msg = f"{where}: the answer is longer than {MAX_ANSWER} bytes"
-                    raise ClientError(msg, "invalid")
-                if self._clock() > deadline:
-                    msg = f"{where}: the answer took too long"
-                    raise ClientError(msg, "timeout")
-        except (urllib3.exceptions.HTTPError, OSError) as error:
-            msg = f"{where}: {reason(error)}"
-            raise ClientError(msg, failing(error)) from error
-        return bytes(body)
-
-    def _opened(self) -> "urllib3.PoolManager":
-        """The pool, made at the first request: what TLS files hold may not be usable."""
-        import urllib3
-
-        from stator.client.transport import SOCKET_OPTIONS, Connections
+        def exchange(connection: HTTPConnection) -> Response:
+            return self._exchange(connection, request, short + long_poll, total, end)
 
         with self._lock:
-            if self._pool is not None:
-                return self._pool
-            config = self._config
-            self._pool = urllib3.PoolManager(
-                num_pools=1,
-                maxsize=2,
-                cert_reqs="CERT_NONE" if config.skip_verify else "CERT_REQUIRED",
-                ca_certs=config.ca_file or None,
-                cert_file=config.cert_file or None,
-                key_file=config.key_file or None,
-                socket_options=SOCKET_OPTIONS,
-            )
-            self._connections = Connections()
-            self._pool.pool_classes_by_scheme = self._connections.pools()
-            if self._is_closed:
-                self._connections.cut()
-            if config.skip_verify:
-                urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
-            return self._pool
+            idle, self._idle = self._idle, None
+        try:
+            if idle is not None:
+                try:
+                    return exchange(idle)
+                except TimeoutError:
+                    raise
+                except OSError:
+                    pass  # The server closed the connection while it was idle.
+            return exchange(self._connect(time.monotonic() + short))
+        except (OSError, HTTPException, ValueError) as error:
+            msg = f"{request}: {describe(error)}"
+            raise ClientError(msg, error_kind(error)) from error
 
-    def _headers(self, more: Mapping[str, str], *, has_body: bool) -> dict[str, str]:
-        headers = {"Accept": "application/json", "User-Agent": "stator"}
-        if has_body:
-            headers["Content-Type"] = "application/json"
-        if self._config.user:
-            # https://www.rfc-editor.org/rfc/rfc7617#section-2.1
-            known = f"{self._config.user}:{self._config.password.reveal()}".encode()
-            headers["Authorization"] = f"Basic {b64encode(known).decode()}"
-        headers |= dict(header_pairs(self._config.headers)) | dict(more)
-        if bad := [name for name, value in headers.items() if not is_header(name, value)]:
-            msg = f"can't send header {', '.join(bad)}: a control character, or no name at all"
-            raise ClientError(msg, "invalid")
-        return headers
+    def _exchange(
+        self, connection: HTTPConnection, request: Request, until_headers: float, until_body: float, end: float
+    ) -> Response:
+        target = f"{request.uri.path or '/'}{request.uri.query and '?'}{request.uri.query}"
+        sock = cast(DeadlineSocket, connection.sock)
+        try:
+            sock.deadline = min(end, time.monotonic() + until_headers)
+            headers = {name: value.encode() for name, value in request.headers.items()}
+            connection.request(request.method, target, request.body, headers)
+            with connection.getresponse() as response:
+                sock.deadline = min(end, time.monotonic() + until_body)
+                answer = Response(response.status, response.headers, _read(response))
+            # http.client takes the end of an aborted connection for the end of headers, or of a body without a length.
+            self._check_open()
+        except BaseException:
+            connection.close()
+            raise
+        with self._lock:
+            # After an answer with `Connection: close` it has no socket any more.
+            keep = connection.sock is not None and request.headers.get("Connection") != "close"
+            if keep and self._idle is None and not self._is_closed:
+                self._idle = connection
+                return answer
+        connection.close()
+        return answer
 
-    def _shown(self, body: bytes) -> bytes | str:
-        return "--skipped--" if self._config.skip_body and body else body
+    def _connect(self, deadline: float) -> HTTPConnection:
+        port = self._uri.port or (443 if self._uri.scheme == "https" else 80)
+        addresses = socket.getaddrinfo(self._uri.hostname, port, type=socket.SOCK_STREAM)
+        for untried, (family, kind, protocol, _, address) in zip(range(len(addresses), 0, -1), addresses, strict=True):
+            # Each address has its share of the time that is left.
+            now = time.monotonic()
+            sock = DeadlineSocket(family, kind, protocol)
+            try:
+                return self._open(sock, address, port, now + (deadline - now) / untried)
+            except OSError:
+                if untried == 1:
+                    raise
+        raise AssertionError
 
-    def _nanoseconds_since(self, start: float) -> int:
-        return int((self._clock() - start) * 1e9)
+    def _open(self, sock: DeadlineSocket, address: Any, port: int, deadline: float) -> HTTPConnection:
+        host = self._uri.hostname or ""
+        try:
+            self._watch(sock, deadline)
+            for option in SOCKET_OPTIONS:
+                sock.setsockopt(*option)
+            sock.connect(address)
+            connection = HTTPConnection(host, port)
+            if self._uri.scheme == "https":
+                context = self._tls()
+                connection = HTTPSConnection(host, port, context=context)
+                self._check_open()
+                secure = context.wrap_socket(sock, do_handshake_on_connect=False, server_hostname=host)
+                sock = cast(DeadlineTLSSocket, secure)
+                self._watch(sock, deadline)
+                sock.do_handshake()
+        except BaseException:
+            sock.close()
+            raise
+        connection.sock = sock
+        return connection
+
+    def _watch(self, sock: DeadlineSocket, deadline: float) -> None:
+        sock.deadline = deadline
+        with self._lock:
+            self._check_open()
+            self._sockets.add(sock)
+
+    def _check_open(self) -> None:
+        if self._is_closed:
+            msg = "the client is closed"
+            raise ConnectionAbortedError(msg)
+
+
+def _read(response: HTTPResponse) -> bytes:
+    encoding = response.headers.get("Content-Encoding", "identity")
+    if encoding != "identity":
+        msg = f"the answer has an encoding that was not asked for: {encoding[:20]}"
+        raise HTTPException(msg)
+    # Only without a limit does http.client report an answer that is shorter than announced.
+    is_short = response.length is not None and response.length <= MAX_ANSWER
+    body = response.read() if is_short else response.read(MAX_ANSWER + 1)
+    if len(body) > MAX_ANSWER:
+        msg = f"the answer is longer than {MAX_ANSWER} bytes"
+        raise HTTPException(msg)
+    return body
+
+
+def error_kind(error: BaseException) -> ErrorKind:
+    """How a request failed, by the error of the socket, of ssl or of http.client."""
+    match root_cause(error):
+        case TimeoutError():
+            return "timeout"
+        case OSError() | IncompleteRead():
+            return "unreachable"
+    return "invalid"
+
+
+def root_cause(error: BaseException) -> BaseException:
+    """The error itself, or what http.client found wrong with a chunk and raises an IncompleteRead for."""
+    inner = error.__cause__ or error.__context__
+    return root_cause(inner) if isinstance(error, IncompleteRead) and inner else error
+
+
+def describe(error: BaseException) -> str:
+    """What happened, for a reader, with the settings that would mend it: ``Connection refused``."""
+    cause = root_cause(error)
+    if isinstance(cause, BadStatusLine) and not isinstance(cause, OSError):
+        return f"not an HTTP answer: {str(cause)[:80]!r}"
+    strerror = getattr(cause, "strerror", None)
+    text = strerror if isinstance(strerror, str) else str(cause) or type(cause).__name__
+    if isinstance(cause, ssl.SSLCertVerificationError) and cause.verify_code in UNKNOWN_AUTHORITY:
+        return f"{text}; STTR_CLIENT_CAFILE names the authorities to trust"
+    alert = str(cause.reason) if isinstance(cause, ssl.SSLError) else ""
+    if "ALERT" in alert and ("CERTIFICATE" in alert or "UNKNOWN_CA" in alert):
+        return f"{text}; it requires a certificate that it trusts: STTR_CLIENT_CERTFILE and STTR_CLIENT_KEYFILE"
+    return text

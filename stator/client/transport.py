@@ -1,25 +1,16 @@
-"""The client's connections: urllib3's, whose answers can't be held up a byte at a time, and that can be cut.
+"""Sockets, with and without TLS, whose calls end at a deadline.
 
-A socket's timeout holds for each single read; a peer that sends a byte now and then would never run into it.
+A socket's own timeout bounds a single read, so a peer that sends a byte now and then never exceeds it.
 """
 
 import socket
-import threading
-from collections.abc import Callable
-from contextlib import suppress
-from functools import partial
-from typing import Any, TypeVar
-from weakref import WeakSet
+import ssl
+import time
+from typing import Any
 
-import urllib3
-from urllib3.connection import HTTPConnection, HTTPSConnection
-
-C = TypeVar("C", bound=HTTPConnection)
-R = TypeVar("R")
-
-# A host that vanished without a word is noticed after 30 seconds, even where all wait for its answer.
 SOCKET_OPTIONS = (
-    *HTTPConnection.default_socket_options,
+    (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
+    # A host that vanished is noticed after 30 seconds, even during a long poll.
     (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
     (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 15),
     (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 5),
@@ -27,88 +18,73 @@ SOCKET_OPTIONS = (
 )
 
 
-def _in_time(getresponse: Callable[[C], R]) -> Callable[[C], R]:
-    """Has an answer's status and headers come within the connection's timeout, all of them together."""
+class DeadlineSocket(socket.socket):
+    """A socket whose calls raise TimeoutError at `deadline`, a time of `time.monotonic`."""
 
-    def bounded(connection: C) -> R:
-        late = threading.Event()
-        watch = threading.Timer(connection.timeout or 0, _hang_up, (connection.sock, late))
-        watch.daemon = True
-        watch.start()
-        try:
-            return getresponse(connection)
-        finally:
-            watch.cancel()
-            # The cut may have looked like the headers' end.
-            if late.is_set():
-                msg = "timed out"
-                raise TimeoutError(msg) from None
+    deadline = 0.0
 
-    return bounded
+    def connect(self, address: Any) -> None:
+        """Connects until the deadline."""
+        self.limit()
+        super().connect(address)
 
+    def send(self, *args: Any, **kwargs: Any) -> int:
+        """Sends until the deadline."""
+        self.limit()
+        return super().send(*args, **kwargs)
 
-def _hang_up(connected: socket.socket, late: threading.Event) -> None:
-    late.set()
-    _shut(connected)
+    def sendall(self, *args: Any, **kwargs: Any) -> None:
+        """Sends until the deadline."""
+        self.limit()
+        super().sendall(*args, **kwargs)
 
+    def recv_into(self, *args: Any, **kwargs: Any) -> int:
+        """Receives until the deadline."""
+        self.limit()
+        return super().recv_into(*args, **kwargs)
 
-def _shut(connected: socket.socket) -> None:
-    with suppress(OSError):
-        connected.shutdown(socket.SHUT_RDWR)
-
-
-class Connections:
-    """The connections of one client, which another thread can cut."""
-
-    def __init__(self) -> None:
-        self._sockets: WeakSet[socket.socket] = WeakSet()
-        self._lock = threading.Lock()
-        self._is_cut = False
-
-    def pools(self) -> dict[str, Any]:
-        """What makes pools of such connections, by a URI's scheme, as `urllib3.PoolManager` wants it."""
-        return {"http": partial(_HttpPool, connections=self), "https": partial(_HttpsPool, connections=self)}
-
-    def add(self, connected: socket.socket) -> None:
-        """Takes note of a new connection.
+    def limit(self) -> None:
+        """Limits the next call to the time that is left.
 
         Raises:
-            ConnectionAbortedError: There are to be none any more.
+            TimeoutError: There is none.
         """
-        with self._lock:
-            if not self._is_cut:
-                self._sockets.add(connected)
-                return
-        msg = "cut by ourselves"
-        raise ConnectionAbortedError(msg)
-
-    def cut(self) -> None:
-        """Ends what is on its way on any connection, and has no new one made."""
-        with self._lock:
-            self._is_cut = True
-            for connected in self._sockets:
-                _shut(connected)
+        left = self.deadline - time.monotonic()
+        if left <= 0:
+            msg = "timed out"
+            raise TimeoutError(msg)
+        self.settimeout(left)
 
 
-class _Http(HTTPConnection):
-    def __init__(self, *args: Any, connections: Connections, **settings: Any) -> None:
-        super().__init__(*args, **settings)
-        self._connections = connections
+class DeadlineTLSSocket(DeadlineSocket, ssl.SSLSocket):
+    """The same with TLS."""
 
-    def connect(self) -> None:
-        super().connect()
-        self._connections.add(self.sock)
-
-    getresponse = _in_time(HTTPConnection.getresponse)
+    def do_handshake(self, block: bool = False) -> None:
+        """Performs the handshake until the deadline."""
+        self.limit()
+        super().do_handshake(block)
 
 
-class _Https(_Http, HTTPSConnection):
-    """The same with TLS: what is added comes before urllib3's own, which differ."""
+def tls_context(
+    ca_file: str = "", cert_file: str = "", key_file: str = "", *, skip_verify: bool = False
+) -> ssl.SSLContext:
+    """A context whose sockets have deadlines.
 
+    Args:
+        ca_file: PEM file of the authorities to trust, instead of the system's.
+        cert_file: PEM file of the client certificate, with its key if `key_file` is empty.
+        key_file: PEM file of the client certificate's key.
+        skip_verify: Whether to accept any certificate.
 
-class _HttpPool(urllib3.HTTPConnectionPool):
-    ConnectionCls = _Http
-
-
-class _HttpsPool(urllib3.HTTPSConnectionPool):
-    ConnectionCls = _Https
+    Raises:
+        OSError, ValueError: A file can't be read, or holds no PEM.
+    """
+    context = ssl.create_default_context(cafile=ca_file or None)
+    if skip_verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    if cert_file:
+        # The empty password keeps OpenSSL from asking for one on the terminal.
+        context.load_cert_chain(cert_file, key_file or None, password="")
+    context.sslsocket_class = DeadlineTLSSocket
+    return context

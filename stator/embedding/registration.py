@@ -77,7 +77,7 @@ class Registration:
         if stays:
             self._log.info("staying registered: other processes serve")
         self._roster.stop(stay=stays)
-        while not self._roster.left(STOP_POLL):
+        while not self._roster.wait_stopped(STOP_POLL):
             pass
         self._membership.leave()
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from attrs import field, frozen
 
 from stator.roster.registrar import Observation, RegistrarError
@@ -18,12 +19,12 @@ from stator.roster.service import Service
 from stator.settings.declare import setting
 
 # Seconds between two looks at the file.
-LOOK_EVERY = 1.0
+POLL = 1.0
 
 
 @frozen
 class FileConfig:
-    """Where the targets stand."""
+    """Where the targets file is."""
 
     path: str = setting(
         "", desc="where the file registrar writes Prometheus file_sd targets, ex: /etc/targets/stator.json"
@@ -45,78 +46,62 @@ class FileConfig:
 
 @frozen
 class File:
-    """Writes one service as the only target of a file, atomically."""
+    """Writes one service as the only target of a file, atomically.
+
+    If the path is a symbolic link, its target is written, and the link stays.
+    """
 
     path: Path
-    _woken: threading.Event = field(factory=threading.Event, eq=False)
+    _cancelled: threading.Event = field(factory=threading.Event, eq=False)
 
-    def register(
-        self, service: Service, *, keep: bool = True, timeout: float | None = None, level: str = "info"
-    ) -> None:
-        """Writes the file.
-
-        Raises:
-            RegistrarError: It can't be written.
-        """
+    def register(self, service: Service, *, keep_checks: bool = True, level: str = "info") -> None:
+        """Writes the file; raises RegistrarError."""
         try:
-            _replace(self.path, _content(service))
+            _replace(Path(os.path.realpath(self.path)), _content(service))
         except OSError as error:
             msg = f"can't write {self.path}: {error.strerror}"
             raise RegistrarError(msg, "file") from error
 
-    def unregister(self, service: Service, *, timeout: float | None = None, level: str = "info") -> None:
-        """Removes the file.
-
-        Raises:
-            RegistrarError: It can't be removed.
-        """
+    def unregister(self, service: Service, *, timeout: float | None = None) -> None:
+        """Removes the file; raises RegistrarError."""
         try:
-            self.path.unlink(missing_ok=True)
+            Path(os.path.realpath(self.path)).unlink(missing_ok=True)
         except OSError as error:
             msg = f"can't remove {self.path}: {error.strerror}"
             raise RegistrarError(msg, "file") from error
 
-    def look(self, service: Service, *, since: str = "", wait: float = 0.0) -> Observation:
-        """What the file holds.
-
-        Args:
-            service: What was written.
-            since: Mark of an earlier sight: the answer comes when that no longer holds.
-            wait: Longest time in seconds to wait for that.
-
-        Raises:
-            RegistrarError: The file can't be read.
-        """
+    def observe(self, service: Service, *, since: str = "", wait: float = 0.0) -> Observation:
+        """Compares the file with what `register` writes; raises RegistrarError."""
         deadline = time.monotonic() + wait
         try:
-            while (mark := _mark(self.path)) == since and (left := deadline - time.monotonic()) > 0:
-                if self._woken.wait(min(left, LOOK_EVERY)):
+            while (version := _version(self.path)) == since and (left := deadline - time.monotonic()) > 0:
+                if self._cancelled.wait(min(left, POLL)):
                     break
-            if not mark:
+            if not version:
                 return Observation("the file is gone")
-            return Observation("" if self._holds(_content(service)) else "the file holds something else", mark)
+            return Observation("" if self._holds(_content(service)) else "the file holds something else", version)
         except OSError as error:
             msg = f"can't read {self.path}: {error.strerror}"
             raise RegistrarError(msg, "file") from error
 
     def _holds(self, data: bytes) -> bool:
-        # No pipe is waited for until somebody writes to it, and no more is read than tells.
+        # Non-blocking, in case it is a pipe; one byte more than expected suffices to see a difference.
         fd = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
             return os.read(fd, len(data) + 1) == data
         finally:
             os.close(fd)
 
-    def wake(self) -> None:
-        """Has a look that waits come back at once, and every later one."""
-        self._woken.set()
+    def cancel(self) -> None:
+        """Makes a blocked `observe` and later ones return immediately. Thread-safe."""
+        self._cancelled.set()
 
     def close(self) -> None:
-        """There is nothing to let go of."""
+        """Does nothing: no file is kept open."""
 
 
-def _mark(path: Path) -> str:
-    """What changes with each writing of a file; empty where there is none."""
+def _version(path: Path) -> str:
+    """Identifies the file as it was written last; empty if there is none."""
     try:
         stat = path.stat()
     except FileNotFoundError:
@@ -125,9 +110,7 @@ def _mark(path: Path) -> str:
 
 
 def _content(service: Service) -> bytes:
-    import orjson  # slow to import
-
-    return orjson.dumps(_targets(service), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+    return msgspec.json.format(msgspec.json.encode(_targets(service)), indent=2) + b"\n"
 
 
 def _targets(service: Service) -> list[dict[str, Any]]:
@@ -138,9 +121,9 @@ def _targets(service: Service) -> list[dict[str, Any]]:
 
 
 def _replace(path: Path, data: bytes) -> None:
-    from tempfile import NamedTemporaryFile  # slow to import
+    from tempfile import NamedTemporaryFile
 
-    # Written in the same folder, so that the last step is a rename: a reader sees the old file or the new one.
+    # In the same folder, so that the last step is a rename: a reader sees the old file or the new one.
     with NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
         try:
             file.write(data)
@@ -153,11 +136,13 @@ def _replace(path: Path, data: bytes) -> None:
 
 
 def _unwritable(path: Path) -> str | None:
+    """Why a file can't be written, or None if it can."""
     try:
+        folder = Path(os.path.realpath(path)).parent
         if path.is_dir():
             return "it is a folder"
-        if not path.parent.is_dir():
-            return f"{path.parent} is no folder"
+        if not folder.is_dir():
+            return f"{folder} is no folder"
     except OSError as error:  # a name that is too long
         return error.strerror
-    return None if os.access(path.parent, os.W_OK | os.X_OK) else f"{path.parent} is not writable"
+    return None if os.access(folder, os.W_OK | os.X_OK) else f"{folder} is not writable"

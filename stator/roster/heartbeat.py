@@ -1,7 +1,7 @@
-"""Reports our health to a discovery service that can't ask for it, from a thread of its own.
+"""Reports our health to a discovery service that does not check it, from a thread of its own.
 
-The thread lives from the first registration until we leave. When it ends without a word, by a crash say, the discovery
-service misses its reports and takes us for critical by itself.
+The thread runs from the first registration until the service stops. If the process crashes, the discovery service gets
+no more reports, and marks the service as critical.
 """
 
 import threading
@@ -11,24 +11,27 @@ from urllib.parse import urlsplit
 
 from attrs import frozen
 
-from stator.client.client import ClientConfig, ClientError
+from stator.client.config import ClientConfig
+from stator.client.errors import ClientError
 from stator.client.headers import header_pairs
+from stator.client.probe import USER_AGENT
+from stator.log.changes import ChangeLog
 from stator.log.logger import Log, bind, new_id
-from stator.roster.metrics import why
+from stator.roster.registrar import RegistrarError
 from stator.roster.service import Service
 from stator.settings.duration import Duration
 
-# Longest wait in seconds for a report that is under way when we leave.
+# Longest wait in seconds for a running report when the heartbeat stops.
 GRACE = 0.5
 
 
 @frozen
 class Health:
-    """How a service is.
+    """The result of a health check.
 
     Attributes:
-        passing: Whether it answers as it should.
-        output: What it answered, or why it did not.
+        passing: Whether the service answered with a status from 200 to 299.
+        output: The answer, or why there was none.
     """
 
     passing: bool
@@ -36,13 +39,13 @@ class Health:
 
 
 @frozen
-class Monitor:
-    """Asks a service of our own for its health.
+class HealthProbe:
+    """Checks the health of a service of our own.
 
     Attributes:
         timeout: Longest time for an answer.
-        headers: name,value,name,value to send along.
-        log: Where requests and responses are told, for who looks closely.
+        headers: name,value,name,value to send.
+        log: Where requests and responses are logged, at level debug.
     """
 
     timeout: Duration
@@ -50,56 +53,63 @@ class Monitor:
     log: Log
 
     def __call__(self, service: Service) -> Health:
-        """Health as it is now: passing is a status from 200 to 299, in time."""
+        """Returns the health of a service at this moment."""
         uri = urlsplit(service.own_url)
         config = ClientConfig(
             base_uri=f"{uri.scheme}://{uri.netloc}",
             timeout=self.timeout,
             timeout_short=self.timeout,
-            # A connection each time, as somebody who comes from outside would make.
-            headers=("Connection", "close", *self.headers),
+            # A new connection each time, as a discovery service would make.
+            headers=("Connection", "close", "User-Agent", USER_AGENT, *self.headers),
             redact_headers=tuple(name for name, _ in header_pairs(self.headers)),
         )
         try:
             with closing(config.build(self.log)) as client:
-                answer = client.send("GET", uri.path, level="debug")
+                response = client.send("GET", uri.path, level="debug")
         except ClientError as error:
             return Health(passing=False, output=str(error))
-        body = answer.body[:200].decode(errors="replace")
-        return Health(passing=True, output=f"GET {service.own_url} was answered with status {answer.status}: {body}")
+        body = response.body[:200].decode(errors="replace")
+        return Health(passing=True, output=f"GET {service.own_url} was answered with status {response.status}: {body}")
 
 
 class Heartbeat:
-    """Asks for the health of a registered service again and again, and reports it.
+    """Checks the health of a registered service periodically, and reports it.
 
     Args:
-        ask: Gives the health of a service.
+        check: Returns the health of a service.
         interval: Seconds between two reports.
-        log: Where the story is told: each change, and not each report.
+        log: Where changes of the health, and failures to report it, are logged.
     """
 
-    def __init__(self, ask: Callable[[Service], Health], interval: float, log: Log) -> None:
-        self._ask, self._interval, self._log = ask, interval, log
-        self._due, self._ending = threading.Event(), threading.Event()
+    def __init__(self, check: Callable[[Service], Health], interval: float, log: Log) -> None:
+        self._check, self._interval, self._log = check, interval, log
+        self._due, self._stopping = threading.Event(), threading.Event()
         self._thread: threading.Thread | None = None
         self._passing: bool | None = None
-        self._failure = ""
+        self._failures = ChangeLog(
+            log,
+            "service",
+            "failed to report health, trying again",
+            "reporting health again",
+            level="error",
+            expected=(RegistrarError,),
+        )
 
-    def beat(self, service: Service, report: Callable[[Service, Health], object]) -> None:
-        """Begins to report a service, or where that has begun, reports it at once: it was registered anew.
+    def report_now(self, service: Service, report: Callable[[Service, Health], object]) -> None:
+        """Reports the health of a service that was registered just now, and from then on periodically.
 
         Args:
             service: What is registered.
-            report: Tells the discovery service; raises RegistrarError.
+            report: Reports to the discovery service; raises RegistrarError.
         """
         if self._thread is None:
             self._thread = threading.Thread(target=self._work, args=(service, report), name="heartbeat", daemon=True)
             self._thread.start()
         self._due.set()
 
-    def end(self) -> None:
-        """Ends the reports for good: none begins after this, and one under way is waited for, but not for long."""
-        self._ending.set()
+    def stop(self) -> None:
+        """Stops for good: no report starts after this; waits for a running one, but only for a moment."""
+        self._stopping.set()
         self._due.set()
         if self._thread is not None:
             self._thread.join(GRACE)
@@ -111,22 +121,21 @@ class Heartbeat:
         while True:
             self._due.wait(self._interval)
             self._due.clear()
-            if self._ending.is_set():
+            if self._stopping.is_set():
                 break
             self._report(service, report)
         self._log.info("worker stopped", name="heartbeat")
 
     def _report(self, service: Service, report: Callable[[Service, Health], object]) -> None:
-        """Asks and tells once; what goes wrong is told when it begins, when its reason changes and when it ends."""
         try:
-            health = self._ask(service)
+            health = self._check(service)
             report(service, health)
-        except Exception as error:  # noqa: BLE001 # whatever it is, the next report may go well
-            if self._failure != str(error) and not self._ending.is_set():
-                self._failure = str(error)
-                self._log.error("failed to report health, trying again", service=service.id, **why(error))
+        except Exception as error:  # noqa: BLE001 # whatever it is, the next report may succeed
+            if not self._stopping.is_set():
+                self._failures.report(service.id, error)
             return
-        if self._failure or self._passing != health.passing:
-            tell = self._log.info if health.passing else self._log.warning
-            tell("reported health", service=service.id, passing=health.passing, output=health.output)
-        self._passing, self._failure = health.passing, ""
+        self._failures.report(service.id, None)
+        if self._passing != health.passing:
+            log = self._log.info if health.passing else self._log.warning
+            log("reported health", service=service.id, passing=health.passing, output=health.output)
+        self._passing = health.passing

@@ -1,4 +1,4 @@
-"""What the roster needs of a registrar: that it registers, unregisters and looks."""
+"""The interface between the roster and a discovery service."""
 
 from typing import Literal, Protocol, TypeAlias, get_args
 
@@ -12,18 +12,18 @@ Reason: TypeAlias = Literal[
 """What a failure is counted as.
 
 ``unreachable``: no connection, or one that broke. ``timeout``: no answer in time. ``denied``: the discovery service
-will not (a status of 300 to 499). ``unavailable``: it can not (500 and more). ``invalid``: an answer that makes no
-sense. ``address``: ours is not to be found. ``file``: it can't be written or read. ``unready``: we do not answer
-ourselves. ``other``: whatever nobody foresaw.
+refuses (a status of 300 to 499). ``unavailable``: it can't answer (500 and more). ``invalid``: its answer is not valid.
+``address``: our own address can't be looked up. ``file``: the file can't be written or read. ``unready``: our service
+does not answer. ``other``: any other error.
 """
 REASONS: tuple[Reason, ...] = get_args(Reason)
 
 
 class RegistrarError(Exception):
-    """A registrar could not do what it was asked; the message says why.
+    """A registrar failed; the message says why.
 
     Attributes:
-        reason: What it is counted as.
+        reason: What the failure is counted as.
     """
 
     def __init__(self, message: str, reason: Reason = "other") -> None:
@@ -36,39 +36,47 @@ class Observation:
     """How the service is registered at the moment.
 
     Attributes:
-        wrong: What is missing or differs, for a reader; empty where all is as it should be.
-        mark: What tells this state from others, for a registrar to wait until it changes; empty where none can.
-        keep: Whether checks that are there must outlive a registration: an operator's are among them.
+        problem: What is missing or differs, for a reader; empty if the registration is as it should be.
+        version: Identifies this state, so that a registrar can wait for another; empty if it can't wait.
+        keep_checks: Whether re-registering must preserve existing checks, because an operator added one.
     """
 
-    wrong: str = ""
-    mark: str = ""
-    keep: bool = False
+    problem: str = ""
+    version: str = ""
+    keep_checks: bool = False
 
 
 class Registrar(Protocol):
-    """What knows how to tell a discovery service of us."""
+    """Registers services with a discovery service; only `cancel` may be called by several threads."""
 
-    def register(
-        self, service: Service, *, keep: bool = True, timeout: float | None = None, level: str = "info"
-    ) -> None:
-        """Registers a service, or what changed of it; raises RegistrarError.
+    def register(self, service: Service, *, keep_checks: bool = True, level: str = "info") -> None:
+        """Registers a service, or updates its registration; raises RegistrarError.
 
-        Checks that are there are kept beside ours, or replaced by them.
+        Args:
+            service: What to register.
+            keep_checks: Whether existing checks stay beside ours; otherwise ours replace them.
+            level: Level at which requests are logged.
         """
 
-    def unregister(self, service: Service, *, timeout: float | None = None, level: str = "info") -> None:
-        """Takes a service out, whether it was registered or not; raises RegistrarError."""
+    def unregister(self, service: Service, *, timeout: float | None = None) -> None:
+        """Unregisters a service, whether it was registered or not; raises RegistrarError.
 
-    def look(self, service: Service, *, since: str = "", wait: float = 0.0) -> Observation:
-        """How a service is registered; raises RegistrarError.
-
-        Where the mark of an earlier sight is given, the answer comes when that no longer holds, or after so many
-        seconds.
+        Args:
+            service: What to unregister.
+            timeout: Longest time in seconds, if it is shorter than the configured one.
         """
 
-    def wake(self) -> None:
-        """Has a look that waits fail at once, and every later one; called by another thread."""
+    def observe(self, service: Service, *, since: str = "", wait: float = 0.0) -> Observation:
+        """Returns how a service is registered; raises RegistrarError.
+
+        Args:
+            service: What was registered.
+            since: Version of an earlier observation: returns once that has changed.
+            wait: Longest time in seconds to wait for that.
+        """
+
+    def cancel(self) -> None:
+        """Cancels a blocked `observe` and makes later ones fail immediately. Thread-safe."""
 
     def close(self) -> None:
-        """Lets go of connections; called when nothing more is asked."""
+        """Closes all connections; the last call."""

@@ -1,4 +1,4 @@
-"""What is registered: the service, and where it can be reached."""
+"""The service that is registered, and where it can be reached."""
 
 import re
 import socket
@@ -13,15 +13,15 @@ from stator.settings.declare import between, setting
 
 MONITOR_SPEC = "http://%s:%d/monitor"
 LOOKUP = "lookup"
-# An address that is never used but for asking the kernel which of ours it would use toward the outside:
-# https://www.rfc-editor.org/rfc/rfc5737 (documentation range). Nothing is sent.
-ELSEWHERE = ("192.0.2.1", 9)
+# An address of the documentation range, to ask the kernel which of ours it would use toward the outside; nothing is
+# sent: https://www.rfc-editor.org/rfc/rfc5737
+OUTSIDE = ("192.0.2.1", 9)
 _ENDPOINT = re.compile(r"(\[(?P<ipv6>[^\]]+)\]|(?P<host>[^\s:/?#@\[\]]+))(:(?P<port>[0-9]{1,5}))?")
 
 
 @frozen
 class ServiceConfig:
-    """How the service is known to the discovery service."""
+    """How the service is registered."""
 
     id: str = setting("", desc="unique to service id; unset: {hostname}-{port}")
     name: str = setting("stator", desc="name")
@@ -38,7 +38,7 @@ class ServiceConfig:
     )
 
     def problems(self) -> Iterator[tuple[str, str]]:
-        """What is wrong with single settings beyond their type."""
+        """Problems of single settings beyond their type."""
         if not self.name:
             yield "name", "a name"
         if not self.ip_address:
@@ -46,27 +46,27 @@ class ServiceConfig:
         if not _is_monitor_spec(self.monitor_spec):
             yield "monitor_spec", f"a URL with %s for the address and %d for the port, such as {MONITOR_SPEC}"
         names = Counter(name for name, _ in self.tagged_addresses)
-        if not all(_endpoint(text) for _, text in self.tagged_addresses) or names.total() > len(names):
+        if not all(parse_endpoint(text) for _, text in self.tagged_addresses) or names.total() > len(names):
             yield "tagged_addresses", "different names, each with host or host:port, IPv6 as [2001:db8::1]:8087"
 
     def monitor_url(self, address: str, port: int) -> str:
-        """Where the health of a service at an address can be asked."""
+        """The URL of the health check of a service at an address."""
         return _filled(self.monitor_spec, address, port)
 
     def build(self, port: int, discovery_uri: str, host: str = "", own_url: str = "") -> "Service":
-        """The service as it is registered.
+        """The service to register.
 
         Args:
             port: Port on which it listens.
             discovery_uri: Base URI of the discovery service, or empty.
-            host: The only address at which it listens, or empty where it listens at all of this host's.
-            own_url: Where we ourselves can ask for its health; empty for ``/monitor`` at that address.
+            host: The only address at which it listens, or empty if it listens at all of this host's.
+            own_url: URL at which we check its health ourselves; empty for ``/monitor`` at that address.
 
         Raises:
             OSError: The address can't be looked up.
         """
         address = (host or look_up(discovery_uri)) if self.ip_address == LOOKUP else self.ip_address
-        tagged = ((name, _endpoint(text)) for name, text in self.tagged_addresses)
+        tagged = ((name, parse_endpoint(text)) for name, text in self.tagged_addresses)
         own = self.id or f"{socket.gethostname()}-{port}"
         return Service(
             id=f"{self.name}-{own}",
@@ -88,15 +88,15 @@ class Service:
 
     Attributes:
         id: Unique among all instances: ``stator-123654``.
-        name: What it is an instance of.
+        name: Shared by all instances.
         tags: Words by which it can be found.
         meta: (key, value) pairs.
         address: IP address or host name at which others reach it.
         port: Port on which it listens.
-        monitor_url: Where others can ask its health.
-        own_url: Where we ourselves can ask it, whatever lies between us and others.
+        monitor_url: URL at which others check its health.
+        own_url: URL at which we check it ourselves, whatever lies between us and others.
         weights: Shares of DNS answers while passing and while its check warns.
-        tagged_addresses: Further (name, address, port) at which it is reached.
+        tagged_addresses: Further (name, address, port) at which others reach it.
     """
 
     id: str
@@ -112,7 +112,7 @@ class Service:
 
 
 def look_up(discovery_uri: str) -> str:
-    """The address of ours that the kernel would use toward the discovery service; nothing is sent.
+    """Returns our address that the kernel would use toward the discovery service; nothing is sent.
 
     Raises:
         OSError: The discovery service's name can't be resolved, or there is no route.
@@ -121,7 +121,7 @@ def look_up(discovery_uri: str) -> str:
     targets = (
         socket.getaddrinfo(uri.hostname, uri.port or 80, type=socket.SOCK_DGRAM)
         if uri.hostname
-        else [(socket.AF_INET, socket.SOCK_DGRAM, 0, "", ELSEWHERE)]
+        else [(socket.AF_INET, socket.SOCK_DGRAM, 0, "", OUTSIDE)]
     )
     family, kind, protocol, _, address = targets[0]
     with socket.socket(family, kind, protocol) as probe:
@@ -135,20 +135,20 @@ def _filled(spec: str, address: str, port: int) -> str:
     return re.sub("%[sd%]", lambda verb: verbs[verb[0]], spec)
 
 
-def _endpoint(text: str) -> tuple[str, int | None] | None:
-    """Host and port of ``host``, ``host:port``, ``[IPv6]`` or ``[IPv6]:port``; None where it is none of these."""
-    found = _ENDPOINT.fullmatch(text)
-    if not found or not 0 < int(found["port"] or 1) < 65536:
+def parse_endpoint(text: str) -> tuple[str, int | None] | None:
+    """Host and port of ``host``, ``host:port``, ``[IPv6]`` or ``[IPv6]:port``; None if it is none of these."""
+    match = _ENDPOINT.fullmatch(text)
+    if not match or not 0 < int(match["port"] or 1) < 65536:
         return None
     try:
-        host = str(IPv6Address(found["ipv6"])) if found["ipv6"] else found["host"]
+        host = str(IPv6Address(match["ipv6"])) if match["ipv6"] else match["host"]
     except ValueError:
         return None
-    return host, int(found["port"]) if found["port"] else None
+    return host, int(match["port"]) if match["port"] else None
 
 
 def _is_monitor_spec(spec: str) -> bool:
-    """Whether a specifier has one of each of the two verbs, no other of Go's, and makes a URL."""
+    """Whether a specifier has `%s` and `%d` once each, no other verb of Go's, and makes a URL."""
     if re.findall("%(?!%)(.?)", spec.replace("%%", "")) != ["s", "d"]:
         return False
     try:

@@ -46,8 +46,8 @@ class Roster(Protocol):
     def stop(self) -> None:
         """Begins to unregister."""
 
-    def left(self, timeout: float) -> bool:
-        """Whether it has left, waiting for so many seconds at most."""
+    def wait_stopped(self, timeout: float) -> bool:
+        """Waits for it to stop, for `timeout` seconds at most; returns whether it has."""
 
 
 @frozen
@@ -289,7 +289,7 @@ class Supervisor:
             _Stopped: A further signal came.
         """
         self._roster.stop()
-        while not self._roster.left(LEFT_POLL):
+        while not self._roster.wait_stopped(LEFT_POLL):
             self._wait(0)
         if self._wait(self._drain):
             os.kill(self._server, signal.SIGTERM)

@@ -12,7 +12,9 @@ from typing import Any
 
 from attrs import evolve, field, frozen
 
-from stator.client.client import Answer, Client, ClientConfig, ClientError
+from stator.client.client import Client, Request, Response
+from stator.client.config import ClientConfig
+from stator.client.errors import ClientError
 from stator.log.logger import Log, LoggerConfig
 from stator.log.writer import Sink
 from stator.roster.consul.registrar import ConsulConfig
@@ -47,30 +49,29 @@ class Tally:
         self.refused.clear()
 
 
-@frozen
-class Counted:
+class Counted(Client):
     """A client whose requests are counted."""
 
-    client: Client
-    tally: Tally
+    def __init__(self, client: Client, tally: Tally) -> None:
+        self.client, self.tally = client, tally
 
-    def send(self, method: str, path: str, payload: object = None, **how: Any) -> Answer:
+    def send(self, request: Request, **how: Any) -> Response:
         """Sends a request, as the client does."""
         second = int(time.monotonic())
         try:
-            answer = self.client.send(method, path, payload, **how)
-        except ClientError as error:
-            (self.tally.refused if error.status is None else self.tally.answered)[second] += 1
+            response = self.client.send(request, **how)
+        except ClientError:
+            self.tally.refused[second] += 1
             raise
         self.tally.answered[second] += 1
-        return answer
+        return response
 
-    def another(self) -> "Counted":
-        """A client of its own, counted along."""
-        return evolve(self, client=self.client.another())
+    def clone(self) -> "Counted":
+        """A client with connections of its own, counted along."""
+        return Counted(self.client.clone(), self.tally)
 
     def close(self) -> None:
-        """Cuts all connections."""
+        """Closes all connections."""
         self.client.close()
 
 
@@ -91,13 +92,14 @@ def run() -> None:
             for each in fleet:
                 each.stop()
             for each in fleet:
-                eventually(lambda each=each: each.left(0.1))  # type: ignore[misc]
+                eventually(lambda each=each: each.wait_stopped(0.1))  # type: ignore[misc]
             print(f"all have left after {time.monotonic() - begin:.1f} s; {len(agent.services())} are still listed")
 
 
 def roster(number: int, agent: Consul, tally: Tally, log: Log) -> Roster:
     """One of the fleet, whose health check asks the agent itself."""
-    client = Counted(ClientConfig(base_uri=agent.url).build(log), tally)
+    client = ClientConfig(base_uri=agent.url).build(log)
+    client = evolve(client, client=Counted(client.client, tally))
     spec = f"{agent.url}/v1/status/leader?of=%s:%d"
     service = ServiceConfig(id=str(number), ip_address="127.0.0.1", monitor_spec=spec)
     return RosterConfig(service=service).build(

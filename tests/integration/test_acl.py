@@ -77,7 +77,7 @@ def test_a_token_without_the_right_is_told_which_it_lacks(
 
 
 def test_a_token_that_nobody_knows_is_told(consul: Guarded, tmp_path: Path) -> None:
-    assert_refused(consul, tmp_path, UNKNOWN, "Consul knows no such token as STTR_CONSUL_TOKEN gives")
+    assert_refused(consul, tmp_path, UNKNOWN, "Consul has no such token as STTR_CONSUL_TOKEN")
 
 
 def test_a_missing_token_is_told(consul: Guarded, tmp_path: Path) -> None:

@@ -90,10 +90,25 @@ def test_a_reader_never_sees_half_a_file(file: File, path: Path) -> None:
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_a_target_of_yesterday_is_replaced(file: File, path: Path) -> None:
+def test_an_older_target_is_replaced(file: File, path: Path) -> None:
     path.write_text("rubbish")
     file.register(service())
     assert json.loads(path.read_text())[0]["labels"]["service_id"] == "stator-1"
+
+
+def test_the_target_of_a_symbolic_link_is_written_and_the_link_stays(tmp_path: Path) -> None:
+    (tmp_path / "targets").mkdir()
+    target, link = tmp_path / "targets/stator.json", tmp_path / "link.json"
+    link.symlink_to("targets/stator.json")
+    assert list(FileConfig(str(link)).problems()) == []
+    file = FileConfig(str(link)).build()
+    file.register(service())
+    assert link.is_symlink()
+    assert json.loads(target.read_text())[0]["targets"] == ["10.0.0.1:8087"]
+    assert file.observe(service()).problem == ""
+    file.unregister(service())
+    assert link.is_symlink()
+    assert list(target.parent.iterdir()) == []
 
 
 def test_a_folder_that_is_gone_is_an_error_that_names_the_file(tmp_path: Path) -> None:
@@ -124,51 +139,51 @@ def test_a_folder_in_its_place_is_an_error_and_leaves_nothing_behind(file: File,
         ("folder.json", "it is a folder"),
     ],
 )
-def test_a_path_that_can_not_be_used_is_told_at_the_start(tmp_path: Path, name: str, reason: str) -> None:
+def test_a_path_that_can_not_be_used_is_reported_at_the_start(tmp_path: Path, name: str, reason: str) -> None:
     (tmp_path / "folder.json").mkdir()
     ((setting, expected),) = FileConfig(str(tmp_path / name)).problems()
     assert setting == "path"
     assert reason in expected
 
 
-def test_a_file_is_seen_as_it_should_be_as_altered_and_as_gone(file: File, path: Path) -> None:
+def test_a_file_is_observed_as_it_should_be_as_altered_and_as_gone(file: File, path: Path) -> None:
     file.register(service())
-    seen = file.look(service())
-    assert seen.wrong == ""
+    seen = file.observe(service())
+    assert seen.problem == ""
     path.write_text("[]")
-    assert file.look(service()).wrong == "the file holds something else"
-    assert file.look(service()).mark != seen.mark
+    assert file.observe(service()).problem == "the file holds something else"
+    assert file.observe(service()).version != seen.version
     path.unlink()
-    assert file.look(service()).wrong == "the file is gone"
+    assert file.observe(service()).problem == "the file is gone"
 
 
 def test_a_pipe_in_its_place_is_not_waited_for_but_replaced(file: File, path: Path) -> None:
     os.mkfifo(path)
-    assert file.look(service()).wrong == "the file holds something else"
+    assert file.observe(service()).problem == "the file holds something else"
     file.register(service())
-    assert file.look(service()).wrong == ""
+    assert file.observe(service()).problem == ""
 
 
-def test_a_look_that_waits_ends_when_the_file_is_touched_or_time_is_over_or_it_is_woken(file: File, path: Path) -> None:
+def test_an_observation_waits_until_the_file_changes_or_time_is_over_or_it_is_cancelled(file: File, path: Path) -> None:
     file.register(service())
-    seen = file.look(service())
+    seen = file.observe(service())
     start = time.monotonic()
-    assert file.look(service(), since=seen.mark, wait=0.2) == seen
+    assert file.observe(service(), since=seen.version, wait=0.2) == seen
     assert 0.2 <= time.monotonic() - start < 2
     with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(file.look, service(), since=seen.mark, wait=60)
+        waiting = pool.submit(file.observe, service(), since=seen.version, wait=60)
         path.unlink()
-        assert waiting.result(5).wrong == "the file is gone"
+        assert waiting.result(5).problem == "the file is gone"
         file.register(service())
-        waiting = pool.submit(file.look, service(), since=file.look(service()).mark, wait=60)
-        file.wake()
-        assert waiting.result(1).wrong == ""
+        waiting = pool.submit(file.observe, service(), since=file.observe(service()).version, wait=60)
+        file.cancel()
+        assert waiting.result(1).problem == ""
 
 
 def test_a_file_that_can_not_be_read_is_an_error_that_names_it(file: File, path: Path) -> None:
     path.mkdir()
     with pytest.raises(RegistrarError, match=r"can't read .*stator.json: Is a directory") as raised:
-        file.look(service())
+        file.observe(service())
     assert raised.value.reason == "file"
 
 

@@ -1,4 +1,4 @@
-"""What becomes of a registration, as the log tells it and the metrics show it."""
+"""The state of a registration, as it is logged and exposed."""
 
 import os
 from collections.abc import Iterator
@@ -23,9 +23,9 @@ class Time:
 
 
 @pytest.fixture
-def story(tmp_path: Path) -> Iterator[CapturedLog]:
-    with CapturedLog(tmp_path / "log") as made:
-        yield made
+def captured(tmp_path: Path) -> Iterator[CapturedLog]:
+    with CapturedLog(tmp_path / "log") as log:
+        yield log
 
 
 @pytest.fixture
@@ -34,8 +34,8 @@ def clock() -> Time:
 
 
 @pytest.fixture
-def state(story: CapturedLog, clock: Time) -> RosterMetrics:
-    return RosterMetrics(story.log, now=lambda: 1e9 + clock(), clock=clock)
+def metrics(captured: CapturedLog, clock: Time) -> RosterMetrics:
+    return RosterMetrics(captured.log, now=lambda: 1e9 + clock(), clock=clock)
 
 
 def numbers(points_at: PointsAt) -> dict[str, object]:
@@ -44,74 +44,90 @@ def numbers(points_at: PointsAt) -> dict[str, object]:
     return {name: value for name, value in named.items() if value}
 
 
-def told(story: CapturedLog) -> list[str]:
-    return [line["msg"] for line in story.lines]
+def messages(captured: CapturedLog) -> list[str]:
+    return [line["msg"] for line in captured.lines]
 
 
-def test_every_number_is_there_from_the_start(state: RosterMetrics) -> None:
-    points = list(state.collect(5.0).points)
-    assert numbers(state.collect(5.0)) == {}
+def test_every_number_is_there_from_the_start(metrics: RosterMetrics) -> None:
+    points = list(metrics.collect(5.0).points)
+    assert numbers(metrics.collect(5.0)) == {}
     assert [dict(point.labels)["reason"] for point in points if point.name == "failures"] == list(REASONS)
 
 
-def test_a_registration_is_told_once_and_confirmed_again_and_again(
-    state: RosterMetrics, story: CapturedLog, clock: Time
+def test_a_registration_is_logged_once_however_often_it_is_confirmed(
+    metrics: RosterMetrics, captured: CapturedLog, clock: Time
 ) -> None:
-    state.sent()
-    state.confirmed("a-1")
+    metrics.accepted()
+    metrics.confirmed("a-1")
     clock.seconds += 60
-    state.confirmed("a-1")
-    assert told(story) == ["registered"]
-    assert numbers(state.collect(0)) == {
+    metrics.confirmed("a-1")
+    assert messages(captured) == ["registered"]
+    assert numbers(metrics.collect(0)) == {
         "registered": 1,
         "last_confirmed_timestamp": 1e9 + 1060,
         "registrations": 1,
     }
 
 
-def test_an_outage_is_told_when_it_begins_and_when_it_ends_with_its_length(
-    state: RosterMetrics, story: CapturedLog, clock: Time
+def test_an_outage_is_logged_when_it_begins_and_when_it_ends_with_its_length(
+    metrics: RosterMetrics, captured: CapturedLog, clock: Time
 ) -> None:
-    state.confirmed("a-1")
+    metrics.confirmed("a-1")
     for reason in ("connection reset", *["connection refused"] * 100):
-        state.failed(RegistrarError(reason, "unreachable"))
+        metrics.failed(RegistrarError(reason, "unreachable"))
         clock.seconds += 0.5
-    assert numbers(state.collect(0))["unreachable"] == 101
-    assert "registered" not in numbers(state.collect(0))
-    state.confirmed("a-1")
-    assert told(story) == ["registered", "registration lost", "failed to register, trying again", "registered again"]
-    assert (story.lines[-1]["away_seconds"], story.lines[-1]["failures"]) == (50.5, 101)
-    assert numbers(state.collect(0))["recoveries"] == 1
+    assert numbers(metrics.collect(0))["unreachable"] == 101
+    assert "registered" not in numbers(metrics.collect(0))
+    metrics.confirmed("a-1")
+    assert messages(captured) == [
+        "registered",
+        "registration lost",
+        "failed to register, trying again",
+        "registered again",
+    ]
+    assert (captured.lines[-1]["away_seconds"], captured.lines[-1]["failures"]) == (50.5, 101)
+    assert numbers(metrics.collect(0))["recoveries"] == 1
 
 
-def test_an_agent_that_is_back_and_has_forgotten_us_is_no_failure(state: RosterMetrics, story: CapturedLog) -> None:
-    state.confirmed("a-1")
-    state.failed(RegistrarError("connection refused", "unreachable"))
-    state.missed("the agent does not know the service")
-    state.confirmed("a-1")
-    assert told(story) == ["registered", "registration lost", "not registered, registering now", "registered again"]
+def test_an_agent_that_is_back_without_our_registration_is_no_failure(
+    metrics: RosterMetrics, captured: CapturedLog
+) -> None:
+    metrics.confirmed("a-1")
+    metrics.failed(RegistrarError("connection refused", "unreachable"))
+    metrics.out_of_sync("the agent does not know the service")
+    metrics.confirmed("a-1")
+    assert messages(captured) == [
+        "registered",
+        "registration lost",
+        "not registered, registering now",
+        "registered again",
+    ]
 
 
-def test_a_failure_that_nobody_foresaw_is_other_and_told_in_full(state: RosterMetrics, story: CapturedLog) -> None:
-    state.failed(ZeroDivisionError("oops"))
-    assert numbers(state.collect(0)) == {"other": 1}
-    assert story.line["error"]["message"] == "oops"
+def test_an_unexpected_failure_is_counted_as_other_and_logged_with_its_traceback(
+    metrics: RosterMetrics, captured: CapturedLog
+) -> None:
+    metrics.failed(ZeroDivisionError("oops"))
+    assert numbers(metrics.collect(0)) == {"other": 1}
+    assert captured.line["error"]["message"] == "oops"
 
 
-def test_whoever_leaves_is_no_longer_registered_but_not_lost(state: RosterMetrics, story: CapturedLog) -> None:
-    state.confirmed("a-1")
-    state.left()
-    assert "registered" not in numbers(state.collect(0))
-    assert told(story) == ["registered"]
+def test_a_roster_that_stops_is_no_longer_registered_but_has_lost_nothing(
+    metrics: RosterMetrics, captured: CapturedLog
+) -> None:
+    metrics.confirmed("a-1")
+    metrics.stopped()
+    assert "registered" not in numbers(metrics.collect(0))
+    assert messages(captured) == ["registered"]
 
 
-def test_another_process_sees_the_numbers(state: RosterMetrics) -> None:
+def test_another_process_sees_the_numbers(metrics: RosterMetrics) -> None:
     receiving, sending = os.pipe()
     child = os.fork()
     if child == 0:
         os.read(receiving, 1)
-        os._exit(int(numbers(state.collect(0)) == {"registrations": 1}))
-    state.sent()
+        os._exit(int(numbers(metrics.collect(0)) == {"registrations": 1}))
+    metrics.accepted()
     os.write(sending, b"x")
     _, status = os.waitpid(child, 0)
     os.close(receiving)

@@ -1,4 +1,4 @@
-"""What a service is called, and where it says that it can be reached."""
+"""The names and addresses under which a service is registered."""
 
 import socket
 from typing import Any
@@ -85,7 +85,7 @@ def test_a_discovery_service_without_address_fails_the_look_up() -> None:
         "http://host:80/monitor",
     ],
 )
-def test_a_monitor_spec_that_gives_no_url_is_told(spec: str) -> None:
+def test_a_monitor_spec_that_gives_no_url_is_reported(spec: str) -> None:
     ((name, expected),) = ServiceConfig(monitor_spec=spec).problems()
     assert name == "monitor_spec"
     assert "http://%s:%d/monitor" in expected
@@ -96,11 +96,11 @@ def test_a_monitor_spec_that_gives_a_url_is_good(spec: str) -> None:
     assert list(ServiceConfig(monitor_spec=spec).problems()) == []
 
 
-def test_an_empty_name_or_address_is_told() -> None:
+def test_an_empty_name_or_address_is_reported() -> None:
     assert [name for name, _ in ServiceConfig(name="", ip_address="").problems()] == ["name", "ip_address"]
 
 
-def test_we_ask_ourselves_where_we_are_bound_whatever_others_use() -> None:
+def test_our_own_url_is_where_we_listen_whatever_others_use() -> None:
     config = ServiceConfig(ip_address="203.0.113.7", monitor_spec="https://%s:%d/health")
     assert config.build(8087, "").own_url == "http://127.0.0.1:8087/monitor"
     assert config.build(8087, "", "10.0.0.1").own_url == "http://10.0.0.1:8087/monitor"
@@ -136,13 +136,13 @@ def test_tagged_addresses_have_our_port_where_they_name_none() -> None:
         "a b",
     ],
 )
-def test_a_tagged_address_that_is_none_is_told(text: str) -> None:
+def test_a_tagged_address_that_is_none_is_reported(text: str) -> None:
     ((name, expected),) = ServiceConfig(tagged_addresses=(("lan", text),)).problems()
     assert name == "tagged_addresses"
     assert "[2001:db8::1]:8087" in expected
 
 
-def test_a_tag_that_two_addresses_have_is_told() -> None:
+def test_a_tag_that_two_addresses_have_is_reported() -> None:
     twice = (("lan", "10.0.0.1"), ("lan", "10.0.0.2"))
     assert [name for name, _ in ServiceConfig(tagged_addresses=twice).problems()] == ["tagged_addresses"]
 
@@ -150,7 +150,7 @@ def test_a_tag_that_two_addresses_have_is_told() -> None:
 @pytest.mark.parametrize(
     ("setting", "value"), [("weight_passing", 0), ("weight_passing", 65536), ("weight_warning", -1)]
 )
-def test_a_weight_that_consul_would_refuse_is_told(setting: str, value: int) -> None:
+def test_a_weight_that_consul_would_refuse_is_reported(setting: str, value: int) -> None:
     settings: dict[str, Any] = {setting: value}
     with pytest.raises(ValueError, match=f"{setting}={value}: expected an integer from"):
         ServiceConfig(**settings)

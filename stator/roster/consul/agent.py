@@ -1,4 +1,4 @@
-"""Consul's agent as it is spoken to: with our token, in our namespace and partition, and refusals explained.
+"""Requests to Consul's agent: with our token, in our namespace and partition, and with refusals explained.
 
 https://developer.hashicorp.com/consul/api-docs
 """
@@ -6,63 +6,45 @@ https://developer.hashicorp.com/consul/api-docs
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http import HTTPStatus
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlencode
 
+import msgspec
 from attrs import evolve, frozen
 
-from stator.client.client import Answer, ClientError
+from stator.client.errors import ClientError
 from stator.roster.registrar import Reason, RegistrarError
 from stator.settings.declare import Secret
 
-# For what is seldom asked: all that stays open is the connection on which we wait for a change.
-ONCE = {"Connection": "close"}
+if TYPE_CHECKING:
+    from stator.client.logged import LoggedClient
 
+T = TypeVar("T")
 
-class Client(Protocol):
-    """What is needed of an HTTP client."""
-
-    def send(
-        self,
-        method: str,
-        path: str,
-        payload: object = None,
-        *,
-        shown: object = None,
-        headers: dict[str, str] | None = None,
-        timeout: float | None = None,
-        wait: float = 0.0,
-        level: str = "info",
-    ) -> Answer:
-        """Sends a request and waits for a good answer; raises where there is none."""
-
-    def another(self) -> "Client":
-        """A client with the same settings, and connections of its own."""
-
-    def close(self) -> None:
-        """Cuts all connections, those of other threads too."""
+# PUTs are rare: the only connection that stays open is the one that waits for a change.
+CLOSE = {"Connection": "close"}
 
 
 @frozen
-class Agent:
+class AgentClient:
     """Sends requests to an agent.
 
     Attributes:
-        client: Through what it is reached.
-        token: Sent along where it is set.
-        places: Where we are within Consul: ``ns`` and ``partition``, as far as they are set.
+        client: Client whose base URI is the agent's.
+        token: Sent with each request, unless it is empty.
+        scope: Namespace and partition of all requests: ``ns`` and ``partition``, as far as they are set.
     """
 
-    client: Client
+    client: "LoggedClient"
     token: Secret
-    places: Mapping[str, str]
+    scope: Mapping[str, str]
 
-    def another(self) -> "Agent":
-        """The same agent through connections of its own, which can be cut without the rest."""
-        return evolve(self, client=self.client.another())
+    def clone(self) -> "AgentClient":
+        """A client of the same agent, with connections of its own."""
+        return evolve(self, client=self.client.clone())
 
     def close(self) -> None:
-        """Cuts all connections."""
+        """Closes all connections: requests of other threads and later ones fail at once."""
         self.client.close()
 
     def put(
@@ -71,52 +53,39 @@ class Agent:
         payload: object = None,
         *,
         query: Mapping[str, str] | None = None,
-        shown: object = None,
+        log_payload: object = None,
         timeout: float | None = None,
         level: str = "info",
     ) -> None:
-        """Tells the agent something.
-
-        Args:
-            path: Path, without a query.
-            payload: What to send as JSON; None sends no body.
-            query: What the path is asked with.
-            shown: What is logged of the payload, where that holds secrets.
-            timeout: Longest time in seconds, where it's shorter than the client's.
-            level: Level at which it is logged.
+        """Sends a PUT, as `LoggedClient.send` does.
 
         Raises:
-            ClientError: There is no good answer.
+            ClientError: No answer, or an error status.
         """
-        whole, headers = self._whole(path, query or {}), ONCE | self._headers()
-        self.client.send("PUT", whole, payload, shown=shown, headers=headers, timeout=timeout, level=level)
+        url, headers = self._url(path, query or {}), CLOSE | self._headers()
+        self.client.send("PUT", url, payload, log_payload=log_payload, headers=headers, timeout=timeout, level=level)
 
-    def get(self, path: str, query: Mapping[str, str] | None = None, *, wait: float = 0.0) -> dict[str, Any]:
-        """Asks the agent for a JSON object, for so many seconds longer than otherwise.
+    def get(self, path: str, type_: type[T], query: Mapping[str, str] | None = None, *, long_poll: float = 0.0) -> T:
+        """Returns the answer to a GET, decoded from JSON; fields that the type does not name are left out.
 
         Raises:
-            ClientError: There is no good answer.
-            RegistrarError: The answer is something else.
+            ClientError: No answer, or an error status.
+            RegistrarError: The answer is not JSON, or not of the type.
         """
-        import orjson  # slow to import
-
-        whole = self._whole(path, query or {})
-        answer = self.client.send("GET", whole, headers=self._headers(), wait=wait, level="debug")
+        url = self._url(path, query or {})
+        response = self.client.send("GET", url, headers=self._headers(), long_poll=long_poll, level="debug")
         try:
-            shown = orjson.loads(answer.body)
-        except orjson.JSONDecodeError:
-            shown = None
-        if not isinstance(shown, dict):
-            msg = f"GET {path} was answered with what is no JSON object: {answer.body[:80]!r}"
-            raise RegistrarError(msg, "invalid")
-        return shown
+            return msgspec.json.decode(response.body, type=type_)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            msg = f"GET {path} was answered with {response.body[:80]!r}: {error}"
+            raise RegistrarError(msg, "invalid") from error
 
     @contextmanager
-    def refusals(self, needs: str) -> Iterator[None]:
-        """Has a request that fails within tell the roster why.
+    def translated_errors(self, permission: str) -> Iterator[None]:
+        """Raises a RegistrarError for each ClientError within.
 
         Args:
-            needs: The right that the token must have, in Consul's words: ``service:write on "stator"``.
+            permission: What the token must allow, in Consul's words: ``service:write on "stator"``.
 
         Raises:
             RegistrarError: A request failed.
@@ -124,19 +93,19 @@ class Agent:
         try:
             yield
         except ClientError as error:
-            raise RegistrarError(self._refusal(error, needs), _reason(error)) from error
+            raise RegistrarError(self._explain(error, permission), _reason(error)) from error
 
-    def _refusal(self, error: ClientError, needs: str) -> str:
+    def _explain(self, error: ClientError, permission: str) -> str:
         if error.status != HTTPStatus.FORBIDDEN:
             return str(error)
         if b"ACL not found" in error.body:
-            return f"Consul knows no such token as STTR_CONSUL_TOKEN gives: {error}"
-        who = "the token" if self.token.reveal() else "STTR_CONSUL_TOKEN is not set, and the anonymous token"
-        return f"{who} lacks {needs}: {error}"
+            return f"Consul has no such token as STTR_CONSUL_TOKEN: {error}"
+        token = "the token" if self.token.reveal() else "STTR_CONSUL_TOKEN is not set, and the anonymous token"
+        return f"{token} lacks {permission}: {error}"
 
-    def _whole(self, path: str, query: Mapping[str, str]) -> str:
-        asked = urlencode({**query, **self.places})
-        return f"{path}?{asked}" if asked else path
+    def _url(self, path: str, query: Mapping[str, str]) -> str:
+        encoded = urlencode({**query, **self.scope})
+        return f"{path}?{encoded}" if encoded else path
 
     def _headers(self) -> dict[str, str]:
         token = self.token.reveal()
@@ -144,6 +113,6 @@ class Agent:
 
 
 def _reason(error: ClientError) -> Reason:
-    if error.failing != "status":
-        return error.failing
+    if error.kind != "status":
+        return error.kind
     return "unavailable" if error.status is None or error.status >= HTTPStatus.INTERNAL_SERVER_ERROR else "denied"

@@ -1,67 +1,81 @@
-"""What an agent shows of a service, beside what it was told.
+"""Compares a registration with what the agent reports.
 
-Works on whatever a registration holds, so that a further field is compared too.
+Compares whatever fields a registration has, so that a further field needs no change here.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypedDict
 
 Payload: TypeAlias = Mapping[str, Any]
 
-# Fields that the agent shows by another name than it takes them.
-SHOWN_AS = {"Name": "Service"}
-CHECKS = ("Check", "Checks")
-# What the agent shows as a check's type, by the field of a registration that makes it one.
-CHECK_TYPES = {"HTTP": "http", "TCP": "tcp", "TTL": "ttl", "GRPC": "grpc"}
+# Fields that the agent reports by another name than it accepts.
+REPORTED_AS = {"Name": "Service"}
 
 
-def differences(registration: Payload, shown: Payload, checks: Mapping[str, Payload]) -> Iterator[str]:
+class TaggedAddress(TypedDict, total=False):
+    """An address within `AgentService`."""
+
+    Address: str
+    Port: int
+
+
+class AgentService(TypedDict, total=False):
+    """A service as the agent reports it: https://developer.hashicorp.com/consul/api-docs/agent/service."""
+
+    ID: str
+    Service: str
+    Tags: list[str] | None
+    Meta: dict[str, str] | None
+    Address: str
+    Port: int
+    TaggedAddresses: dict[str, TaggedAddress] | None
+    Weights: dict[str, int] | None
+    ContentHash: str
+
+
+class AgentCheck(TypedDict, total=False):
+    """A check as the agent reports it: https://developer.hashicorp.com/consul/api-docs/agent/check."""
+
+    ServiceID: str
+    Type: str
+
+
+def differences(registration: Payload, reported: Payload, checks: Mapping[str, Payload]) -> Iterator[str]:
     """What is missing or differs, for a reader.
 
     Args:
-        registration: What the agent was told, in the words of its register endpoint.
-        shown: The service as the agent shows it.
-        checks: The service's checks as the agent shows them, by id.
+        registration: What was registered, in the words of the agent's register endpoint.
+        reported: The service as the agent reports it.
+        checks: The service's checks as the agent reports them, by id.
     """
-    # Whoever registered the service without any means none.
+    # A registration without tags or metadata asks for none.
     wanted = {"Tags": (), "Meta": {}, **registration}
     for name, value in wanted.items():
-        shown_as = SHOWN_AS.get(name, name)
-        # What an agent does not show, as one does not that is too old to know of it, can't be compared.
-        if name not in CHECKS and shown_as in shown and not _is_same(value, shown[shown_as], exactly=name == "Meta"):
-            yield f"{name} is {shown[shown_as]!r} instead of {value!r}"
-    for id_, check in wanted_checks(registration):
-        yield from _check_differences(id_, check, checks.get(id_))
-
-
-def wanted_checks(registration: Payload) -> Iterator[tuple[str, Payload]]:
-    """Ids under which the agent holds a registration's checks, and the checks."""
-    checks = [*registration.get("Checks", ())]
-    if "Check" in registration:
-        checks = [registration["Check"], *checks]
-    for nth, check in enumerate(checks, start=1):
-        numbered = f":{nth}" if len(checks) > 1 else ""
-        yield check.get("CheckID") or f"service:{registration['ID']}{numbered}", check
-
-
-def _check_differences(id_: str, wanted: Payload, shown: Payload | None) -> Iterator[str]:
-    if shown is None:
+        field = REPORTED_AS.get(name, name)
+        # A field that the agent does not report, because it is older than the field, can't be compared.
+        if field in reported and not _is_same(value, reported[field], exactly=name == "Meta"):
+            yield f"{name} is {reported[field]!r} instead of {value!r}"
+    id_, type_ = check_id(registration), "ttl" if "TTL" in registration["Check"] else "http"
+    if id_ not in checks:
         yield f"check {id_} is missing"
-        return
-    (type_,) = {type_ for field, type_ in CHECK_TYPES.items() if wanted.get(field)} or {""}
-    if type_ and shown.get("Type", type_) != type_:
-        yield f"check {id_} is of type {shown['Type']} instead of {type_}"
+    elif checks[id_].get("Type", type_) != type_:
+        yield f"check {id_} is of type {checks[id_]['Type']} instead of {type_}"
 
 
-def _is_same(wanted: Any, shown: Any, *, exactly: bool = False) -> bool:
-    """Whether what is shown has all that is wanted; the agent adds to what it is told, as addresses with tags."""
+def check_id(registration: Payload) -> str:
+    """The id of a registration's check; the agent derives it from the service's, if there is none."""
+    return str(registration["Check"].get("CheckID") or f"service:{registration['ID']}")
+
+
+def _is_same(wanted: Any, reported: Any, *, exactly: bool = False) -> bool:
+    """Whether all that is wanted is reported; the agent adds, for example, addresses with tags of its own."""
     match wanted:
         case Mapping():
-            shown = shown or {}
-            extra = exactly and len(shown) > len(wanted)
-            return not extra and all(_is_same(value, shown.get(key)) for key, value in wanted.items())
+            reported = reported or {}
+            extra = exactly and len(reported) > len(wanted)
+            return not extra and all(_is_same(value, reported.get(key)) for key, value in wanted.items())
         case str():
-            return bool(wanted == shown)
+            return bool(wanted == reported)
         case Sequence():
-            return list(wanted) == list(shown or ())
-    return bool(wanted == shown)
+            return list(wanted) == list(reported or ())
+    return bool(wanted == reported)

@@ -1,4 +1,4 @@
-"""What an agent is told of a service and its check, in the words of its register endpoint.
+"""The registration of a service and its check, in the words of the agent's register endpoint.
 
 https://developer.hashicorp.com/consul/api-docs/agent/service#register-service
 """
@@ -12,15 +12,14 @@ from stator.settings.duration import Duration
 
 
 def http_check_id(service: Service) -> str:
-    """What the agent itself calls a service's only check."""
+    """The id that the agent gives to the only check of a service."""
     return f"service:{service.id}"
 
 
 def ttl_check_id(service: Service) -> str:
-    """What we call a TTL check.
+    """The id that we give to a TTL check.
 
-    Not the same as an HTTP check: Consul 1.8 goes on with that when a TTL check takes its id, and with a TTL when an
-    HTTP check does.
+    It differs from an HTTP check's: if a check of one type takes the id of the other, Consul 1.8 continues the old one.
     """
     return f"service:{service.id}:ttl"
 
@@ -28,45 +27,46 @@ def ttl_check_id(service: Service) -> str:
 def http_check(
     service: Service, interval: Duration, timeout: Duration, headers: Iterable[tuple[str, str]], *, skip_verify: bool
 ) -> dict[str, Any]:
-    """A check for which the agent asks; with no more than the original sends, where no more is wanted."""
-    asked: dict[str, Any] = {"HTTP": service.monitor_url, "Interval": str(interval), "Timeout": str(timeout)}
-    sent: dict[str, list[str]] = {}
+    """A check that the agent performs; fields that are not needed are left out, as in the original."""
+    check: dict[str, Any] = {"HTTP": service.monitor_url, "Interval": str(interval), "Timeout": str(timeout)}
+    by_name: dict[str, list[str]] = {}
     for name, value in headers:
-        sent.setdefault(name, []).append(value)
-    if sent:
-        asked["Header"] = sent
+        by_name.setdefault(name, []).append(value)
+    if by_name:
+        check["Header"] = by_name
     if skip_verify:
-        asked["TLSSkipVerify"] = True
-    return asked
+        check["TLSSkipVerify"] = True
+    return check
 
 
 def ttl_check(service: Service, ttl: Duration) -> dict[str, Any]:
-    """A check of which the agent is told, before each such time has passed."""
+    """A check that fails unless the service's health is reported within each `ttl`."""
     return {"CheckID": ttl_check_id(service), "TTL": str(ttl)}
 
 
 def registration(service: Service, check: dict[str, Any], deregister_after: Duration) -> dict[str, Any]:
-    """The whole of it; what is Consul's own default is left out, as the original does."""
-    more: dict[str, Any] = {}
+    """The whole payload; what is Consul's default is left out, as in the original."""
+    optional: dict[str, Any] = {}
     if service.meta:
-        more["Meta"] = dict(service.meta)
+        optional["Meta"] = dict(service.meta)
     if service.weights != (1, 1):
-        more["Weights"] = dict(zip(("Passing", "Warning"), service.weights, strict=True))
+        optional["Weights"] = dict(zip(("Passing", "Warning"), service.weights, strict=True))
     if service.tagged_addresses:
-        more["TaggedAddresses"] = {name: {"Address": at, "Port": port} for name, at, port in service.tagged_addresses}
+        addresses = {name: {"Address": at, "Port": port} for name, at, port in service.tagged_addresses}
+        optional["TaggedAddresses"] = addresses
     return {
         "ID": service.id,
         "Name": service.name,
         "Tags": service.tags,
-        **more,
+        **optional,
         "Address": service.address,
         "Port": service.port,
         "Check": {"Status": "passing", **check, "DeregisterCriticalServiceAfter": str(deregister_after)},
     }
 
 
-def for_the_log(registration: dict[str, Any]) -> dict[str, Any]:
-    """A registration without the values of its check's headers: all that a check sends may be a key to us."""
+def redacted(registration: dict[str, Any]) -> dict[str, Any]:
+    """A registration without the values of its check's headers, any of which may be a secret."""
     check = registration["Check"]
     hidden = {"Header": {name: [REDACTED] for name in check["Header"]}} if "Header" in check else {}
     return registration | {"Check": check | hidden}

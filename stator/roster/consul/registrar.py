@@ -1,4 +1,4 @@
-"""Consul's agent as a registrar.
+"""Registers with Consul's agent.
 
 https://developer.hashicorp.com/consul/api-docs/agent/service
 """
@@ -7,37 +7,40 @@ import re
 from collections.abc import Iterator, Mapping
 from http import HTTPStatus
 from math import ceil
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote
 
 from attrs import define, field, frozen
 
-from stator.client.client import ClientError
+from stator.client.errors import ClientError
 from stator.client.headers import HEADER_PAIRS, HEADER_SYNTAX, header_pairs, is_header
 from stator.log.logger import Log
-from stator.roster.consul.agent import Agent, Client
-from stator.roster.consul.diff import differences, wanted_checks
+from stator.roster.consul.agent import AgentClient
+from stator.roster.consul.diff import AgentCheck, AgentService, check_id, differences
 from stator.roster.consul.payload import (
-    for_the_log,
     http_check,
     http_check_id,
+    redacted,
     registration,
     ttl_check,
     ttl_check_id,
 )
-from stator.roster.heartbeat import Health, Heartbeat, Monitor
+from stator.roster.heartbeat import Health, HealthProbe, Heartbeat
 from stator.roster.registrar import Observation
 from stator.roster.service import Service
 from stator.settings.declare import REDACTED, Constraint, Secret, positive, setting
 from stator.settings.duration import LONGEST, Duration
 
-# What Consul keeps of a check's output:
+if TYPE_CHECKING:
+    from stator.client.logged import LoggedClient
+
+# Consul keeps this much of a check's output:
 # https://developer.hashicorp.com/consul/docs/services/configuration/checks-configuration-reference
 MAX_OUTPUT = 4096
 
 
-def _hidden_values(_config: object, words: tuple[str, ...]) -> list[str]:
-    """Header pairs as they are shown: without values, since all that is sent to a check may be a key to it."""
+def _redact_values(_config: object, words: tuple[str, ...]) -> list[str]:
+    """Header pairs without the values, any of which may be a secret."""
     return [word if at % 2 == 0 else REDACTED for at, word in enumerate(words)]
 
 
@@ -62,7 +65,7 @@ class ConsulConfig:
         (),
         desc="header pairs to be sent with every health check: name,value,name,value",
         check=HEADER_PAIRS,
-        show=_hidden_values,
+        show=_redact_values,
     )
     check_skip_verify: bool = setting(default=False, desc="skip cert verification of health checks over https")
     namespace: str = setting("", desc="namespace (Consul Enterprise)", check=ENTERPRISE_NAME)
@@ -75,11 +78,11 @@ class ConsulConfig:
 
     @property
     def ttl(self) -> Duration:
-        """How long a report holds: one that is missed is made good by the next."""
+        """How long a report is valid: until the one after the next is due, in case one is lost."""
         return Duration(min(LONGEST, 2 * (self.check_interval + self.check_timeout)))
 
     def registration(self, service: Service) -> dict[str, Any]:
-        """What the agent is told of a service."""
+        """The payload that registers a service."""
         if self.check == "ttl":
             check = ttl_check(service, self.ttl)
         else:
@@ -90,152 +93,129 @@ class ConsulConfig:
         return registration(service, check, self.deregister_after)
 
     def heartbeat(self, log: Log) -> Heartbeat | None:
-        """What reports health to the agent, where that is not for the agent to ask."""
+        """Reports health to the agent, unless the agent checks it."""
         if self.check == "http":
             return None
-        return Heartbeat(Monitor(self.check_timeout, self.check_headers, log), self.check_interval.seconds, log)
+        return Heartbeat(HealthProbe(self.check_timeout, self.check_headers, log), self.check_interval.seconds, log)
 
-    def build(self, client: Client, heartbeat: Heartbeat | None = None) -> "Consul":
+    def build(self, client: "LoggedClient", heartbeat: Heartbeat | None = None) -> "Consul":
         """A registrar that reaches the agent through a client."""
-        places = {"ns": self.namespace, "partition": self.partition}
-        agent = Agent(client, self.token, {name: value for name, value in places.items() if value})
-        return Consul(self, agent, agent.another(), heartbeat)
+        scope = {"ns": self.namespace, "partition": self.partition}
+        agent = AgentClient(client, self.token, {name: value for name, value in scope.items() if value})
+        return Consul(self, agent, agent.clone(), heartbeat)
 
 
 @define
 class Consul:
-    """Registers a service with an agent, and looks how the agent shows it.
+    """Registers a service with an agent, and observes how the agent reports it.
 
-    The check starts as passing: the roster registers only what answers already. Where it is registered already, Consul
-    keeps the status that it has.
+    The check starts as passing: the roster registers only a service that answers. Of a check that exists already,
+    Consul keeps the status.
 
     Attributes:
-        agent: What is asked without waiting.
-        watched: What is asked to answer when something changed; it can be cut off without the rest.
-        heartbeat: What reports health, where the agent does not ask for it.
+        agent: Client for requests that are answered at once.
+        watcher: Client for requests that wait for a change; it is closed on its own to cancel them.
+        heartbeat: Reports health, if the agent does not check it.
     """
 
     config: ConsulConfig
-    agent: Agent
-    watched: Agent
+    agent: AgentClient
+    watcher: AgentClient
     heartbeat: Heartbeat | None = None
-    # What the agent was given at the last registration.
+    # The token of the last registration.
     _token: str | None = field(default=None, init=False, repr=False)
 
-    def register(
-        self, service: Service, *, keep: bool = True, timeout: float | None = None, level: str = "info"
-    ) -> None:
-        """Registers a service, or what changed of it.
-
-        Args:
-            service: What to register.
-            keep: Whether checks that are there stay, beside ours; otherwise ours replace them.
-            timeout: Longest time in seconds, where it's shorter than the client's.
-            level: Level at which it is logged.
-
-        Raises:
-            RegistrarError: The agent did not take it.
-        """
+    def register(self, service: Service, *, keep_checks: bool = True, level: str = "info") -> None:
+        """Registers a service, or updates its registration; raises RegistrarError."""
         path, payload = "/v1/agent/service/register", self.config.registration(service)
-        query = {} if keep else {"replace-existing-checks": "true"}
+        query = {} if keep_checks else {"replace-existing-checks": "true"}
         token = self.config.token.reveal()
-        with self.agent.refusals(_right("write", service)):
-            self.agent.put(path, payload, query=query, shown=for_the_log(payload), timeout=timeout, level=level)
+        with self.agent.translated_errors(_permission("write", service)):
+            self.agent.put(path, payload, query=query, log_payload=redacted(payload), level=level)
         self._token = token
         if self.heartbeat is not None:
-            self.heartbeat.beat(service, self._report)
+            self.heartbeat.report_now(service, self._report)
 
-    def unregister(self, service: Service, *, timeout: float | None = None, level: str = "info") -> None:
-        """Takes a service out.
-
-        Raises:
-            RegistrarError: The agent did not do it.
-        """
+    def unregister(self, service: Service, *, timeout: float | None = None) -> None:
+        """Unregisters a service; raises RegistrarError."""
         if self.heartbeat is not None:
-            self.heartbeat.end()
-        with self.agent.refusals(_right("write", service)):
+            self.heartbeat.stop()
+        with self.agent.translated_errors(_permission("write", service)):
             try:
-                self.agent.put(
-                    f"/v1/agent/service/deregister/{quote(service.id, safe='')}", timeout=timeout, level=level
-                )
+                self.agent.put(f"/v1/agent/service/deregister/{quote(service.id, safe='')}", timeout=timeout)
             except ClientError as error:
-                # What an agent with ACLs says of a service that it doesn't have (any more).
+                # An agent with ACLs answers so for a service that it does not have.
                 if not _is_unknown(error):
                     raise
 
-    def look(self, service: Service, *, since: str = "", wait: float = 0.0) -> Observation:
-        """How the agent shows the service.
+    def observe(self, service: Service, *, since: str = "", wait: float = 0.0) -> Observation:
+        """Returns how the agent reports the service.
 
-        Args:
-            service: What was registered.
-            since: Mark of an earlier sight: the answer comes when that no longer holds, but for checks, which no agent
-                can wait for.
-            wait: Longest time in seconds to wait for that; the agent adds up to a sixteenth.
-
-        Raises:
-            RegistrarError: There is no usable answer.
+        It waits for no change of checks, as no agent can, and the agent adds up to a sixteenth to the wait.
         """
-        with self.watched.refusals(_right("read", service)):
-            shown, mark = self._shown(service, since, wait)
-            if shown is None:
+        with self.watcher.translated_errors(_permission("read", service)):
+            reported = self._service(service, since, wait)
+            if reported is None:
                 return Observation("the agent does not know the service")
             checks = self._checks(service)
         # The operator's: https://developer.hashicorp.com/consul/api-docs/agent/service#enable-maintenance-mode
         keep = f"_service_maintenance:{service.id}" in checks
-        return Observation("; ".join(self._wrong(service, shown, checks, keep=keep)), mark, keep)
+        problems = self._problems(service, reported, checks, keep_checks=keep)
+        return Observation("; ".join(problems), reported.get("ContentHash", ""), keep)
 
-    def wake(self) -> None:
-        """Has a look that waits fail at once, and every later one."""
-        self.watched.close()
+    def cancel(self) -> None:
+        """Cancels a blocked `observe` and makes later ones fail immediately. Thread-safe."""
+        self.watcher.close()
 
     def close(self) -> None:
         """Closes all connections."""
-        self.watched.close()
+        self.watcher.close()
         self.agent.close()
 
-    def _wrong(
-        self, service: Service, shown: dict[str, Any], checks: Mapping[str, dict[str, Any]], *, keep: bool
+    def _problems(
+        self, service: Service, reported: AgentService, checks: Mapping[str, AgentCheck], *, keep_checks: bool
     ) -> Iterator[str]:
         wanted = self.config.registration(service)
-        yield from differences(wanted, shown, checks)
-        # Of an earlier run, which was told to have its health checked the other way.
-        other = {http_check_id(service), ttl_check_id(service)} - dict(wanted_checks(wanted)).keys()
-        if not keep:
+        yield from differences(wanted, reported, checks)
+        # Of an earlier run with another STTR_CONSUL_CHECK.
+        other = {http_check_id(service), ttl_check_id(service)} - {check_id(wanted)}
+        if not keep_checks:
             yield from (f"check {id_} is not wanted any more" for id_ in sorted(other & checks.keys()))
-        # The agent tells the servers of us with the token that it was given, which may have been revoked since.
+        # The agent passes the registration on to the servers with the token of that time, which may be revoked by now.
         if self._token is not None and self._token != self.config.token.reveal():
             yield "the token has changed"
 
-    def _shown(self, service: Service, since: str, wait: float) -> tuple[dict[str, Any] | None, str]:
-        """The service in the agent's words, or None where it's not registered, and a mark of it."""
-        # No wait at all would be taken for the longest.
+    def _service(self, service: Service, since: str, wait: float) -> AgentService | None:
+        """The service as the agent reports it, or None if it is not registered."""
+        # The agent takes a wait of 0 for its longest.
         query = {"hash": since, "wait": f"{ceil(wait * 1000)}ms"} if since else {}
         path = f"/v1/agent/service/{quote(service.id, safe='')}"
         try:
-            shown = self.watched.get(path, query, wait=wait * 17 / 16 if since else 0)
+            return self.watcher.get(path, AgentService, query, long_poll=wait * 17 / 16 if since else 0)
         except ClientError as error:
             if error.status != HTTPStatus.NOT_FOUND:
                 raise
             if _is_unknown(error):
-                return None, ""
-            # Agents before 1.3 have no such endpoint, and a proxy may let none through that it does not know.
-            return self.watched.get("/v1/agent/services", _filter("ID", service.id)).get(service.id), ""
-        mark = shown.get("ContentHash")
-        return shown, mark if isinstance(mark, str) else ""
+                return None
+        # Agents before 1.3 have no such endpoint, and a proxy may pass only endpoints that it knows.
+        filter_ = _filter("ID", service.id)
+        reported = self.watcher.get("/v1/agent/services", dict[str, AgentService], filter_).get(service.id)
+        # That endpoint can't wait for a change.
+        return reported and {**reported, "ContentHash": ""}
 
-    def _checks(self, service: Service) -> dict[str, dict[str, Any]]:
+    def _checks(self, service: Service) -> dict[str, AgentCheck]:
         """The service's checks, by id."""
-        checks = self.watched.get("/v1/agent/checks", _filter("ServiceID", service.id))
+        checks = self.watcher.get("/v1/agent/checks", dict[str, AgentCheck], _filter("ServiceID", service.id))
         return {id_: check for id_, check in checks.items() if check.get("ServiceID") == service.id}
 
     def _report(self, service: Service, health: Health) -> None:
         path = f"/v1/agent/check/update/{quote(ttl_check_id(service), safe='')}"
         status = "passing" if health.passing else "critical"
-        with self.agent.refusals(_right("write", service)):
+        with self.agent.translated_errors(_permission("write", service)):
             self.agent.put(path, {"Status": status, "Output": health.output[:MAX_OUTPUT]}, level="debug")
 
 
-def _right(access: str, service: Service) -> str:
+def _permission(access: str, service: Service) -> str:
     return f'service:{access} on "{service.name}"'
 
 
@@ -244,7 +224,7 @@ def _is_unknown(error: ClientError) -> bool:
 
 
 def _filter(name: str, value: str) -> dict[str, str]:
-    """The part of a query that has the agent answer with fewer; one before 1.5 answers with all, all the same.
+    """A query for fewer entries, which agents before 1.5 ignore; empty if the value can't be quoted.
 
     https://developer.hashicorp.com/consul/api-docs/features/filtering
     """

@@ -1,0 +1,112 @@
+"""Settings of the HTTP client."""
+
+from base64 import b64encode
+from collections.abc import Iterator
+from functools import partial
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from attrs import frozen
+
+from stator.client.headers import HEADER_PAIRS, HEADER_SYNTAX, header_pairs, is_header
+from stator.log.logger import Log
+from stator.log.redact import SECRET_HEADERS
+from stator.settings.declare import REDACTED, Secret, positive, setting
+from stator.settings.duration import Duration
+
+if TYPE_CHECKING:
+    from stator.client.logged import LoggedClient
+
+
+def _redact_pairs(config: "ClientConfig", words: tuple[str, ...]) -> list[str]:
+    """Header pairs without the values of secret headers; a last name may have no value yet."""
+    secret = SECRET_HEADERS | config.secret_headers
+    return [REDACTED if at % 2 and words[at - 1].lower() in secret else word for at, word in enumerate(words)]
+
+
+@frozen
+class ClientConfig:
+    """How to reach the discovery service."""
+
+    base_uri: str = setting("", desc="discovery service, ex: http://localhost:8500; unset: no discovery")
+    timeout: Duration = setting(Duration.parse("1m"), desc="request timeout", check=positive)
+    timeout_short: Duration = setting(Duration.parse("10s"), desc="dialer and header timeout", check=positive)
+    headers: tuple[str, ...] = setting(
+        (),
+        desc="header pairs to be sent with every request: name,value,name,value",
+        check=HEADER_PAIRS,
+        show=_redact_pairs,
+    )
+    skip_verify: bool = setting(default=False, desc="skip cert verification")
+    user: str = setting("", desc="username for basic auth")
+    password: Secret = setting(Secret(), desc="password for basic auth", env="PASS")
+    redact_headers: tuple[str, ...] = setting((), desc="headers to redact from request logging")
+    skip_body: bool = setting(default=False, desc="skip logging of body for request and response")
+    ca_file: str = setting("", desc="PEM file of the authorities to trust, instead of the system's")
+    cert_file: str = setting("", desc="PEM file of the client certificate")
+    key_file: str = setting("", desc="PEM file of the client certificate's key")
+
+    def problems(self) -> Iterator[tuple[str, str]]:
+        """What is wrong between settings, or with a URI or file that they name."""
+        if self.base_uri:
+            yield from self._uri_problems()
+        if not all(is_header(*pair) for pair in header_pairs(self.headers)):
+            yield "headers", HEADER_SYNTAX
+        if self.key_file and not self.cert_file:
+            yield "key_file", "STTR_CLIENT_CERTFILE to be set too"
+        if self.password and not self.user:
+            yield "user", "a name, since STTR_CLIENT_PASS is set"
+        if self.ca_file or self.cert_file:
+            yield from self._tls_problems()
+
+    def _uri_problems(self) -> Iterator[tuple[str, str]]:
+        try:
+            uri = urlsplit(self.base_uri)
+            (uri.hostname or "").encode("idna")
+            good = uri.scheme in ("http", "https") and uri.hostname and (uri.port is None or uri.port)
+        except ValueError:
+            good = None
+        if not good or uri.query or uri.fragment:
+            yield "base_uri", "a URI such as http://localhost:8500"
+        elif uri.username or uri.password:
+            yield "base_uri", "a URI without a user: that goes into STTR_CLIENT_USER and STTR_CLIENT_PASS"
+
+    def _tls_problems(self) -> Iterator[tuple[str, str]]:
+        import ssl
+
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        try:
+            if self.ca_file:
+                context.load_verify_locations(self.ca_file)
+        except (OSError, ValueError) as error:
+            yield "ca_file", f"a readable file of PEM certificates ({error})"
+        try:
+            if self.cert_file:
+                # The empty password keeps OpenSSL from asking for one on the terminal.
+                context.load_cert_chain(self.cert_file, self.key_file or None, password="")
+        except (OSError, ValueError) as error:
+            yield "cert_file", f"a readable PEM file of a certificate, with its key unencrypted ({error})"
+
+    @property
+    def secret_headers(self) -> frozenset[str]:
+        """Names of headers to hide, in lower case."""
+        return frozenset(name.lower() for name in self.redact_headers)
+
+    def request_headers(self) -> dict[str, str]:
+        """Headers of every request, with the password as it is now."""
+        headers = {"Accept": "application/json", "User-Agent": "stator"}
+        if self.user:
+            # https://www.rfc-editor.org/rfc/rfc7617#section-2.1
+            credentials = f"{self.user}:{self.password.reveal()}".encode()
+            headers["Authorization"] = f"Basic {b64encode(credentials).decode()}"
+        return headers | dict(header_pairs(self.headers))
+
+    def build(self, log: Log) -> "LoggedClient":
+        """A client that logs what it sends and receives."""
+        from stator.client.client import Client
+        from stator.client.logged import LoggedClient
+        from stator.client.transport import tls_context
+
+        tls = partial(tls_context, self.ca_file, self.cert_file, self.key_file, skip_verify=self.skip_verify)
+        client = Client(urlsplit(self.base_uri), tls, self.timeout.seconds, self.timeout_short.seconds)
+        return LoggedClient(client, self.base_uri, self.request_headers, log, self.secret_headers, self.skip_body)

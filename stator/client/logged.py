@@ -1,0 +1,118 @@
+"""The client's interface to registrars: JSON, the configured headers, and a log of all requests."""
+
+import time
+from collections.abc import Callable, Mapping
+from string import punctuation
+from urllib.parse import parse_qs, quote, urlsplit
+
+import msgspec
+from attrs import evolve, frozen
+
+from stator.client.client import Client, Request, Response
+from stator.client.errors import ClientError
+from stator.client.headers import is_header
+from stator.log.logger import Log, new_id
+from stator.log.redact import redact_headers
+
+
+@frozen
+class LoggedClient:
+    """Sends requests through a client, and logs each request and its response with the same ``request_id``.
+
+    Attributes:
+        client: Sends the requests.
+        base_uri: URI below which the paths of requests are.
+        headers: Returns the headers of every request.
+        log: Where to log.
+        secret_headers: Names of headers to redact, in lower case.
+        skip_body: Whether bodies are left out of the log.
+    """
+
+    client: Client
+    base_uri: str
+    headers: Callable[[], Mapping[str, str]]
+    log: Log
+    secret_headers: frozenset[str]
+    skip_body: bool
+
+    def clone(self) -> "LoggedClient":
+        """A client with the same settings, and connections of its own."""
+        return evolve(self, client=self.client.clone())
+
+    def close(self) -> None:
+        """Closes all connections: requests of other threads and later ones fail at once."""
+        self.client.close()
+
+    def send(
+        self,
+        method: str,
+        path: str,
+        payload: object = None,
+        *,
+        log_payload: object = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: float | None = None,
+        long_poll: float = 0.0,
+        level: str = "info",
+    ) -> Response:
+        """Sends one request and waits for the whole answer.
+
+        Args:
+            method: HTTP method.
+            path: Path below the base URI, with the query if there is one.
+            payload: What to send as JSON; None sends no body.
+            log_payload: What to log in place of the payload, if that holds secrets.
+            headers: Headers beside those of every request.
+            timeout: Longest time in seconds, if it is shorter than the configured one.
+            long_poll: Seconds that the server may take beyond that before it begins to answer.
+            level: Level at which request and response are logged.
+
+        Raises:
+            ClientError: No answer, not in time, too long, or with a status of 300 or more.
+        """
+        request = self._request(method, path, payload, headers or {})
+        log = getattr(self.log.bind(request_id=new_id()), level)
+        log(
+            "sending request",
+            method=method,
+            scheme=request.uri.scheme,
+            host=request.uri.netloc,
+            path=request.uri.path,
+            query=parse_qs(request.uri.query, keep_blank_values=True),
+            headers=redact_headers(request.headers.items(), self.secret_headers),
+            body=self._loggable(msgspec.json.encode(log_payload) if log_payload else request.body or b""),
+        )
+        start = time.monotonic_ns()
+        try:
+            response = self.client.send(request, timeout=timeout, long_poll=long_poll)
+        except ClientError as error:
+            log("no response", path=request.uri.path, reason=str(error), elapsed=time.monotonic_ns() - start)
+            raise
+        log(
+            "received response",
+            path=request.uri.path,
+            status=response.status,
+            headers=redact_headers(response.headers.items(), self.secret_headers),
+            body=self._loggable(response.body),
+            elapsed=time.monotonic_ns() - start,
+        )
+        if response.status >= 300:
+            text = response.body[:200].decode(errors="replace").strip()
+            msg = f"{request} was answered with status {response.status}{text and f': {text}'}"
+            raise ClientError(msg, "status", response.status, response.body)
+        return response
+
+    def _request(self, method: str, path: str, payload: object, headers: Mapping[str, str]) -> Request:
+        content = {} if payload is None else {"Content-Type": "application/json"}
+        sent = {**content, **self.headers(), **headers}
+        if bad := [name for name, value in sent.items() if not is_header(name, value)]:
+            msg = f"can't send header {', '.join(bad)}: a control character, or no name at all"
+            raise ClientError(msg, "invalid")
+        base = urlsplit(self.base_uri)
+        # Quotes what can't stand in a request line, and leaves what is quoted already.
+        target = quote(base.path.rstrip("/") + path, safe=punctuation)
+        uri = urlsplit(f"{base.scheme}://{base.netloc}{target}")
+        return Request(method, uri, sent, None if payload is None else msgspec.json.encode(payload))
+
+    def _loggable(self, body: bytes) -> bytes | str:
+        return "--skipped--" if self.skip_body and body else body
