@@ -83,17 +83,10 @@ def outputs(folder: Path) -> Iterator[tuple[str, str]]:
         stator.get("/none")
         stator.request("POST", "/metrics", b"some body")
         assert stator.stop() == 0
-        lines = [json.dumps(steady(line)) for line in _without_own_probes(stator.lines())]
+        lines = [json.dumps(steady(line)) for line in stator.lines()]
     yield "scrape.txt", samples(text.body.decode())
     yield "scrape-openmetrics.txt", samples(modern.body.decode())
     yield "run.log", "\n".join(lines) + "\n"
-
-
-def _without_own_probes(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The lines but for those of requests that the program made to itself: how many depends on its start."""
-    requests = [line for line in lines if line["msg"] == "received request"]
-    probes = {line["request_id"] for line in requests if '"User-Agent":["stator-probe"]' in line["headers"]}
-    return [line for line in lines if line.get("request_id") not in probes]
 
 
 @pytest.fixture(scope="module")

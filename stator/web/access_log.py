@@ -9,6 +9,7 @@ from urllib.parse import parse_qs
 
 import orjson
 
+from stator.client.probe import USER_AGENT
 from stator.log.logger import Log, bind, new_id, unbind
 from stator.log.redact import redact_headers
 
@@ -71,7 +72,8 @@ class AccessLogMiddleware:
             await self._app(scope, receive, send)
             return
         token = bind(request_id=new_id())
-        response = _Response(send, self._log, self._shown, self._clock, self._lines)
+        level = "debug" if _is_own_probe(scope) else "info"
+        response = _Response(send, getattr(self._log, level), self._shown, self._clock, self._lines)
         try:
             body, refused = b"", 0
             if framing := _framing(scope["headers"]):
@@ -79,7 +81,7 @@ class AccessLogMiddleware:
                 receive = _replay(body, receive)
             if self._lines is not None:
                 self._lines.buffer(_call_soon)
-            self._received(scope, body)
+            self._received(scope, body, level)
             if refused == LEFT:
                 return
             if refused:
@@ -96,9 +98,9 @@ class AccessLogMiddleware:
         if self._lines is not None:
             self._lines.flush()
 
-    def _received(self, scope: Scope, body: bytes) -> None:
+    def _received(self, scope: Scope, body: bytes, level: str) -> None:
         peer = scope.get("client") or ("", 0)
-        self._log.info(
+        getattr(self._log, level)(
             "received request",
             method=scope["method"],
             path=scope["path"],
@@ -119,7 +121,9 @@ class _Response:
 
     __slots__ = ("_body", "_clock", "_headers", "_lines", "_log", "_send", "_shown", "_start", "_status", "ended")
 
-    def __init__(self, send: Send, log: Log, shown: "_Shown", clock: Callable[[], int], lines: Lines | None) -> None:
+    def __init__(
+        self, send: Send, log: Callable[..., object], shown: "_Shown", clock: Callable[[], int], lines: Lines | None
+    ) -> None:
         self._send, self._log, self._shown, self._clock, self._lines = send, log, shown, clock, lines
         self._start = clock()
         self._status = 0
@@ -147,7 +151,7 @@ class _Response:
         self.ended = True
         if self._lines is not None:
             self._lines.buffer(_call_soon)
-        self._log.info(
+        self._log(
             "sending response",
             status=self._status,
             headers=self._shown.text(self._headers),
@@ -175,6 +179,13 @@ class _Shown:
                     self._kept.clear()
                 self._kept[key] = text
         return text
+
+
+def _is_own_probe(scope: Scope) -> bool:
+    """Whether we ask ourselves, on this host, whether we answer."""
+    client, server = scope.get("client"), scope.get("server")
+    is_local = client is not None and server is not None and client[0] == server[0]
+    return is_local and (b"user-agent", USER_AGENT.encode()) in scope["headers"]
 
 
 def _query(text: bytes) -> dict[str, list[str]] | str:
