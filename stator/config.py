@@ -17,6 +17,7 @@ from stator.exporter import MetricsConfig
 from stator.exposition.negotiation import Negotiator
 from stator.log.logger import Log, LoggerConfig
 from stator.plugins.discovery import UNKNOWN, Plugins, load_plugins
+from stator.roster.consul.limits import service_problems
 from stator.roster.consul.registrar import ConsulConfig
 from stator.roster.file_sd import FileConfig
 from stator.roster.registrar import Registrar
@@ -48,7 +49,7 @@ class Config:
     registrars: Plugins = field(factory=Plugins)
 
     def problems(self) -> Iterator[tuple[str, str]]:
-        """Yields what the chosen registrar lacks."""
+        """Yields what the chosen registrar lacks or would refuse."""
         name = self.roster.registrar or "auto"
         if name not in (*REGISTRARS, *self.registrars.found):
             failure = "".join(self.registrars.failures) or f"{UNKNOWN} {name!r}"
@@ -57,6 +58,8 @@ class Config:
             yield "client.base_uri", "a URI such as http://localhost:8500, since STTR_ROSTER_REGISTRAR is consul"
         if name == "file" and not self.file.path:
             yield "file.path", "the path of a file, since STTR_ROSTER_REGISTRAR is file"
+        if self.client.base_uri and name in ("auto", "consul"):
+            yield from ((f"roster.service.{setting}", text) for setting, text in service_problems(self.roster.service))
 
     def registrar(self, log: Log) -> Registrar | None:
         """Returns the chosen registrar; None registers nowhere.

@@ -1,16 +1,18 @@
-"""What a real agent makes of a registration, of each setting that has a say in it."""
+"""What a real agent makes of a registration, setting by setting."""
 
 from __future__ import annotations
 
 import json
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from stator.client.config import ClientConfig
+from stator.roster.consul.limits import service_problems
 from stator.roster.consul.registrar import Consul as Registrar
 from stator.roster.consul.registrar import ConsulConfig
 from stator.roster.registrar import RegistrarError
@@ -26,17 +28,14 @@ BuildRegistrar = Callable[..., Registrar]
 
 @pytest.fixture
 def build_registrar(consul: Consul, tmp_path: Path) -> Iterator[BuildRegistrar]:
-    """Makes registrars with settings of Consul's part."""
-    made: list[Registrar] = []
+    """Builds registrars with Consul's settings."""
+    with CapturedLog(tmp_path / "log") as captured, ExitStack() as registrars:
 
-    def register(**settings: Any) -> Registrar:
-        made.append(ConsulConfig(**settings).build(ClientConfig(base_uri=consul.url).build(story.log)))
-        return made[-1]
+        def build(**settings: Any) -> Registrar:
+            client = ClientConfig(base_uri=consul.url).build(captured.log)
+            return registrars.enter_context(closing(ConsulConfig(**settings).build(client)))
 
-    with CapturedLog(tmp_path / "log") as story:
-        yield register
-        for each in made:
-            each.close()
+        yield build
 
 
 def service(port: int = 8087, **settings: Any) -> Service:
@@ -44,19 +43,52 @@ def service(port: int = 8087, **settings: Any) -> Service:
 
 
 def reported(consul: Consul, id_: str = "stator-1") -> dict[str, Any]:
-    shown = consul.service(id_)
-    assert shown is not None
-    return shown
+    service = consul.service(id_)
+    assert service is not None
+    return service
 
 
 def test_names_address_tags_and_metadata(consul: Consul, build_registrar: BuildRegistrar) -> None:
     settings: dict[str, Any] = {"name": "api", "id": "a/b c?", "tags": ("dev", "metrics"), "meta": (("zone", "b=c"),)}
     build_registrar().register(service(**settings))
-    shown = reported(consul, "api-a/b c?")
-    assert (shown["Service"], shown["Address"], shown["Port"]) == ("api", "127.0.0.1", 8087)
-    assert (shown["Tags"], shown["Meta"]) == (["dev", "metrics"], {"zone": "b=c"})
+    seen = reported(consul, "api-a/b c?")
+    assert (seen["Service"], seen["Address"], seen["Port"]) == ("api", "127.0.0.1", 8087)
+    assert (seen["Tags"], seen["Meta"]) == (["dev", "metrics"], {"zone": "b=c"})
     build_registrar().unregister(service(**settings))
     assert consul.services() == {}
+
+
+LIMITS: list[dict[str, Any]] = [
+    *({"id": id_} for id_ in ("https://x.example.org/api", "a//b", "a/./b", "a/..", "a\nb", "\u202e")),
+    *({"name": name} for name in ("/a", "./a", "maintenance/a", "deregister/a", "..", "register/a")),
+    *({"id": id_} for id_ in ("a/", "/a", "..", "%2F", "a%b", "ä;?#&+=", "maintenance/a", "`")),
+    *({"meta": ((key, "1"),)} for key in ("a.b", "consul-a", "Consul-a", "a" * 128, "a" * 129, "ä")),
+    *({"meta": (("a", value),)} for value in ("b" * 512, "b" * 513, "ä" * 257)),
+    *({"meta": tuple((f"key-{number}", "") for number in range(count))} for count in (64, 65)),
+    *({"ip_address": address} for address in ("0.0.0.0", "::", "[::]", "stator.example", "a b")),
+    *({"tagged_addresses": ((tag, "10.0.0.1"),)} for tag in ("lan_ipv4", "lan_ipv6", "lan", "a_ipv4")),
+    {"tagged_addresses": (("wan_ipv4", "stator.example"),)},
+]
+
+
+def test_what_the_agent_can_not_do_is_reported_at_the_start_and_nothing_else(
+    consul: Consul, build_registrar: BuildRegistrar
+) -> None:
+    registrar = build_registrar()
+    for settings in LIMITS:
+        config = ServiceConfig(**{"id": "1", "ip_address": "127.0.0.1"} | settings)
+        assert does_register(registrar, config.build(8087, "")) == (list(service_problems(config)) == []), settings
+
+
+def does_register(registrar: Registrar, ours: Service) -> bool:
+    """Whether a service can be registered, observed and unregistered."""
+    try:
+        registrar.register(ours)
+        problem = registrar.observe(ours).problem
+        registrar.unregister(ours)
+        return not problem and "not know" in registrar.observe(ours).problem
+    except RegistrarError:
+        return False
 
 
 def test_weights(consul: Consul, build_registrar: BuildRegistrar) -> None:
@@ -72,15 +104,15 @@ def test_tagged_addresses(consul: Consul, build_registrar: BuildRegistrar) -> No
     tagged = (("lan", "10.0.0.1:80"), ("wan", "stator.example"), ("v6", "[2001:db8::1]:443"))
     build_registrar().register(service(tagged_addresses=tagged))
     assert build_registrar().observe(service(tagged_addresses=tagged)).problem == ""
-    shown = reported(consul)["TaggedAddresses"]
-    assert {name: shown[name] for name, _ in tagged} == {
+    seen = reported(consul)["TaggedAddresses"]
+    assert {name: seen[name] for name, _ in tagged} == {
         "lan": {"Address": "10.0.0.1", "Port": 80},
         "wan": {"Address": "stator.example", "Port": 8087},
         "v6": {"Address": "2001:db8::1", "Port": 443},
     }
 
 
-def test_headers_of_checks_reach_us_but_not_the_log(
+def test_headers_of_checks_are_received_but_not_logged(
     consul: Consul, build_registrar: BuildRegistrar, tmp_path: Path
 ) -> None:
     with Agent() as us:
@@ -96,7 +128,7 @@ def test_headers_of_checks_reach_us_but_not_the_log(
 
 
 @pytest.mark.parametrize(("skip", "status"), [(True, "passing"), (False, "critical")])
-def test_checks_of_our_own_tls_pass_where_they_may_skip_to_verify(
+def test_checks_of_our_own_tls_pass_if_they_skip_verification(
     consul: Consul, build_registrar: BuildRegistrar, self_signed: tuple[Path, Path], skip: bool, status: str
 ) -> None:
     with Agent(tls=self_signed) as us:
@@ -135,7 +167,7 @@ def test_the_check_that_another_kind_replaces_is_gone(consul: Consul, build_regi
         eventually(lambda: len(us.requests) > asked)
 
 
-def test_a_registration_anew_does_not_turn_a_failing_check_into_a_passing_one(
+def test_registering_again_does_not_turn_a_failing_check_into_a_passing_one(
     consul: Consul, build_registrar: BuildRegistrar
 ) -> None:
     with Agent(status=500) as us:
@@ -146,12 +178,12 @@ def test_a_registration_anew_does_not_turn_a_failing_check_into_a_passing_one(
         assert consul.checks()["service:stator-1"]["Status"] == "critical"
 
 
-def test_a_service_that_is_gone_already_is_taken_out(consul: Consul, build_registrar: BuildRegistrar) -> None:
+def test_unregistering_a_service_that_is_gone_already_succeeds(consul: Consul, build_registrar: BuildRegistrar) -> None:
     build_registrar().unregister(service())
     assert consul.services() == {}
 
 
-def test_an_agent_without_namespaces_is_told_to_have_none(consul: Consul, build_registrar: BuildRegistrar) -> None:
+def test_an_agent_without_namespaces_refuses_one(consul: Consul, build_registrar: BuildRegistrar) -> None:
     with pytest.raises(RegistrarError, match="Namespaces are a Consul Enterprise feature"):
         build_registrar(namespace="team-1").register(service())
     assert json.loads(consul.get("/v1/agent/services")) == {}

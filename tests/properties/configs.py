@@ -18,7 +18,11 @@ HEADERS = st.tuples(st.from_regex(r"[A-Za-z-]{1,8}", fullmatch=True), WORDS.filt
 HEADER_LISTS = st.lists(HEADERS, max_size=2).map(lambda pairs: tuple(word for pair in pairs for word in pair))
 NAMES = st.sampled_from(["", "default", "team-1"])
 ENDPOINTS = st.sampled_from(["10.0.0.1:8087", "stator.example", "[2001:db8::1]:8087", "[::1]"])
-PAIRS = st.tuples(KEYS, TEXTS.map(lambda text: text.replace(",", "").strip()))
+# What Consul can look up, and what it keeps.
+ADDRESSABLE = WORDS.map(lambda text: "".join(filter(str.isprintable, text.replace("/", ""))).strip()).filter(bool)
+VALUES = TEXTS.map(lambda text: text.replace(",", "").strip())
+META = st.dictionaries(st.from_regex(r"[A-Za-z0-9_]{1,8}", fullmatch=True), VALUES, max_size=4)
+PAIRS = st.tuples(KEYS, VALUES)
 SETTING_TYPES: dict[Any, st.SearchStrategy[Any]] = {
     bool: st.booleans(),
     int: st.integers(min_value=-(2**63), max_value=2**63 - 1),
@@ -53,7 +57,9 @@ PARTICULAR: dict[str, st.SearchStrategy[Any]] = {
     ),
     "STTR_CLIENT_PASS": st.just(Secret()),
     "STTR_CONSUL_TOKEN": st.just(Secret()),
-    "STTR_ROSTER_SERVICE_NAME": WORDS,
+    "STTR_ROSTER_SERVICE_ID": ADDRESSABLE | st.just(""),
+    "STTR_ROSTER_SERVICE_NAME": ADDRESSABLE,
+    "STTR_ROSTER_SERVICE_META": META.map(lambda pairs: tuple(pairs.items())),
     "STTR_ROSTER_SERVICE_IPADDRESS": st.sampled_from(["lookup", "127.0.0.1", "::1", "stator.example"]),
     "STTR_ROSTER_SERVICE_MONITORSPEC": st.sampled_from(["http://%s:%d/monitor", "https://%s:%d/a b?c=d,e"]),
     "STTR_FILE_PATH": st.just("/tmp/stator.json"),
