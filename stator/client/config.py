@@ -54,8 +54,6 @@ class ClientConfig:
             yield "headers", HEADER_SYNTAX
         if self.key_file and not self.cert_file:
             yield "key_file", "STTR_CLIENT_CERTFILE to be set too"
-        if self.password and not self.user:
-            yield "user", "a name, since STTR_CLIENT_PASS is set"
         if self.ca_file or self.cert_file:
             yield from self._tls_problems()
 
@@ -107,6 +105,8 @@ class ClientConfig:
         from stator.client.logged import LoggedClient
         from stator.client.transport import tls_context
 
+        if self.password and not self.user:
+            log.warning("STTR_CLIENT_PASS is ignored, since STTR_CLIENT_USER is not set")
         tls = partial(tls_context, self.ca_file, self.cert_file, self.key_file, skip_verify=self.skip_verify)
         client = Client(urlsplit(self.base_uri), tls, self.timeout.seconds, self.timeout_short.seconds)
         return LoggedClient(client, self.base_uri, self.request_headers, log, self.secret_headers, self.skip_body)

@@ -103,9 +103,14 @@ def test_names_and_passwords_of_any_language_are_sent(agent: Agent, connect: Con
     assert agent.requests[0].headers["X-City"].encode("latin-1").decode() == "Zürich"
 
 
-def test_a_password_without_user_is_not_sent(agent: Agent, connect: Connect) -> None:
+def test_a_password_without_user_is_not_sent_but_warned_of(
+    agent: Agent, connect: Connect, captured: CapturedLog
+) -> None:
+    assert list(ClientConfig(password=Secret("hunter2")).problems()) == []
     connect(agent.uri, password=Secret("hunter2")).send("PUT", "/v1/agent")
     assert "Authorization" not in agent.requests[0].headers
+    (warning,) = [line for line in captured.lines if line["level"] == "warning"]
+    assert warning["msg"] == "STTR_CLIENT_PASS is ignored, since STTR_CLIENT_USER is not set"
 
 
 def test_request_and_response_are_logged_as_by_the_original(
@@ -422,7 +427,6 @@ def test_a_valid_uri_is_accepted(uri: str) -> None:
         ({"headers": ("X-A", "b\nX-B: c")}, "headers"),
         ({"headers": ("", "b")}, "headers"),
         ({"key_file": "/key.pem"}, "key_file"),
-        ({"password": Secret("hunter2")}, "user"),
     ],
 )
 def test_settings_that_can_not_be_used_are_reported(settings: dict[str, Any], name: str) -> None:

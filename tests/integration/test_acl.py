@@ -1,4 +1,4 @@
-"""An agent that denies by default: what it takes to register there, and what a refusal says."""
+"""An agent that denies by default: the permissions to register there, and what a refusal reports."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def rotate(file: Path, token: Token) -> None:
 
 
 @pytest.mark.parametrize("check", ["http", "ttl"])
-def test_the_right_to_write_its_own_service_is_all_that_it_takes(
+def test_the_permission_to_write_its_own_service_is_all_that_it_needs(
     consul: Guarded, tmp_path: Path, check: str, stated: States
 ) -> None:
     token = consul.grant(OWN_SERVICE)
@@ -63,40 +63,40 @@ def test_the_right_to_write_its_own_service_is_all_that_it_takes(
 
 
 @pytest.mark.parametrize(
-    ("rules", "said"),
+    ("rules", "expected"),
     [
         ("", 'the token lacks service:write on "stator"'),
         ('service "stator" { policy = "read" }', 'the token lacks service:write on "stator"'),
         ('service "other" { policy = "write" }', 'the token lacks service:write on "stator"'),
     ],
 )
-def test_a_token_without_the_right_is_told_which_it_lacks(
-    consul: Guarded, tmp_path: Path, rules: str, said: str
+def test_a_token_without_the_permission_is_reported_with_what_it_lacks(
+    consul: Guarded, tmp_path: Path, rules: str, expected: str
 ) -> None:
-    assert_refused(consul, tmp_path, consul.grant(rules).secret, said)
+    assert_refused(consul, tmp_path, consul.grant(rules).secret, expected)
 
 
-def test_a_token_that_nobody_knows_is_told(consul: Guarded, tmp_path: Path) -> None:
+def test_an_unknown_token_is_reported(consul: Guarded, tmp_path: Path) -> None:
     assert_refused(consul, tmp_path, UNKNOWN, "Consul has no such token as STTR_CONSUL_TOKEN")
 
 
-def test_a_missing_token_is_told(consul: Guarded, tmp_path: Path) -> None:
+def test_a_missing_token_is_reported(consul: Guarded, tmp_path: Path) -> None:
     assert_refused(
         consul, tmp_path, "", 'STTR_CONSUL_TOKEN is not set, and the anonymous token lacks service:write on "stator"'
     )
 
 
-def assert_refused(consul: Guarded, folder: Path, token: str, said: str) -> None:
+def assert_refused(consul: Guarded, folder: Path, token: str, expected: str) -> None:
     with stator(consul, folder, STTR_CONSUL_TOKEN=token) as running:
         line = eventually(lambda: running.lines(level="error"))[0]
-        assert line["reason"].startswith(said)
+        assert line["reason"].startswith(expected)
         assert "was answered with status 403" in line["reason"]
         assert running.get("/monitor").status == 200
         assert listed(consul) == []
         assert not token or token not in running.output
 
 
-def test_a_wrong_token_comes_right_when_its_file_does(consul: Guarded, tmp_path: Path, stated: States) -> None:
+def test_a_wrong_token_is_replaced_when_its_file_is(consul: Guarded, tmp_path: Path, stated: States) -> None:
     file = tmp_path / "token"
     file.write_text(UNKNOWN)
     with stator(consul, tmp_path, STTR_CONSUL_TOKEN_FILE=str(file)) as running:
@@ -107,13 +107,13 @@ def test_a_wrong_token_comes_right_when_its_file_does(consul: Guarded, tmp_path:
         assert right.secret not in running.output
 
 
-def test_the_catalog_goes_on_to_show_our_health_when_the_first_token_was_revoked(
+def test_the_catalog_keeps_our_health_up_to_date_after_the_first_token_was_revoked(
     consul: Guarded, tmp_path: Path, stated: States
 ) -> None:
     first, second = consul.grant(OWN_SERVICE), consul.grant(OWN_SERVICE)
     file = tmp_path / "token"
     file.write_text(first.secret)
-    # The agent tells the servers of a service with the token that registered it.
+    # The agent passes a service on to the servers with the token that registered it.
     env = {"STTR_CONSUL_CHECKINTERVAL": "500ms", "STTR_CONSUL_CHECKTIMEOUT": "500ms", "STTR_ROSTER_INTERVAL": "1s"}
     with stator(consul, tmp_path, STTR_CONSUL_TOKEN_FILE=str(file), **env) as running:
         eventually(lambda: listed(consul) == PASSING)

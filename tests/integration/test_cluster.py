@@ -22,12 +22,12 @@ OURS = ["stator-1"]
 
 @pytest.fixture
 def cluster(tmp_path: Path) -> Iterator[Cluster]:
-    made = Cluster(tmp_path)
+    cluster = Cluster(tmp_path)
     with ExitStack() as running:
-        for member in (*made.servers, made.agent):
+        for member in (*cluster.servers, cluster.agent):
             running.enter_context(member)
-        eventually(made.formed, 60)
-        yield made
+        eventually(cluster.formed, 60)
+        yield cluster
 
 
 def stator(cluster: Cluster, folder: Path, id_: str = "1") -> Stator:
@@ -36,7 +36,7 @@ def stator(cluster: Cluster, folder: Path, id_: str = "1") -> Stator:
     return Stator(env, folder)
 
 
-def show(members: list[Member], ids: list[str]) -> bool:
+def list_only(members: list[Member], ids: list[str]) -> bool:
     return all(each.passing("stator") == ids for each in members)
 
 
@@ -44,23 +44,23 @@ def test_the_service_stays_in_every_survivors_catalog_when_the_leader_is_killed(
     cluster: Cluster, tmp_path: Path, stated: States
 ) -> None:
     with stator(cluster, tmp_path / "stator") as running:
-        stated("from the start to three catalogs", lambda: show(cluster.servers, OURS), within=20)
+        stated("from the start to three catalogs", lambda: list_only(cluster.servers, OURS), within=20)
         leader = eventually(lambda: cluster.leader(cluster.servers))
         assert leader is not None
         survivors = [each for each in cluster.servers if each is not leader]
         leader.kill()
 
         def led_again() -> bool:
-            assert show(survivors, OURS)
+            assert list_only(survivors, OURS)
             return cluster.leader(survivors) not in (None, leader)
 
         stated("from the leader's death to a new one", led_again, within=90)
-        # The new leader looks at what it took over, and may drop who isn't there.
+        # The new leader reconciles its catalog, and may drop services.
         until = time.monotonic() + 2
         eventually(lambda: led_again() and time.monotonic() > until, 30)
         assert running.lines(level="error") == []
         running.send(signal.SIGTERM)
-        stated("from SIGTERM to the survivors' catalogs", lambda: show(survivors, []), within=10)
+        stated("from SIGTERM to the survivors' catalogs", lambda: list_only(survivors, []), within=10)
         assert running.ended() == 0
 
 
@@ -69,7 +69,7 @@ def test_the_service_is_back_in_every_catalog_as_soon_as_the_servers_are(
 ) -> None:
     with ExitStack() as running:
         first = running.enter_context(stator(cluster, tmp_path / "first"))
-        eventually(lambda: show(cluster.servers, OURS))
+        eventually(lambda: list_only(cluster.servers, OURS))
         for server in cluster.servers:
             server.kill()
         alone_until = time.monotonic() + ALONE
@@ -79,11 +79,13 @@ def test_the_service_is_back_in_every_catalog_as_soon_as_the_servers_are(
 
         for server in cluster.servers:
             server.start()
-        stated("from the servers' return to their catalogs", lambda: show(cluster.servers, [*OURS, "stator-2"]), 90)
+        stated(
+            "from the servers' return to their catalogs", lambda: list_only(cluster.servers, [*OURS, "stator-2"]), 90
+        )
         # The agent beside them was there all the time.
         for each in (first, second):
             assert each.lines(level="error") == []
             assert each.get("/monitor").status == 200
             each.send(signal.SIGTERM)
-        stated("from SIGTERM to three catalogs", lambda: show(cluster.servers, []), within=10)
+        stated("from SIGTERM to three catalogs", lambda: list_only(cluster.servers, []), within=10)
         assert [each.ended() for each in (first, second)] == [0, 0]

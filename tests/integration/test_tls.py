@@ -1,4 +1,4 @@
-"""An agent that speaks HTTPS, and only with those whose certificate it trusts."""
+"""An agent over HTTPS that accepts only clients whose certificate it trusts."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_registers_without_an_authority_where_it_may_skip_to_verify(
         stated("from ready to the catalog", lambda: is_listed(consul), within=10)
 
 
-def test_without_the_authority_it_says_what_is_missing_and_serves_all_the_same(
+def test_without_the_authority_it_says_what_is_missing_and_still_serves(
     consul: Encrypted, client: Certificate, tmp_path: Path
 ) -> None:
     with stator(consul, tmp_path, certfile=client.cert, keyfile=client.key) as running:
@@ -78,12 +78,12 @@ def test_without_a_client_certificate_it_says_what_is_missing(
 ) -> None:
     with stator(consul, tmp_path, cafile=authority.cert) as running:
         named = "STTR_CLIENT_CERTFILE"
-        # The agent hangs up behind its alert, and the first that comes may be the former.
+        # The agent closes the connection after its alert, and the first error may be either.
         eventually(lambda: [each for each in running.lines(level="error") if named in each.get("reason", "")])
         assert not is_listed(consul)
 
 
-def test_a_wrong_client_certificate_comes_right_when_its_files_do(
+def test_a_wrong_client_certificate_is_replaced_when_its_files_are(
     consul: Encrypted, authority: Authority, client: Certificate, tmp_path: Path, stated: States
 ) -> None:
     (tmp_path / "stranger").mkdir()

@@ -1,4 +1,4 @@
-"""Health that we report ourselves, to a real agent that never asks for it."""
+"""Health that we report to a real agent, which does not check it."""
 
 from __future__ import annotations
 
@@ -30,9 +30,7 @@ def is_(consul: Consul, status: str) -> bool:
     return bool(check(consul)["Status"] == status)
 
 
-def test_reports_what_monitor_answers_at_once_and_again_and_again(
-    consul: Consul, tmp_path: Path, stated: States
-) -> None:
+def test_reports_what_monitor_answers_at_once_and_periodically(consul: Consul, tmp_path: Path, stated: States) -> None:
     with stator(consul, tmp_path, STTR_CONSUL_CHECKINTERVAL="1h") as running:
         stated("from ready to a first report", lambda: check(consul)["Output"], within=10)
         assert (check(consul)["Status"], check(consul)["Type"]) == ("passing", "ttl")
@@ -54,10 +52,10 @@ def test_a_service_that_hangs_is_critical_until_it_goes_on(consul: Consul, tmp_p
         for pid in server:
             os.kill(pid, signal.SIGCONT)
         stated("from going on to passing", lambda: is_(consul, "passing"), within=10)
-        # It tells of a report when the agent, which knows it by then, has answered.
+        # A report is logged after the agent has answered, so a moment later than the agent has it.
         eventually(lambda: len(running.lines("reported health")) > 2)
-        told = running.lines("reported health")
-        assert [(line["level"], line["passing"]) for line in told] == [
+        lines = running.lines("reported health")
+        assert [(line["level"], line["passing"]) for line in lines] == [
             ("info", True),
             ("warning", False),
             ("info", True),
@@ -65,15 +63,17 @@ def test_a_service_that_hangs_is_critical_until_it_goes_on(consul: Consul, tmp_p
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
-def test_who_falls_silent_is_critical(consul: Consul, tmp_path: Path, number: signal.Signals, stated: States) -> None:
+def test_a_service_that_stops_reporting_is_critical(
+    consul: Consul, tmp_path: Path, number: signal.Signals, stated: States
+) -> None:
     with stator(consul, tmp_path) as running:
         eventually(lambda: check(consul)["Output"])
         running.send(number)
-        stated("from the last word to critical", lambda: is_(consul, "critical"), within=15)
+        stated("from the last report to critical", lambda: is_(consul, "critical"), within=15)
         assert "TTL expired" in check(consul)["Output"]
 
 
-def test_an_agent_that_forgot_hears_of_our_health_as_soon_as_we_are_back(
+def test_health_is_reported_as_soon_as_an_agent_that_restarted_has_us_back(
     consul: Consul, tmp_path: Path, stated: States
 ) -> None:
     with stator(consul, tmp_path, STTR_CONSUL_CHECKINTERVAL="1h", STTR_ROSTER_INTERVAL="1s") as running:

@@ -273,7 +273,6 @@ def test_the_originals_variables_mean_what_they_meant() -> None:
         ({"STTR_ROSTER_REGISTRAR": "consul"}, "STTR_CLIENT_BASEURI: expected a URI such as http://localhost:8500"),
         ({"STTR_ROSTER_REGISTRAR": "file"}, "STTR_FILE_PATH: expected the path of a file"),
         ({"STTR_FILE_PATH": "/nowhere/stator.json"}, "(/nowhere is no folder)"),
-        ({"STTR_CLIENT_PASS": "s3cr3t"}, "STTR_CLIENT_USER: expected a name"),
         ({"STTR_CLIENT_BASEURI": "consul:8500"}, "STTR_CLIENT_BASEURI='consul:8500': expected a URI such as"),
         ({"STTR_CLIENT_CAFILE": "/nowhere"}, "STTR_CLIENT_CAFILE='/nowhere': expected a readable file"),
         ({"STTR_ROSTER_SERVICE_NAME": ""}, "STTR_ROSTER_SERVICE_NAME='': expected a name"),

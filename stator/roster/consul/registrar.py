@@ -59,7 +59,7 @@ class ConsulConfig:
     deregister_after: Duration = setting(Duration.parse("30m"), desc="deregister after failed check period")
     token: Secret = setting(Secret(), desc="ACL token")
     check: Literal["http", "ttl"] = setting(
-        "http", desc="how health is checked; http: the agent asks us, ttl: we ask ourselves and tell the agent"
+        "http", desc="who checks our health; http: the agent, ttl: we, and report it to the agent"
     )
     check_headers: tuple[str, ...] = setting(
         (),
