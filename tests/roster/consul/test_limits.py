@@ -7,7 +7,8 @@ import pytest
 from stator.config import Config
 from stator.roster.consul.limits import service_problems
 from stator.roster.service import ServiceConfig
-from stator.settings.environment import ConfigError, decode
+from stator.settings.declare import ConfigError
+from stator.settings.environment import decode
 
 
 def reported(**settings: Any) -> list[str]:
