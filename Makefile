@@ -1,7 +1,7 @@
 # Everything a checkout can do. It needs Python 3.11 or newer with venv, git and make; the rest it gets itself.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run pyz test lint format bench lock readme docs clean
+.PHONY: help run pyz test lint format bench lock docs clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
 VENV := .venv/bin/python
@@ -38,10 +38,8 @@ bench: .venv/.dev dist/stator.pyz ## compare speed and memory with peers; ARGS g
 lock: .venv/.dev ## write build/*.lock from pyproject.toml; ARGS=--upgrade takes the newest versions
 	@$(VENV) build/lock.py $(ARGS)
 
-readme: .venv/.dev ## write the table of settings in README.md
-	@$(VENV) build/readme.py
-
-docs: readme ## write that table, and the pages of collectors in docs/
+docs: .venv/.dev ## write what docs/ says of the code: settings, collectors, the tree of packages
+	@$(VENV) build/docs.py
 	@$(VENV) build/pages.py
 
 clean: ## remove all that make has made

@@ -44,7 +44,7 @@ OURS = {
     "stator_build_": ("The build", "Always there."),
     "stator_roster_": (
         "The registration",
-        "Where there is something to register with: [more](../../README.md#how-the-registration-stays-true).",
+        "Where there is something to register with: [more](../consul.md#how-the-registration-stays-true).",
     ),
 }
 INDEX = """\

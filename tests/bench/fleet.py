@@ -5,7 +5,7 @@ import resource
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -20,6 +20,7 @@ from stator.log.writer import Sink
 from stator.roster.consul.registrar import ConsulConfig
 from stator.roster.roster import Roster, RosterConfig
 from stator.roster.service import ServiceConfig
+from tests.bench.figures import Figure
 from tests.integration.programs import Consul, eventually
 
 ROSTERS = 1000
@@ -75,8 +76,8 @@ class Counted(Client):
         self.client.close()
 
 
-def run() -> None:
-    """Prints how long it takes until all are registered, and until all are back, and how many requests that costs."""
+def run() -> Iterator[Figure]:
+    """Measures how long it takes until all are registered, and until all are back, and the requests for that."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     # Each thread that waits for the interpreter wakes so often: a thousand would keep the machine busy with that.
     sys.setswitchinterval(0.05)
@@ -86,14 +87,16 @@ def run() -> None:
     with TemporaryDirectory() as folder, Consul(Path(folder), LIMITS) as agent:
         fleet = [roster(number, agent, tally, log) for number in range(ROSTERS)]
         try:
-            measure(fleet, agent, tally)
+            yield from measure(fleet, agent, tally)
         finally:
             begin = time.monotonic()
             for each in fleet:
                 each.stop()
             for each in fleet:
                 eventually(lambda each=each: each.wait_stopped(0.1))  # type: ignore[misc]
-            print(f"all have left after {time.monotonic() - begin:.1f} s; {len(agent.services())} are still listed")
+            left = time.monotonic() - begin
+            listed = len(agent.services())
+        yield Figure("all unregistered", f"after {left:.1f} s; {listed} are still listed")
 
 
 def roster(number: int, agent: Consul, tally: Tally, log: Log) -> Roster:
@@ -107,20 +110,21 @@ def roster(number: int, agent: Consul, tally: Tally, log: Log) -> Roster:
     )
 
 
-def measure(fleet: list[Roster], agent: Consul, tally: Tally) -> None:
-    """Prints each figure as soon as it is known."""
+def measure(fleet: list[Roster], agent: Consul, tally: Tally) -> Iterator[Figure]:
+    """Gives each figure as soon as it is known."""
     seconds = until(lambda: begin(fleet), agent)
-    print(f"{ROSTERS:,} rosters, one agent: all registered after {seconds:.1f} s{peak(tally.answered)}")
+    yield Figure(f"{ROSTERS:,} instances, one agent: all registered", f"after {seconds:.1f} s{peak(tally.answered)}")
     time.sleep(5)
     tally.clear()
     time.sleep(CALM)
-    print(f"calm: {tally.answered.total() / CALM:.1f} requests a second from all")
+    yield Figure("at rest", f"{tally.answered.total() / CALM:.1f} requests a second from all")
     tally.clear()
     agent.kill()
     time.sleep(ABSENCE)
-    print(f"agent away for {ABSENCE:.0f} s: {tally.refused.total() / ABSENCE / ROSTERS:.1f} tries a second from each")
+    tries = tally.refused.total() / ABSENCE / ROSTERS
+    yield Figure(f"agent away for {ABSENCE:.0f} s", f"{tries:.1f} tries a second from each")
     seconds = until(agent.start, agent)
-    print(f"agent started again, its data gone: all registered after {seconds:.1f} s{peak(tally.answered)}")
+    yield Figure("agent started again, its data gone: all registered", f"after {seconds:.1f} s{peak(tally.answered)}")
 
 
 def begin(fleet: list[Roster]) -> None:

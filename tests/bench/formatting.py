@@ -5,7 +5,7 @@ import subprocess
 import sys
 import time
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from prometheus_client import generate_latest
 
@@ -13,13 +13,14 @@ from stator.exporter import joined
 from stator.exposition.encoder import Encoder
 from stator.exposition.text import TEXT_0_0_4
 from stator.points import PointsAt
+from tests.bench.figures import Figure
 from tests.bench.points import COUNT, Peer, Points, Ready, labels_of, registry
 
 ROUNDS = 7
 
 
-def run() -> None:
-    """Prints each ratio with its aim."""
+def run() -> Iterator[Figure]:
+    """Measures formatting alone, and with collecting."""
     peer, ready = registry(Peer()), registry(Ready())
     collector, encoder = Points(), Encoder(TEXT_0_0_4, timestamps=False)
     scrapes = iter(collector.collect(1.5e9 + nth) for nth in itertools.count())
@@ -27,9 +28,11 @@ def run() -> None:
     steady, theirs, formatting = fastest(
         lambda points: text(encoder, points), generate_latest, generate_latest, lambda: (next(scrapes), peer, ready)
     )
-    print(
-        f"formatting alone, same labels: {theirs / steady:.1f} times prometheus_client (aim: 25 or more), "
-        f"{formatting / steady:.1f} times where its families are ready-made; {COUNT / steady / 1e6:.1f}M samples/s"
+    yield Figure(
+        f"{COUNT:,} series formatted, only their values new",
+        f"{theirs / steady:.1f} times as fast as prometheus_client",
+        "25 or more",
+        f"{formatting / steady:.1f} times where its families are ready-made; {COUNT / steady / 1e6:.1f}M samples/s",
     )
     fresh, theirs, formatting = fastest(
         lambda points: text(Encoder(TEXT_0_0_4, timestamps=False), points),
@@ -37,15 +40,17 @@ def run() -> None:
         generate_latest,
         lambda: (fresh_points(), peer, ready),
     )
-    print(
-        f"all objects fresh, no encoder kept: {theirs / fresh:.1f} times (aim: 4 or more), "
-        f"{formatting / fresh:.1f} times where its families are ready-made"
+    yield Figure(
+        "the same, nothing kept from an earlier scrape",
+        f"{theirs / fresh:.1f} times as fast as prometheus_client",
+        "4 or more",
+        f"{formatting / fresh:.1f} times where its families are ready-made",
     )
     both, theirs, _ = fastest(
         lambda now: text(encoder, collector.collect(now)), generate_latest, abs, lambda: (time.time(), peer, 0)
     )
-    print(f"collecting and formatting: {theirs / both:.1f} times (aim: 10 or more)")
-    million()
+    yield Figure("collected and formatted", f"{theirs / both:.1f} times as fast as prometheus_client", "10 or more")
+    yield from million()
 
 
 def text(encoder: Encoder, points_at: PointsAt) -> bytes:
@@ -76,13 +81,13 @@ def fastest(*functions_and_given: Callable[..., object]) -> list[float]:
     return [min(taken) for taken in times]
 
 
-def million() -> None:
-    """Prints how a million points compare with a hundred thousand, each measured in a process of its own."""
+def million() -> Iterator[Figure]:
+    """Compares a million points with a hundred thousand, each in a process of its own."""
     few, many = (measured(count) for count in (100_000, 1_000_000))
-    print(
-        f"1,000,000 points: {many[0] / few[0]:.2f} times the time per point of 100,000 (aim: 1.5 or less); "
-        f"peak memory of formatting {many[1]:.1f} times the body (aim: 4 or less)"
+    yield Figure(
+        "1,000,000 series formatted", f"{many[0] / few[0]:.2f} times the time per point of 100,000", "1.5 or less"
     )
+    yield Figure("peak memory of formatting them", f"{many[1]:.1f} times the body", "4 or less")
 
 
 def measured(count: int) -> tuple[float, float]:

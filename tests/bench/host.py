@@ -1,12 +1,14 @@
 """What a scrape of the host costs, against node_exporter with the same collectors."""
 
 import sys
+from collections.abc import Iterator
 from contextlib import closing
 from http.client import HTTPConnection
 from statistics import median
 
 from stator.collectors.host.config import GROUPS
 from tests.bench.clients import load
+from tests.bench.figures import Figure
 from tests.bench.processes import PYZ, free_port, started
 from tests.bench.scraping import loaded
 from tests.integration.hosts import differences
@@ -15,8 +17,8 @@ from tests.integration.programs import node_exporter
 ROUNDS, SCRAPES = 7, 400
 
 
-def run() -> None:
-    """Prints each ratio beside its aim, and where the two differ in what they say."""
+def run() -> Iterator[Figure]:
+    """Measures a scrape of both, and compares what they expose."""
     ours, theirs = free_port(), free_port()
     env = {"STTR_SERVER_PORT": str(ours), "STTR_COLLECTORS": "host"}
     peer_command = list(map(str, node_exporter(GROUPS, theirs)))
@@ -27,12 +29,14 @@ def run() -> None:
         wall = [median(each[side].load.percentile(50) for each in rounds) * 1e3 for side in (0, 1)]
         cpu = [median(each[side].cpu for each in rounds) * 1e3 for side in (0, 1)]
         found = differences(lambda: exposition(ours), lambda: exposition(theirs), 50)
-    print(
-        f"host alone: {wall[0] / wall[1]:.2f} times the wall time of node_exporter with the same collectors "
-        f"({wall[0]:.2f} ms, {wall[1]:.2f} ms), {cpu[0] / cpu[1]:.2f} times its CPU "
-        f"({cpu[0]:.2f} ms, {cpu[1]:.2f} ms) (aim: 1 or less each)"
-    )
-    print(f"  what it says and node_exporter does not, or differently: {found}")
+    for kind, (own, peers) in {"wall time": wall, "CPU time": cpu}.items():
+        yield Figure(
+            f"{kind} of a scrape of the collector host",
+            f"{own / peers:.2f} times that of node_exporter with the same collectors",
+            "1 or less",
+            f"{own:.2f} ms, {peers:.2f} ms",
+        )
+    yield Figure("series that differ from node_exporter's", ", ".join(map(str, found)) or "none")
 
 
 def exposition(port: int) -> bytes:

@@ -3,26 +3,29 @@
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from statistics import median
 
+from tests.bench.figures import Figure
 from tests.bench.processes import PYZ, bare, stator
 
 ROUNDS = 15
 MB = 1_000_000
 
 
-def run() -> None:
-    """Prints each figure beside its aim."""
+def run() -> Iterator[Figure]:
+    """Measures help, start and memory."""
     ours, peer = alternate(lambda: timed([str(PYZ), "-h"]), lambda: timed(["-c", "pass"]))
-    print(f"-h from the .pyz: {ours / peer:.1f} times `python3 -c pass` (aim: 5 or less)")
+    yield Figure("`-h` from the .pyz", f"{ours / peer:.1f} times the time of `python3 -c pass`", "5 or less")
     ours, peer = alternate(start_of_stator, start_of_bare)
-    print(f"start to first 200 of /monitor: {ours / peer:.2f} times bare gunicorn+falcon.asgi (aim: 1.5 or less)")
+    value = f"{ours / peer:.2f} times the time of a bare gunicorn with Falcon"
+    yield Figure("start, to the first answer of /monitor", value, "1.5 or less")
     with stator() as running:
         ours = running.pss()
     with bare() as running:
         peer = running.pss()
-    print(f"PSS over all processes: {ours / MB:.0f} MB (aim: 60 MB or less), {ours / peer:.2f} times bare")
+    value = f"{ours / MB:.0f} MB, {ours / peer:.2f} times a bare gunicorn with Falcon"
+    yield Figure("memory (PSS) of all processes", value, "55 MB or less")
 
 
 def alternate(ours: Callable[[], float], peer: Callable[[], float]) -> tuple[float, float]:

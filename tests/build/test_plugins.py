@@ -11,13 +11,13 @@ from tests.build.test_pyz import start
 from tests.conftest import ROOT
 from tests.program import Program
 
-README = (ROOT / "README.md").read_text("utf-8")
+PAGE = (ROOT / "docs/plugins.md").read_text("utf-8")
 
 
 def example() -> str:
-    """The collector in the README."""
-    codes: list[str] = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    (code,) = (code for code in codes if "class QueueDepth" in code)
+    """The collector with settings that the docs show."""
+    codes: list[str] = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    (code,) = (code for code in codes if "class QueueDepth" in code and "setting(" in code)
     return code
 
 

@@ -1,4 +1,4 @@
-"""The README's own examples of applications with Stator in them, as files that servers can run."""
+"""The docs' own examples of applications with Stator in them, as files that servers can run."""
 
 import re
 import sys
@@ -6,7 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-README = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
+ROOT = Path(__file__).parents[2]
+PAGES = [(ROOT / name).read_text("utf-8") for name in ("README.md", "docs/embedding.md")]
 
 # Stands for a reader's own code. A file says what a check does, as long as the file is there.
 SHOP = """
@@ -86,8 +87,8 @@ FILES = {"shop.py": SHOP, "settings.py": DJANGO_SETTINGS, "urls.py": DJANGO_URLS
 
 
 def example(title: str) -> str:
-    """Returns the README's block of code that begins with a comment."""
-    blocks: list[str] = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    """The docs' block of code that begins with a comment."""
+    blocks: list[str] = [code for page in PAGES for code in re.findall(r"```python\n(.*?)```", page, re.DOTALL)]
     (code,) = (code for code in blocks if code.startswith(f"# {title}"))
     return code
 
@@ -122,23 +123,19 @@ def wsgiref(port: int) -> list[str]:
     return [sys.executable, "serve.py", str(port)]
 
 
+README = example("app.py: FastAPI")
+ALL_IN_ONE = example("All in one")
 FASTAPI = example("FastAPI, Starlette and others on ASGI: mounted")
 FLASK = example("Flask and others on WSGI: mounted")
 FALCON_ASGI = example("Falcon")
 FALCON_WSGI = FALCON_ASGI.replace("falcon.asgi", "falcon")
 DJANGO_WSGI = example("Django's wsgi.py").replace("application =", "app =")
 DJANGO_ASGI = DJANGO_WSGI.replace("wsgi", "asgi")
-WRAPPED = """
-import stator
-from fastapi import FastAPI
-from shop import Orders, ping_db, ping_queue
-
-app = FastAPI()
-app.add_middleware(stator.asgi_app, collectors=["runtime", Orders()], checks={"db": ping_db, "queue": ping_queue})
-"""
+WRAPPED = example("FastAPI, Starlette: wrapped")
 TWO_PRELOADED = ("--preload", "--workers=2")
 
 EMBEDDINGS = {
+    "all in one, uvicorn": Embedding(ALL_IN_ONE, uvicorn(), "/internal"),
     "FastAPI, uvicorn": Embedding(FASTAPI, uvicorn(), "/internal"),
     "FastAPI, uvicorn with two workers": Embedding(FASTAPI, uvicorn("--workers=2"), "/internal"),
     "FastAPI, gunicorn asgi, preloaded": Embedding(FASTAPI, gunicorn("-k=asgi", *TWO_PRELOADED), "/internal"),

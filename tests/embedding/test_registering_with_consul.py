@@ -1,4 +1,4 @@
-"""The README's applications that register themselves, with a real Consul."""
+"""Applications that are registered with a real Consul for as long as they run, as the docs show."""
 
 import signal
 from collections.abc import Iterator

@@ -269,14 +269,8 @@ def _say(peer: Peer, what: object) -> None:
     sys.stdout.flush()
 
 
-def main() -> int:
-    """Get the peers that are named, or all that are to be had by default, and say a line for each."""
-    parser = argparse.ArgumentParser(description="Get the real programs that tests/integration runs against.")
-    parser.add_argument("names", nargs="*", metavar="name", help=f"one of {', '.join(PEERS)}")
-    names = parser.parse_args().names or [name for name, peer in PEERS.items() if peer.default]
-    if unknown := [name for name in names if name not in PEERS]:
-        parser.error(f"no peer is named {', '.join(unknown)}; there are {', '.join(PEERS)}")
-
+def get(names: Sequence[str]) -> list[str]:
+    """Get peers, say a line for each, and give the names of those that can't be had."""
     wanted = [PEERS[name] for name in dict.fromkeys(names)]
     with _alone():
         for peer in wanted:
@@ -284,7 +278,17 @@ def main() -> int:
                 _say(peer, path)
         if missing := [peer for peer in wanted if not peer.find()]:
             _fetch(missing)
-    return 0 if all(peer.find() for peer in wanted) or os.environ.get("CI") != "true" else 1
+    return [peer.name for peer in wanted if not peer.find()]
+
+
+def main() -> int:
+    """Get the peers that are named, or all that are to be had by default, and say a line for each."""
+    parser = argparse.ArgumentParser(description="Get the real programs that tests/integration runs against.")
+    parser.add_argument("names", nargs="*", metavar="name", help=f"one of {', '.join(PEERS)}")
+    names = parser.parse_args().names or [name for name, peer in PEERS.items() if peer.default]
+    if unknown := [name for name in names if name not in PEERS]:
+        parser.error(f"no peer is named {', '.join(unknown)}; there are {', '.join(PEERS)}")
+    return 1 if get(names) and os.environ.get("CI") == "true" else 0
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from tests.integration.conftest import States
 from tests.integration.programs import eventually
 from tests.program import Program as Stator
 
-# The policy that the README gives.
+# The policy that docs/consul.md gives.
 OWN_SERVICE = 'service "stator" { policy = "write" }'
 UNKNOWN = "00000000-0000-4000-8000-000000000000"
 PASSING = [("stator-1", "passing")]

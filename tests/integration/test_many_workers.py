@@ -1,4 +1,4 @@
-"""Four workers as Stator shows them, and as prometheus_client's multiprocess mode does: the README's comparison."""
+"""Four workers as Stator shows them, and as prometheus_client's multiprocess mode does: the docs' comparison."""
 
 import sys
 from collections.abc import Callable, Iterator

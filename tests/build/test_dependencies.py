@@ -1,0 +1,110 @@
+"""Stator works with the lowest and the newest of its dependencies that pyproject.toml allows, under each CPython."""
+
+import fcntl
+import hashlib
+import subprocess
+import sys
+import threading
+import tomllib
+from pathlib import Path
+from zipfile import ZipFile
+
+import pytest
+
+from stator.collectors.catalog import BUILT_IN
+from tests import pythons
+from tests.conftest import ROOT
+from tests.fakes import Agent
+from tests.program import Program, eventually
+
+CACHE = ROOT / ".cache/dependencies"
+DEPENDENCIES: list[str] = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["dependencies"]
+UV = (sys.executable, "-m", "uv")
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with what the wheel installs."""
+    folder = tmp_path_factory.mktemp("wheel")
+    run(sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(folder))
+    (file,) = folder.glob("*.whl")
+    with ZipFile(file) as archive:
+        archive.extractall(folder / "site")
+    return folder / "site"
+
+
+def run(*command: str) -> None:
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{command}:\n{done.stdout}{done.stderr}"
+
+
+def environment(version: str, python: str, resolution: str) -> str:
+    """The interpreter of an environment with nothing but the dependencies; made once, and kept."""
+    key = hashlib.sha256(repr((DEPENDENCIES, python)).encode()).hexdigest()[:16]
+    folder = CACHE / f"{version}-{resolution}-{key}"
+    own = folder / "bin/python"
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with (CACHE / f"{folder.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "complete").exists():
+            run(*UV, "venv", "--quiet", "--clear", "--python", python, str(folder))
+            run(*UV, "pip", "install", "--quiet", f"--python={own}", f"--resolution={resolution}", *DEPENDENCIES)
+            (folder / "complete").touch()
+    return str(own)
+
+
+class Load:
+    """Clients that ask again and again, on a connection each time, until they are refused."""
+
+    def __init__(self, program: Program) -> None:
+        self.outcomes: list[str] = []
+        self._program = program
+        self._threads = [threading.Thread(target=self._ask, args=(path,)) for path in ("/monitor", "/metrics") * 2]
+        for thread in self._threads:
+            thread.start()
+
+    def _ask(self, path: str) -> None:
+        while True:
+            try:
+                connection = self._program.dial()
+            except ConnectionRefusedError:
+                return
+            with connection, connection.makefile("rb") as answer:
+                try:
+                    connection.sendall(f"GET {path} HTTP/1.1\r\nHost: stator\r\nConnection: close\r\n\r\n".encode())
+                    self.outcomes.append(answer.read()[:15].decode())
+                except OSError as error:
+                    self.outcomes.append(repr(error))
+
+    def wait(self) -> None:
+        for thread in self._threads:
+            thread.join(20)
+
+
+@pytest.mark.parametrize("resolution", ["lowest-direct", "highest"])
+@pytest.mark.parametrize("version", pythons.found())
+def test_starts_answers_and_stops_without_losing_a_request(
+    version: str, resolution: str, wheel: Path, tmp_path: Path
+) -> None:
+    python = environment(version, pythons.found()[version], resolution)
+    with Agent() as agent:
+        env = {
+            "PYTHONPATH": str(wheel),
+            "STTR_CLIENT_BASEURI": agent.uri,
+            "STTR_COLLECTORS": ",".join(BUILT_IN),
+            "STTR_TEXTFILE_PATHS": str(tmp_path),
+            "STTR_SERVER_WORKERS": "2",
+        }
+        with Program(env, tmp_path, command=(python, "-m", "stator")) as program:
+            program.wait_for("registered", within=30)
+            text = program.get("/metrics").body.decode()
+            assert text.count("\nstator_collector_success") == len(BUILT_IN) + 1
+            assert not [line for line in text.splitlines() if "_success{" in line and float(line.split()[1]) != 1]
+            load = Load(program)
+            eventually(lambda: len(load.outcomes) > 50)
+            assert program.stop() == 0
+            load.wait()
+            assert set(load.outcomes) == {"HTTP/1.1 200 OK"}
+            assert [line for line in program.lines() if line["level"] in ("warning", "error")] == []
+            assert program.errors == ""
+        assert agent.services == {}
