@@ -21,7 +21,7 @@ pyz: dist/stator.pyz ## build dist/stator.pyz
 
 test: lint ## run all checks and tests; ARGS go to pytest
 	@$(VENV) tests/integration/fetch.py
-	@$(VENV) -m pytest $(ARGS)
+	@$(VENV) -m pytest --numprocesses=logical --maxprocesses=4 --dist=loadfile $(ARGS)
 
 lint: .venv/.dev ## run ruff and mypy
 	@$(VENV) -m ruff check

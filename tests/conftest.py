@@ -1,5 +1,6 @@
 """What all tests share."""
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -9,7 +10,19 @@ from pathlib import Path
 
 import pytest
 
+from tests import pythons
+
 ROOT = Path(__file__).parents[1]
+CACHE = ROOT / ".cache/pyz"
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Prints what tests have recorded, the times that they took note of, and which CPythons were not there."""
+    for report in terminalreporter.getreports("passed"):
+        for name, value in report.user_properties if report.when == "call" else ():
+            terminalreporter.write_line(f"{report.location[2]}: {name} {value}")
+    if missing := [version for version in pythons.VERSIONS if version not in pythons.found()]:
+        terminalreporter.write_line(f"not tested, since it is not on this machine: CPython {', '.join(missing)}")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -35,10 +48,23 @@ def _heeded_signals() -> None:
 @pytest.fixture(scope="session")
 def pyz(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The artifact, built from the sources as they are now; it unpacks into a folder of this session's."""
-    subprocess.run([sys.executable, ROOT / "build/pyz.py"], check=True)
+    _build_pyz(os.environ.get("PYTEST_XDIST_TESTRUNUID", ""))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SHIV_ROOT", str(tmp_path_factory.mktemp("shiv")))
         yield ROOT / "dist/stator.pyz"
+
+
+def _build_pyz(run: str) -> None:
+    """Builds the artifact, once where several processes share a run of the tests."""
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with (CACHE / "built-for").open("a+") as stamp:
+        fcntl.flock(stamp, fcntl.LOCK_EX)
+        stamp.seek(0)
+        if run and stamp.read() == run:
+            return
+        subprocess.run([sys.executable, ROOT / "build/pyz.py"], check=True)
+        stamp.truncate(0)
+        stamp.write(run)
 
 
 @pytest.fixture(scope="session")

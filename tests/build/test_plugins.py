@@ -59,7 +59,9 @@ def test_help_and_the_configuration_have_its_settings(
         "folder that holds a file for each job",
     ]
     answer = start(pyz, "-c", **env)
-    assert json.decode(answer.stdout)["collectors"]["plugins"] == {"queue_depth": {"folder": "/var/mail"}}
+    assert json.decode(answer.stdout)["collectors"]["plugins"] == {
+        "queue_depth": {"folder": "/var/mail", "max_age": "1h0m0s", "alarm": {"above": 100}}
+    }
     assert answer.stderr == ""
 
 

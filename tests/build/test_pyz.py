@@ -11,28 +11,15 @@ from zipfile import ZipFile
 
 import pytest
 
+from tests import pythons
 from tests.conftest import ROOT
 from tests.integration.programs import Program, free_ports
 
-VERSIONS = ("3.11", "3.12", "3.13")
 # Nobody can make a folder there, not even root.
 UNWRITABLE = "/proc"
 
 
-def pythons() -> list[str]:
-    """An interpreter of each version that the artifact is for, as far as they are here: the running one at least."""
-    here = [shutil.which(f"python{version}") for version in VERSIONS]
-    pyenv = [path for version in VERSIONS for path in Path.home().glob(f".pyenv/versions/{version}.*/bin/python3")]
-    found: dict[str, str] = {}
-    # Resolved, since a virtual environment's has all that the artifact must bring along.
-    for path in map(str, [Path(sys.executable).resolve(), *filter(None, here), *pyenv]):
-        asked = subprocess.run([path, "-V"], capture_output=True, text=True, check=False)  # may be pyenv's empty shell
-        if asked.returncode == 0:
-            found.setdefault(asked.stdout.split()[1].rpartition(".")[0], path)
-    return [found[version] for version in VERSIONS if version in found]
-
-
-EVERY_PYTHON = pytest.mark.parametrize("python", pythons())
+EVERY_PYTHON = pytest.mark.parametrize("python", pythons.found().values(), ids=pythons.found())
 
 
 def start(pyz: Path, *arguments: str, python: str = sys.executable, **env: str) -> subprocess.CompletedProcess[str]:

@@ -12,13 +12,6 @@ import pytest
 from tests.integration.programs import Consul, Prometheus, Promtool, VictoriaMetrics, eventually
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print what tests have recorded: the times that they took note of."""
-    for report in terminalreporter.getreports("passed"):
-        for name, value in report.user_properties if report.when == "call" else ():
-            terminalreporter.write_line(f"{report.location[2]}: {name} {value}")
-
-
 class States(Protocol):
     """Waits until something is shown, and takes note of the seconds from now; TimeoutError where it takes too long."""
 
