@@ -88,16 +88,20 @@ def test_starts_answers_and_stops_without_losing_a_request(
 ) -> None:
     python = environment(version, pythons.found()[version], resolution)
     with Agent() as agent:
-        env = {
-            "PYTHONPATH": str(wheel),
+        settings = {
             "STTR_CLIENT_BASEURI": agent.uri,
             "STTR_COLLECTORS": ",".join(BUILT_IN),
             "STTR_TEXTFILE_PATHS": str(tmp_path),
             "STTR_SERVER_WORKERS": "2",
         }
-        with Program(env, tmp_path, command=(python, "-m", "stator")) as program:
+        file = tmp_path / "stator.env"
+        file.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
+        (tmp_path / "depth.prom").write_text("# HELP depth Jobs\n# TYPE depth gauge\ndepth 1\n")
+        command = (python, "-m", "stator", "--env-file", str(file))
+        with Program({"PYTHONPATH": str(wheel)}, tmp_path, command=command) as program:
             program.wait_for("registered", within=30)
-            text = program.get("/metrics").body.decode()
+            text = program.get("/metrics", {"Accept": "text/plain; version=1.0.0"}).body.decode()
+            assert "\ndepth 1\n" in text
             assert text.count("\nstator_collector_success") == len(BUILT_IN) + 1
             assert not [line for line in text.splitlines() if "_success{" in line and float(line.split()[1]) != 1]
             load = Load(program)
