@@ -98,7 +98,8 @@ def test_starts_answers_and_stops_without_losing_a_request(
         file.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
         (tmp_path / "depth.prom").write_text("# HELP depth Jobs\n# TYPE depth gauge\ndepth 1\n")
         command = (python, "-m", "stator", "--env-file", str(file))
-        with Program({"PYTHONPATH": str(wheel)}, tmp_path, command=command) as program:
+        environ = {"PYTHONPATH": str(wheel), "PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
+        with Program(environ, tmp_path, command=command) as program:
             program.wait_for("registered", within=30)
             text = program.get("/metrics", {"Accept": "text/plain; version=1.0.0"}).body.decode()
             assert "\ndepth 1\n" in text
