@@ -17,7 +17,7 @@ ENV SHIV_ROOT=/var/lib/stator
 COPY --from=build /project/dist/stator.pyz /stator.pyz
 # Unpacked and compiled by root: the service has no need to write, and no right to change its own code. Its user is
 # a number, since that is what those who insist on "not root" can check.
-RUN python3 /stator.pyz -V \
+RUN python3 /stator.pyz --check \
     && adduser -D -H -u 10001 stator
 USER 10001
 EXPOSE 8087
