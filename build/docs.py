@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from stator.config import Config
+from stator.settings.declare import iter_settings
 from stator.settings.table import markdown, rows
 
 ROOT = Path(__file__).parents[1]
@@ -39,7 +40,7 @@ _INDENT, _COLUMN = 4, 28
 def settings_page() -> str:
     """The page of all settings, a table for each part."""
     parts: dict[str, list[tuple[str, ...]]] = {}
-    for row in rows(Config, "STTR"):
+    for row in rows(iter_settings(Config, "STTR")):
         parts.setdefault(HEADINGS.get(row[0].split("_")[1], COLLECTORS), []).append(row)
     tables = (f"## {heading}\n\n{markdown(of_part)}" for heading, of_part in parts.items())
     return "\n\n".join([SETTINGS, *tables]) + "\n"
