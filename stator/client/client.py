@@ -145,16 +145,16 @@ class Client:
     def _connect(self, deadline: float) -> HTTPConnection:
         port = self._uri.port or (443 if self._uri.scheme == "https" else 80)
         addresses = socket.getaddrinfo(self._uri.hostname, port, type=socket.SOCK_STREAM)
-        for untried, (family, kind, protocol, _, address) in zip(range(len(addresses), 0, -1), addresses, strict=True):
+        while True:
             # Each address has its share of the time that is left.
             now = time.monotonic()
-            sock = DeadlineSocket(family, kind, protocol)
+            share = (deadline - now) / len(addresses)
+            family, kind, protocol, _, address = addresses.pop(0)
             try:
-                return self._open(sock, address, port, now + (deadline - now) / untried)
+                return self._open(DeadlineSocket(family, kind, protocol), address, port, now + share)
             except OSError:
-                if untried == 1:
+                if not addresses:
                     raise
-        raise AssertionError
 
     def _open(self, sock: DeadlineSocket, address: Any, port: int, deadline: float) -> HTTPConnection:
         host = self._uri.hostname or ""

@@ -47,7 +47,7 @@ class ClientConfig:
     key_file: str = setting("", desc="PEM file of the client certificate's key")
 
     def problems(self) -> Iterator[tuple[str, str]]:
-        """What is wrong between settings, or with a URI or file that they name."""
+        """Problems between settings, or with a URI or file that they name."""
         if self.base_uri:
             yield from self._uri_problems()
         if not all(is_header(*pair) for pair in header_pairs(self.headers)):

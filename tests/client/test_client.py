@@ -59,6 +59,19 @@ def connect(captured: CapturedLog) -> Iterator[Connect]:
         client.close()
 
 
+@pytest.fixture
+def full_queue() -> Iterator[str]:
+    """The URI of a server whose queue is full: the kernel answers no further attempt to connect."""
+    with socket.socket() as listener, ExitStack() as queued:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        for _ in range(4):
+            waiting = queued.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(listener.getsockname())
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
 def failure(client: LoggedClient, method: str = "PUT", path: str = "/v1/agent", **settings: Any) -> ClientError:
     with pytest.raises(ClientError) as raised:
         client.send(method, path, **settings)
@@ -93,6 +106,37 @@ def test_an_answer_comes_with_its_body_and_headers(connect: Connect) -> None:
 def test_the_base_uris_path_comes_first(agent: Agent, connect: Connect) -> None:
     connect(f"{agent.uri}/consul/").send("PUT", "/v1/agent")
     assert agent.requests[0].path == "/consul/v1/agent"
+
+
+def test_an_ipv6_address_is_reached(connect: Connect) -> None:
+    try:
+        listener = socket.create_server(("::1", 0), family=socket.AF_INET6)
+    except OSError:
+        pytest.skip("no IPv6 here")
+    with listener, ThreadPoolExecutor(1) as pool:
+        uri = f"http://[::1]:{listener.getsockname()[1]}"
+        waiting = pool.submit(connect(uri).send, "GET", "/")
+        peer, _ = listener.accept()
+        with peer:
+            assert f"Host: {uri.removeprefix('http://')}".encode() in peer.recv(1 << 16)
+            peer.sendall(OK + b"Content-Length: 0\r\n\r\n")
+        assert waiting.result(5).status == 200
+
+
+def test_the_next_address_of_a_host_is_tried_in_the_same_time(
+    agent: Agent, connect: Connect, full_queue: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ports = [int(uri.rpartition(":")[2]) for uri in (full_queue, agent.uri)]
+    found = [(socket.AF_INET, socket.SOCK_STREAM, 0, "", ("127.0.0.1", port)) for port in ports]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found.copy())
+    start = time.monotonic()
+    assert connect("http://two.example", **IMPATIENT).send("GET", "/").status == 200
+    assert time.monotonic() - start < TIMEOUT.seconds + SLACK
+
+
+def test_a_path_of_any_letters_is_quoted(agent: Agent, connect: Connect) -> None:
+    connect(f"{agent.uri}/ä b").send("GET", "/v1/%2F?a=%20")
+    assert agent.requests[0].path == "/%C3%A4%20b/v1/%2F?a=%20"
 
 
 def test_names_and_passwords_of_any_language_are_sent(agent: Agent, connect: Connect) -> None:
@@ -315,19 +359,6 @@ def test_a_slow_tls_handshake_ends_at_the_deadline(connect: Connect, every: floa
         error = failure(connect(server.uri.replace("http", "https"), **IMPATIENT))
         assert time.monotonic() - start < TIMEOUT_SHORT.seconds + SLACK
     assert error.kind == "timeout"
-
-
-@pytest.fixture
-def full_queue() -> Iterator[str]:
-    """The URI of a server whose queue is full: the kernel answers no further attempt to connect."""
-    with socket.socket() as listener, ExitStack() as queued:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(0)
-        for _ in range(4):
-            waiting = queued.enter_context(socket.socket())
-            waiting.setblocking(False)
-            waiting.connect_ex(listener.getsockname())
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
 
 
 def test_an_attempt_to_connect_ends_at_the_deadline(connect: Connect, full_queue: str) -> None:

@@ -200,7 +200,7 @@ def test_it_unregisters_and_drains_before_it_stops_answering(starts: Starts, age
 
 
 def test_it_registers_only_when_it_answers(starts: Starts, agent: Agent) -> None:
-    program = starts(discovery(agent))
+    program = starts({**discovery(agent), "STTR_LOGGER_LEVEL": "debug"})
     program.wait_for("registered")
     told = [line["msg"] for line in program.lines()]
     assert told.index("sending response") < told.index("ready") < told.index("sending request")

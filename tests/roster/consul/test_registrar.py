@@ -19,7 +19,7 @@ from stator.settings.declare import Secret
 from stator.settings.dump import dump
 from stator.settings.duration import LONGEST, Duration
 from tests.captured_log import CapturedLog
-from tests.fakes import Agent
+from tests.fakes import OK, Agent, MisbehavingServer, drips
 from tests.program import eventually
 
 # What the original sent for the same settings.
@@ -300,6 +300,16 @@ def test_an_answer_of_unexpected_json_is_an_invalid_one_that_is_quoted(
         with pytest.raises(RegistrarError, match=rf"/v1/agent/{endpoint}\S* was answered with b") as raised:
             consul.observe(service())
     assert raised.value.reason == "invalid"
+
+
+def test_an_agent_whose_trailers_trickle_is_a_timeout(captured: CapturedLog) -> None:
+    trickle = drips(b"X: y\r\n", start=OK + b"Transfer-Encoding: chunked\r\n\r\n0\r\n")
+    with MisbehavingServer(trickle) as server:
+        config = ClientConfig(base_uri=server.uri, timeout=Duration.parse("200ms"))
+        consul = ConsulConfig().build(config.build(captured.log))
+        with closing(consul), pytest.raises(RegistrarError, match="timed out") as raised:
+            consul.observe(service())
+    assert raised.value.reason == "timeout"
 
 
 def test_fields_that_are_not_known_are_no_problem(agent: Agent, client: LoggedClient) -> None:
