@@ -22,7 +22,7 @@ from stator.roster.consul.registrar import ConsulConfig
 from stator.roster.file_sd import FileConfig
 from stator.roster.registrar import Registrar
 from stator.roster.roster import RosterConfig
-from stator.server.supervisor import ServerConfig
+from stator.server.listener import ServerConfig
 from stator.settings.declare import Setting, iter_settings, section, variables_of
 from stator.settings.types import setting_type
 

@@ -14,8 +14,9 @@ from stator.log.stdlib import adopt_stdlib
 from stator.log.writer import Sink
 from stator.points import CollectorContext
 from stator.processes.service import ServiceProcesses
-from stator.server.signals import StartupGuard
-from stator.server.supervisor import FAILED, Supervisor, block_signals, is_serving, listening_address
+from stator.server.listener import listening_address
+from stator.server.signals import StartupGuard, block_signals
+from stator.server.supervisor import FAILED, Supervisor, is_serving
 from stator.settings import command_line
 from stator.settings.declare import StartError
 from stator.version import __version__, build_labels
@@ -52,7 +53,7 @@ def main(argv: Sequence[str], environ: Mapping[str, str], starting: AbstractCont
         log.info("starting up", config=loaded.redacted)
         loaded.log_warnings(log)
         try:
-            supervisor = assemble(loaded.config, loaded.redacted, run_id, log, sink)
+            supervisor = assemble(loaded.config, loaded.redacted, run_id, log)
         except StartError as error:
             return _failed(log, error)
     try:
@@ -66,7 +67,7 @@ def _failed(log: Log, error: StartError) -> int:
     return FAILED
 
 
-def assemble(config: Config, shown: dict[str, Any], run_id: str, log: Log, sink: Sink) -> Supervisor:
+def assemble(config: Config, shown: dict[str, Any], run_id: str, log: Log) -> Supervisor:
     """Makes all parts.
 
     Raises:
@@ -84,8 +85,7 @@ def assemble(config: Config, shown: dict[str, Any], run_id: str, log: Log, sink:
         from stator.web import access_log, app  # Falcon is for the server's process alone
 
         made = app.asgi_app(exporter, formats, shown, log)
-        patience = config.server.timeout.seconds
-        return access_log.AccessLogMiddleware(made, log, config.client.secret_headers, patience, lines=sink)
+        return access_log.AccessLogMiddleware(made, log, config.client.secret_headers, config.server.timeout.seconds)
 
     drain = config.roster.drain.seconds
     return Supervisor(config.server, listener, app, roster, drain=drain, processes=processes, log=log)

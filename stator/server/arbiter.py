@@ -1,8 +1,10 @@
-"""Gunicorn as we run it: its settings, its arbiter, and its log."""
+"""Gunicorn's arbiter: its settings, its workers and its log."""
 
 import gc
 import os
+import resource
 import signal
+import sys
 from collections.abc import Callable
 from functools import partial
 from itertools import count
@@ -14,59 +16,66 @@ from gunicorn.glogging import Logger
 
 from stator.log.logger import bind, new_id
 from stator.processes.service import ServiceProcesses
-from stator.server.listener import drop_new_connections
+from stator.server.listener import ServerConfig, drop_new_connections
+from stator.server.protocol import Limits
+from stator.server.signals import end_with_parent
 from stator.server.worker import STOP_SIGNALS, Worker
 
-SHARED_MEMORY = "/dev/shm"  # noqa: S108 # where heartbeats wait for no disk
+SHARED_MEMORY = "/dev/shm"  # noqa: S108 # for workers' heartbeats, which a slow disk would delay
+# Files that a worker opens beside its connections: its log, /proc, mounted filesystems.
+OTHER_FILES = 64
 
 
-def serve(load: Callable[[], Any], listener_fd: int, workers: int, timeout: float, processes: ServiceProcesses) -> None:
-    """Runs gunicorn's arbiter in this process until it is told to stop.
+def serve(config: ServerConfig, load: Callable[[], Any], listener_fd: int, processes: ServiceProcesses) -> None:
+    """Runs gunicorn's arbiter in this process until a signal stops it.
 
     Args:
-        load: Makes the ASGI application, whose ``let_go()`` writes the lines of the log that it holds.
-        listener_fd: A listening socket; it is closed in the end.
-        workers: Number of worker processes.
-        timeout: Characteristic time in seconds: for a request to come, and for requests to end on the way out.
-        processes: Where this process, and each worker, is entered.
+        config: Number of workers, and their limits.
+        load: Makes the ASGI application.
+        listener_fd: A listening socket, closed in the end.
+        processes: Where this process and each worker register.
 
     Raises:
         SystemExit: Always, with gunicorn's status.
     """
     processes.register("arbiter")
-    seconds = max(1, round(timeout))
+    max_connections = config.max_connections or max(1, _raise_file_limit() - OTHER_FILES)
+    seconds = max(1, round(config.timeout.seconds))
     settings = {
         "bind": [f"fd://{listener_fd}"],
-        "workers": workers,
+        "workers": config.workers,
         "worker_class": Worker,
         "logger_class": Log,
         "preload_app": True,
-        "asgi_loop": "asyncio",
-        "http_parser": "python",
-        "asgi_lifespan": "off",
-        "keepalive": seconds,
         "graceful_timeout": seconds,
-        # Gunicorn's, by which a worker that hangs is known, but also how long it lets a body take.
+        # Seconds after which a worker that does not report is killed; a stop may take the graceful timeout.
         "timeout": max(30, seconds + 1),
         "worker_tmp_dir": SHARED_MEMORY if os.access(SHARED_MEMORY, os.W_OK) else None,
         "control_socket_disable": True,
         "pre_fork": _number_worker,
-        "post_fork": partial(_enter_worker, processes),
+        "post_fork": partial(_register_worker, processes),
     }
-    _Arbiter(_Application(load, settings)).run()
+    _Arbiter(_Application(load, settings, Limits(config.timeout.seconds, max_connections))).run()
+
+
+def _raise_file_limit() -> int:
+    """Raises the soft limit of open files to the hard one, and returns it."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return sys.maxsize if hard == resource.RLIM_INFINITY else hard
 
 
 class _Arbiter(Arbiter):
-    """Gunicorn's arbiter, whose workers miss no signal between their fork and their own handlers.
+    """Gunicorn's arbiter, without two faults that it has while a worker starts.
 
-    Gunicorn's would wait for such a worker as long as the graceful timeout, and then kill it. And it would end with all
-    workers where the system refuses it a further one.
+    A signal between a worker's fork and its own handlers would be lost, and the worker killed after the graceful
+    timeout. And if the system refuses a further worker, gunicorn ends with all workers.
     """
 
     _refused: int | None = None
 
     def stop(self, graceful: bool = True) -> None:  # gunicorn's own signature
-        """Called by gunicorn to end all workers; nobody may be connected whom none of them will accept."""
+        """Called by gunicorn to end all workers; they accept every client that has connected by now."""
         for listener in self.LISTENERS:
             drop_new_connections(listener.sock)
         super().stop(graceful)
@@ -75,9 +84,9 @@ class _Arbiter(Arbiter):
         """Called by gunicorn, which tries again after a second; does not return in the worker.
 
         Returns:
-            The new worker's process id, or None where there is none.
+            The new worker's process id, or None if there is none.
         """
-        signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+        signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)  # the worker unblocks them
         try:
             pid = super().spawn_worker()
         except OSError as error:
@@ -92,17 +101,24 @@ class _Arbiter(Arbiter):
 
 
 class _Application(BaseApplication):
-    """Gunicorn's idea of an application: settings, and a function that makes it."""
+    """Gunicorn's idea of an application: settings, and a function that makes it.
 
-    def __init__(self, load: Callable[[], Any], settings: dict[str, Any]) -> None:
+    Attributes:
+        limits: What each worker's connections may take.
+    """
+
+    def __init__(self, load: Callable[[], Any], settings: dict[str, Any], limits: Limits) -> None:
         self._load, self._settings = load, settings
+        self.limits = limits
         super().__init__()
 
     def load_config(self) -> None:
+        """Called by gunicorn at start and at reload."""
         for name, value in self._settings.items():
             self.cfg.set(name, value)
 
     def load(self) -> Any:
+        """Called by gunicorn, once."""
         app = self._load()
         # What is alive now lives as long as the workers: they need not look at it, nor copy its pages to do so.
         gc.collect()
@@ -111,7 +127,7 @@ class _Application(BaseApplication):
 
 
 class Log(Logger):
-    """Leaves gunicorn's messages to the standard library's root logger, and so to ours; no access log."""
+    """Passes gunicorn's messages on to the standard library's root logger, and so to Stator's; no access log."""
 
     def setup(self, cfg: Any) -> None:
         """Called by gunicorn at start and at reload."""
@@ -121,11 +137,12 @@ class Log(Logger):
 
 
 def _number_worker(arbiter: Arbiter, worker: Worker) -> None:
-    """Gives a worker the lowest number that no other has, and so that of the one that it replaces."""
+    """Gives a worker the lowest number that no other has: it replaces the worker that had it."""
     taken = {each.number for each in arbiter.WORKERS.values()}
     worker.number = next(number for number in count(1) if number not in taken)
 
 
-def _enter_worker(processes: ServiceProcesses, _arbiter: Arbiter, worker: Worker) -> None:
+def _register_worker(processes: ServiceProcesses, arbiter: Arbiter, worker: Worker) -> None:
+    end_with_parent(arbiter.pid, signal.SIGTERM)
     bind(worker_id=new_id())
     processes.register("worker", worker.number)

@@ -1,35 +1,120 @@
-"""The last moment of a listening socket."""
+"""The listening socket: how it's made, how connections are accepted from it, and its last moment."""
 
+import random
 import socket
 import struct
 import sys
+import time
 from contextlib import suppress
+from typing import Any
 
+from attrs import frozen
+
+from stator.settings.declare import StartError, at_least, between, positive, setting
+from stator.settings.duration import Duration
+
+# Connections that the kernel keeps until they are accepted; it may allow fewer.
+BACKLOG = 2048
+# Longest time in seconds until a port that is in use is tried again, once.
+BIND_RETRY_DELAY = 0.1
 # Linux' asm-generic/socket.h, as on x86 and ARM; Python has no name for it.
 SO_ATTACH_FILTER = 26
-# A program for the kernel's filter of packets, which sees them from the TCP header on:
+# A program for the kernel's packet filter, which sees packets from the TCP header on:
 # https://www.kernel.org/doc/html/latest/networking/filter.html
 _FLAGS, _SYN, _ACK = 13, 0x02, 0x10
 _NO_SYN = (
     (0x30, 0, 0, _FLAGS),  # load the byte of flags
-    (0x54, 0, 0, _SYN | _ACK),  # of these two
-    (0x15, 0, 1, _SYN),  # is it the first alone?
+    (0x54, 0, 0, _SYN | _ACK),  # keep these two
+    (0x15, 0, 1, _SYN),  # is only the first of them set?
     (0x06, 0, 0, 0),  # then drop the packet
-    (0x06, 0, 0, 0xFFFFFFFF),  # otherwise take it
+    (0x06, 0, 0, 0xFFFFFFFF),  # otherwise accept it
 )
 
 
-def drop_new_connections(listener: socket.socket) -> None:
-    """Has the kernel ignore whoever begins to connect from now on; who has begun already is let in.
+class Listener(socket.socket):
+    """A listening socket whose backlog stays as it is.
 
-    A listening socket that is closed resets those who have connected and were not accepted yet, and there is always a
-    moment between the last accept and the close. Who is ignored tries again after a second, and meets whoever listens
-    there by then, or a refusal. It holds for all processes that share the socket. Where the kernel does not take such a
-    program, nothing is changed.
+    asyncio sets the backlog to the number of connections that it accepts at a time. That should be one: where files
+    run out, asyncio 3.11 tries, and logs, as many times.
+    """
+
+    def listen(self, _backlog: int = 0, /) -> None:
+        """Called by asyncio."""
+
+
+@frozen
+class ServerConfig:
+    """How the service listens."""
+
+    host: str = setting("", desc="hostname or ip for which to bind; unset: all")
+    port: int = setting(8087, desc="port on which to listen; 0: any that is free", check=between(0, 65535))
+    timeout: Duration = setting(Duration.parse("10s"), desc="characteristic timeout", check=positive)
+    workers: int = setting(1, desc="number of worker processes", check=at_least(1))
+    max_connections: int = setting(
+        0,
+        desc="maximum number of open connections of a worker, 0 for the limit of open files less 64",
+        check=at_least(0),
+    )
+
+    def listen(self) -> socket.socket:
+        """Returns a socket that listens, so that a port in use is known before anything is started.
+
+        Raises:
+            StartError: The host is unknown or not ours, or the port is in use or not allowed.
+        """
+        try:
+            family, address = _address(self.host, self.port)
+            with suppress(OSError):
+                return _bound(family, address)
+            # The kernel may refuse both of two that begin at the same moment.
+            time.sleep(random.uniform(0, BIND_RETRY_DELAY))  # noqa: S311
+            return _bound(family, address)
+        except (OSError, UnicodeError) as error:
+            reason = getattr(error, "strerror", None) or "no such host"
+            msg = f"can't listen on {self.host or '*'}:{self.port}: {reason}"
+            raise StartError(msg) from error
+
+
+def _address(host: str, port: int) -> tuple[int, Any]:
+    """Returns a family and an address to bind; without a host all addresses of IPv4 and IPv6, as Go does."""
+    if host:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        return family, address
+    return (socket.AF_INET6, ("::", port)) if socket.has_dualstack_ipv6() else (socket.AF_INET, ("0.0.0.0", port))
+
+
+def _bound(family: int, address: Any) -> socket.socket:
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        listener.bind(address)
+        # Two sockets may be bound to one port, but only one may listen.
+        listener.listen(BACKLOG)
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def listening_address(listener: socket.socket) -> tuple[str, int]:
+    """Returns the host and port of a listening socket; the host is empty if it listens on all addresses."""
+    host, port = listener.getsockname()[:2]
+    return ("" if host in ("::", "0.0.0.0") else host), port
+
+
+def drop_new_connections(listener: socket.socket) -> None:
+    """Drops new SYNs in the kernel; connections whose handshake has begun are still accepted.
+
+    Closing a listening socket resets connections that nobody has accepted, and there is always a moment between the
+    last accept and the close. A client whose SYN is dropped tries again after a second, and meets whoever listens
+    by then, or a refusal. The filter holds for all processes that share the socket. If the kernel does not take it,
+    nothing changes.
     """
     if sys.platform != "linux":
         return
-    import ctypes  # slow to import
+    import ctypes
 
     program = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *each) for each in _NO_SYN))
     with suppress(OSError):

@@ -1,199 +1,259 @@
-"""A connection to a scraper, or to whoever else asks."""
+"""A client's connection: uvicorn's protocol, with limits for clients that send slowly or wrongly, or never read."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from math import inf
-from typing import Any
+import logging
+import time
+from contextvars import copy_context
+from http import HTTPStatus
+from itertools import takewhile
+from typing import Any, NamedTuple
 
-from gunicorn.asgi.parser import CallbackRequest, PythonProtocol
-from gunicorn.asgi.protocol import ASGIProtocol, BodyReceiver
+import httptools
+import msgspec
+from uvicorn.protocols.http.flow_control import CLOSE_HEADER
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.server import ServerState
 
-# Bytes of a request that is remembered; Prometheus' own has about 400.
-KEPT_LENGTH = 4096
-# Seconds in which a client whose request was refused may go on sending, and read why.
-LINGER = 2.0
+from stator.server.transport import LingeringTransport
+
+LOG = logging.getLogger(__name__)
+# Limits of a request's head: bytes of its target, bytes in all, number of headers.
+MAX_TARGET, MAX_HEAD, MAX_HEADERS = 8190, 16 * 1024, 100
+END_OF_HEAD = b"\r\n\r\n"
 
 
-class Connection(ASGIProtocol):
-    """Gunicorn's connection, known to its worker, and with a limit on how long the first request may take.
+class Refused(Exception):  # noqa: N818 # an answer rather than an error
+    """A request is refused: with a status, for a reason."""
 
-    The application answers each request once, whole, and with a ``Content-Length``.
 
-    A scraper asks for the same again and again, to the last byte. So what a request was parsed to is kept until the
-    next one comes: to parse it anew would take longer than all else that is done with it here. Its scope is kept,
-    too: each request gets a copy, and our application alters nothing that stands in it.
+class Limits(NamedTuple):
+    """What a worker's connections may take.
+
+    Attributes:
+        timeout: Seconds for a client to send the head of a request, or to read on in its answer.
+        connections: Number of open ones, beyond which the one that has waited longest for its client is closed.
     """
 
-    _closed: bool
-    _keepalive_handle: asyncio.TimerHandle | None
+    timeout: float
+    connections: int
 
-    def __init__(self, worker: Any) -> None:
-        super().__init__(worker)
-        self._idle_until = inf
-        self._kept_data = b""
-        self._kept_request: CallbackRequest | None = None
-        self._kept_scope: dict[str, Any] | None = None
-        self._refused = False
-        self._lingering: asyncio.TimerHandle | None = None
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+class Connections(ServerState):
+    """A worker's connections, and since when each waits for its client."""
+
+    def __init__(self, limits: Limits) -> None:
+        super().__init__()
+        self._limits = limits
+        # In the order of these times: all have the same timeout, so the first expires first.
+        self._waiting: dict[Connection, float] = {}
+        self._dropped = self._unread = 0
+
+    def start_waiting(self, connection: "Connection") -> None:
+        """Notes that a connection waits for its client from now on."""
+        self._waiting.pop(connection, None)
+        self._waiting[connection] = time.monotonic()
+
+    def stop_waiting(self, connection: "Connection") -> None:
+        """Notes that a connection no longer waits for its client."""
+        self._waiting.pop(connection, None)
+
+    def make_room(self) -> None:
+        """Drops the connection that has waited longest if there are too many."""
+        if len(self.connections) > self._limits.connections:
+            longest = next(iter(self._waiting))
+            self._waiting.pop(longest)
+            longest.transport.abort()
+            self._dropped += 1
+
+    def end_expired(self) -> None:
+        """Ends each wait that has lasted longer than the timeout; logs what was dropped since the last call."""
+        latest = time.monotonic() - self._limits.timeout
+        for connection, _ in list(takewhile(lambda item: item[1] <= latest, self._waiting.items())):
+            self._waiting.pop(connection)
+            self._unread += connection.expire()
+        if self._unread:
+            LOG.warning("closed connections of clients that did not read their answers: %d", self._unread)
+        if self._dropped:
+            LOG.warning(
+                "closed idle connections, since more than %d were open: %d", self._limits.connections, self._dropped
+            )
+        self._dropped = self._unread = 0
+
+
+class Connection(HttpToolsProtocol):
+    """Parses one request at a time, so that a client that sends many at once waits for its answers like others."""
+
+    server_state: Connections
+    transport: LingeringTransport  # type: ignore[assignment]
+    cycle: Any  # None before the first request
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._received = bytearray()
+        # Bytes of an unfinished head, or of what frames a body.
+        self._unparsed = 0
+        # Bytes of an answer that the client has yet to read.
+        self._unread = 0
+        self._refusal: tuple[int, str] | None = None
+        self._has_ended = False
+        self._context = copy_context()
+        self.url, self.headers = b"", []
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Called by asyncio."""
-        super().connection_made(transport)
-        self.worker.connections.add(self)
-        self._arm_keepalive_timer()
+        transport.set_write_buffer_limits(0)  # so that writing is paused while anything is unread
+        super().connection_made(LingeringTransport(transport, self.has_unread_input))  # type: ignore[arg-type]
+        self.server_state.start_waiting(self)
+        self.server_state.make_room()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Called by asyncio."""
-        self.worker.connections.discard(self)
+        self.server_state.stop_waiting(self)
         super().connection_lost(exc)
-        if self._keepalive_handle is not None:
-            self._keepalive_handle.cancel()
-        if self._lingering is not None:
-            self._lingering.cancel()
 
     def data_received(self, data: bytes) -> None:
         """Called by asyncio."""
-        if self._lingering is not None:
+        if self.transport.is_closing():
             return
-        parser = self._callback_parser
-        begins = parser is not None and _is_fresh(parser)
-        if begins and data == self._kept_data:
-            self._repeat(parser)
-            return
-        super().data_received(data)
-        if begins and len(data) <= KEPT_LENGTH and parser.is_complete and not parser.remaining():
-            self._keep(data)
+        if not (self._unparsed or self.is_answering or self.flow.write_paused):
+            self.server_state.start_waiting(self)
+        self._received += data
+        self._parse()
 
-    def close_if_idle(self) -> None:
-        """Ends a connection on which no request is being answered."""
-        if self._awaiting_request:
-            self._keepalive_timeout()
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """Called by asyncio; a client that sends no more may still wait for its answer."""
+        self._has_ended = True
+        return not self.transport.is_closing() and not self._wants_input
 
-    def _keep(self, data: bytes) -> None:
-        """Keeps the request that came in these bytes, unless it has a body: that would be taken once, and be gone."""
-        request = self._current_request
-        if request is not None and not request.content_length and not request.chunked:
-            self._kept_data, self._kept_request, self._kept_scope = data, request, None
+    def pause_writing(self) -> None:
+        """Called by asyncio while the client does not read."""
+        super().pause_writing()
+        self._unread = self.transport.get_write_buffer_size()
+        self.server_state.start_waiting(self)
 
-    def _repeat(self, parser: PythonProtocol) -> None:
-        """Takes the kept request for the one that came, and leaves all as the parser does."""
-        parser._state, parser.is_complete = "complete", True  # noqa: SLF001 # what comes next waits in its buffer
-        self._current_request = self._kept_request
-        self._body_receiver = BodyReceiver(self._kept_request, self)
-        self._body_receiver.set_complete()
-        self._request_ready.set()
+    def resume_writing(self) -> None:
+        """Called by asyncio when the client has read all."""
+        super().resume_writing()
+        self._proceed()
 
-    def _build_http_scope(self, request: CallbackRequest, sockname: Any, peername: Any) -> dict[str, Any]:
-        if request is not self._kept_request:
-            return dict(super()._build_http_scope(request, sockname, peername))
-        if self._kept_scope is None:
-            self._kept_scope = super()._build_http_scope(request, sockname, peername)
-        return self._kept_scope.copy()
+    def on_headers_complete(self) -> None:
+        """Called by the parser."""
+        self._check_head()
+        if self.parser.should_upgrade() and (b"upgrade", b"websocket") in self.headers:
+            raise Refused(HTTPStatus.FORBIDDEN, "no WebSocket here")
+        self._unparsed = 0
+        super().on_headers_complete()
+        self.server_state.stop_waiting(self)
+        if not self.expect_100_continue:
+            self.transport.cork()
 
-    def _arm_keepalive_timer(self) -> None:
-        # Gunicorn makes a timer for each request. One does for many: when it's due, it looks whether it still is.
-        self._idle_until = self.worker.loop.time() + self._keepalive
-        super()._resume_reading()  # what came so far is no whole request
-        if self._keepalive_handle is None:
-            self._keepalive_handle = self.worker.loop.call_at(self._idle_until, self._idled)
+    def on_body(self, body: bytes) -> None:
+        """Called by the parser."""
+        self._unparsed = 0
+        super().on_body(body)
 
-    def _cancel_keepalive_timer(self) -> None:
-        self._idle_until = inf
+    def on_message_complete(self) -> None:
+        """Called by the parser."""
+        self._unparsed = 0
+        super().on_message_complete()
 
-    def _idled(self) -> None:
-        self._keepalive_handle = None
-        if self._idle_until <= self.worker.loop.time():
-            self._keepalive_timeout()
-        elif self._idle_until < inf:
-            self._keepalive_handle = self.worker.loop.call_at(self._idle_until, self._idled)
+    def on_response_complete(self) -> None:
+        """Called when the application has answered."""
+        self.transport.uncork()
+        super().on_response_complete()
+        self.loop.call_soon(self._proceed, context=self._context)  # not in that of the request
 
-    async def _serve_http_request(self, request: CallbackRequest, sockname: Any, peername: Any) -> bool:
-        # Gunicorn's serves any application, in a task of its own: one that goes on when it has answered, that answers
-        # in pieces, or with headers that are not fit to be sent. Ours answers once, whole, and says how long that is.
-        answer = _Answer()
-        try:
-            scope = self._build_http_scope(request, sockname, peername)
-            await self.app(scope, self._body_receiver.receive, answer.send)
-        except Exception:  # whatever the application raises, its client is answered
-            self.log.exception("Error in ASGI application")
-        if _has_more(self._callback_parser):
-            await asyncio.sleep(0)  # others get their turn between the requests of one who sent many at once
-        if self._closed:
+    def timeout_keep_alive_handler(self) -> None:
+        """Called by uvicorn's timer, in place of which `Connections` has all deadlines."""
+
+    @property
+    def is_answering(self) -> bool:
+        """Whether the head of a request has come, and not all of its answer was sent."""
+        return bool(self.cycle) and not self.cycle.response_complete
+
+    def has_unread_input(self) -> bool:
+        """Whether the client may have sent, or still send, what nobody will read."""
+        if self._has_ended:
             return False
-        if not answer.is_whole:
-            self._send_error_response(500, "Internal Server Error")
-            return False
-        self._refused = (b"connection", b"close") in answer.headers
-        closes: bool = self._will_close(request, response_requires_close=self._refused)
-        self._send_response_start(answer.status, answer.headers, request, closes)
-        if answer.body and not self._response_omits_body(request.method, answer.status):
-            self._send_body(answer.body)
-        else:
-            self._safe_write(self._response_buffer)
-        await self._flow_control.drain()  # who does not read what came is not asked for more
-        return not closes
+        return bool(self._refusal or self._received or (self.cycle and self.cycle.more_body))
 
-    def _resume_reading(self) -> None:
-        # Gunicorn's lets more in after each request, however many wait already.
-        if self._lingering is not None or self._http1_buffered() <= self._max_buffer_size // 2:
-            super()._resume_reading()
-
-    def _send_error_response(self, status: int, message: str, extra_headers: Sequence[tuple[str, str]] = ()) -> None:
-        if self._closed:
-            return  # the client left before it was answered
-        self.log.warning("request refused with status %d: %s", status, message)
-        self.app.let_go()
-        self._refused = True
-        super()._send_error_response(status, message, extra_headers)
-
-    def _close_transport(self) -> None:
-        if self._closed or not (self._refused or _is_unread(self._body_receiver)):
-            super()._close_transport()
-            return
-        # Who still sends would have its connection reset, and might never read the answer: RFC 9112, section 9.6.
-        self._closed = True
-        if self._body_receiver is not None:
-            self._body_receiver.signal_disconnect()
-        try:
-            self.transport.write_eof()
-        except OSError:  # the client is gone
+    def expire(self) -> bool:
+        """Ends a wait for the client; returns whether it didn't read its answer."""
+        left = self.transport.get_write_buffer_size()
+        if 0 < left < self._unread:
+            self._unread = left
+            self.server_state.start_waiting(self)
+        elif left:
             self.transport.abort()
-            return
-        self._lingering = self.worker.loop.call_later(LINGER, self.transport.abort)
-        self._resume_reading()
-
-
-class _Answer:
-    """What the application answers."""
-
-    __slots__ = ("body", "headers", "is_whole", "status")
-
-    def __init__(self) -> None:
-        self.status = 0
-        self.headers: Sequence[tuple[bytes, bytes]] = ()
-        self.body = b""
-        self.is_whole = False
-
-    async def send(self, message: Mapping[str, Any]) -> None:
-        """Called by the application."""
-        if message["type"] == "http.response.start":
-            self.status, self.headers = message["status"], message["headers"]
+            return True
+        elif self._unparsed:
+            self._refuse(HTTPStatus.REQUEST_TIMEOUT, "the request's head took too long")
         else:
-            self.body += message.get("body", b"")
-            self.is_whole = not message.get("more_body", False)
+            self.transport.close()
+        return False
 
+    @property
+    def _wants_input(self) -> bool:
+        return not self.flow.write_paused and (not self.is_answering or self.cycle.more_body)
 
-def _is_fresh(parser: PythonProtocol) -> bool:
-    """Whether nothing of a request has come, not even the empty line that may stand before it."""
-    is_first = parser._state == "request_line" and not parser._empty_line_skipped  # noqa: SLF001 # it tells this nowhere else
-    return is_first and not _has_more(parser)
+    def _proceed(self) -> None:
+        """Goes on with the next request after an answer, or waits for it."""
+        if self.transport.is_closing():
+            return
+        if not self.flow.write_paused:
+            set_waiting = self.server_state.stop_waiting if self.is_answering else self.server_state.start_waiting
+            set_waiting(self)
+        self._parse()
+        if self._has_ended and self._wants_input:
+            self.transport.close()
 
+    def _parse(self) -> None:
+        """Parses what has come, until the end of a request that is to be answered first."""
+        while self._received and self._wants_input and not self._refusal:
+            end = self._received.find(END_OF_HEAD)
+            size = end + len(END_OF_HEAD) if end >= 0 else len(self._received)
+            self._feed(bytes(self._received[:size]))
+            del self._received[:size]
+        if self._refusal and (not self.is_answering or self.cycle.more_body):
+            self._refuse(*self._refusal)
+        elif self._received:
+            self.flow.pause_reading()
+        elif not self.is_answering:
+            self.flow.resume_reading()
 
-def _is_unread(receiver: BodyReceiver | None) -> bool:
-    """Whether a request's body has not come to its end."""
-    return receiver is not None and not receiver._complete  # noqa: SLF001 # it tells this nowhere else
+    def _feed(self, data: bytes) -> None:
+        self._unparsed += len(data)
+        try:
+            self.parser.feed_data(data)
+            if self._unparsed > MAX_HEAD:
+                self._check_head()
+        except httptools.HttpParserUpgrade:
+            pass  # RFC 9110, section 7.8: a server may ignore it
+        except httptools.HttpParserCallbackError as error:
+            cause = error.__context__
+            self._refusal = cause.args if isinstance(cause, Refused) else (400, "invalid request target")
+        except httptools.HttpParserError as error:
+            self._refusal = HTTPStatus.BAD_REQUEST, str(error)
+        except Refused as refused:
+            self._refusal = refused.args
 
+    def _check_head(self) -> None:
+        if len(self.url) > MAX_TARGET:
+            raise Refused(HTTPStatus.REQUEST_URI_TOO_LONG, f"more than {MAX_TARGET} bytes of target")
+        if self._unparsed > MAX_HEAD or len(self.headers) > MAX_HEADERS:
+            status = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
+            raise Refused(status, f"more than {MAX_HEAD} bytes of head, or {MAX_HEADERS} headers")
 
-def _has_more(parser: PythonProtocol) -> bool:
-    """Whether something was received that is not parsed yet."""
-    return bool(parser._buffer)  # noqa: SLF001 # what it tells is a copy
+    def _refuse(self, status: int, reason: str) -> None:
+        """Answers a request that the application never sees, or not all of, and closes the connection."""
+        self._refusal = status, reason
+        LOG.warning("refused a request from %s:%d with status %d: %s", *(self.client or ("", 0)), status, reason)
+        if self.is_answering:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        if not (self.is_answering and self.cycle.response_started):
+            body = msgspec.json.encode({"error": reason})
+            own = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body)), CLOSE_HEADER]
+            headers = [b"%s: %s\r\n" % pair for pair in (*self.server_state.default_headers, *own)]
+            self.transport.write(b"".join([STATUS_LINE[status], *headers, b"\r\n", body]))
+        self.transport.close()

@@ -1,124 +1,126 @@
-"""Gunicorn's worker as we run it: it lets go of idle connections when it stops."""
+"""Uvicorn's worker for gunicorn, with a stop that loses no request."""
 
 import asyncio
-import errno
-import os
+import logging
+import select
 import signal
 import socket
 from collections.abc import Iterator
-from contextlib import suppress
-from typing import Any
+from contextlib import contextmanager, suppress
+from types import FrameType
+from typing import Any, ClassVar
 
-from gunicorn.workers.gasgi import ASGIWorker
+import uvicorn
+from uvicorn_worker import UvicornWorker
 
-from stator.server.protocol import Connection
+from stator.server.listener import Listener
+from stator.server.protocol import Connection, Connections
 
-# What accept(2) fails with where there is no room for one more connection.
-NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
-# Signals that a worker is told to stop by.
+# Signals that ask a worker to stop; the first lets requests end.
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGQUIT, signal.SIGINT)
-# Seconds on the way out in which who has connected is still let in, and in which who was let in may still ask.
+# Seconds between two looks at deadlines, and between two at a worker that stops.
+TICK, STOP_TICK = 1.0, 0.01
+# Seconds at a stop in which clients that have connected are still accepted, and may then still send a request.
 LAST_CALL = 0.05
 
 
-class Listener(socket.socket):
-    """A listening socket that refuses only once where there is no room for one more connection.
+class Worker(UvicornWorker):
+    """A process that serves.
 
-    asyncio tries 2048 times, with a line in the log for each, before it leaves the socket alone for a second.
+    Attributes:
+        number: Its number among the workers, from 1.
     """
 
-    _is_full = False
-
-    def accept(self) -> tuple[socket.socket, Any]:
-        """Called by asyncio; raises OSError."""
-        if self._is_full:
-            self._is_full = False
-            raise BlockingIOError
-        try:
-            return super().accept()
-        except OSError as error:
-            self._is_full = error.errno in NO_ROOM
-            raise
-
-
-class Worker(ASGIWorker):
-    """Gunicorn's ASGI worker, which ends as soon as the requests that it has begun are answered.
-
-    Gunicorn's own notices a signal up to a second later, and waits for keep-alive connections to end by themselves.
-    """
-
-    alive: bool
+    CONFIG_KWARGS: ClassVar[dict[str, Any]] = {
+        "loop": "asyncio",
+        "http": Connection,
+        "ws": "none",
+        "lifespan": "off",
+        "interface": "asgi3",
+        "access_log": False,
+        "proxy_headers": False,
+        "timeout_notify": TICK,
+        "backlog": 1,  # connections that are accepted at a time: there may be room for few
+    }
+    number = 0
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.connections: set[Connection] = set()
-        self.number = 0
-        self._stopping = asyncio.Event()
-
-    def init_signals(self) -> None:
-        """Called by gunicorn in the new process."""
-        super().init_signals()
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
-
-    def handle_exit_signal(self) -> None:
-        """Called in the event loop at SIGTERM."""
-        super().handle_exit_signal()
-        self._stopping.set()
-
-    def handle_quit_signal(self) -> None:
-        """Called in the event loop at SIGQUIT and SIGINT."""
-        super().handle_quit_signal()
-        self._stopping.set()
-
-    def run(self) -> None:
-        """Called by gunicorn; returns when the worker has stopped."""
-        try:
-            super().run()
-        finally:
-            self.asgi.let_go()
+        # Uvicorn's messages are logged as all others are, but not those of each start and stop.
+        log = logging.getLogger("uvicorn.error")
+        log.propagate = True
+        log.setLevel(logging.WARNING)
 
     async def _serve(self) -> None:
-        for listener in self.sockets:
-            listener.sock = Listener(fileno=listener.sock.detach())
-            server = await self.loop.create_server(
-                lambda: Connection(self), sock=listener.sock, backlog=self.cfg.backlog
-            )
-            self.servers.append(server)
-        while self.alive and self.ppid == os.getppid():
-            self.notify()
-            await self._stopped_within(1.0)
-        self.alive = False
+        """Called by uvicorn's worker in the event loop."""
+        self.config.app = self.wsgi
+        connections = Connections(self.app.limits)
+        server = Server(self.config, connections, self.cfg.graceful_timeout)
+        await server.serve([Listener(fileno=each.sock.detach()) for each in self.sockets])
+
+
+class Server(uvicorn.Server):
+    """Uvicorn's server, which stops at once at a signal, and answers all who have connected by then.
+
+    Args:
+        config: Uvicorn's settings.
+        connections: The connections.
+        patience: Seconds that requests may take to end at a stop.
+    """
+
+    def __init__(self, config: uvicorn.Config, connections: Connections, patience: float) -> None:
+        super().__init__(config)
+        self.server_state = self._connections = connections
+        self._patience = patience
+        self._stopping = asyncio.Event()
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Called by uvicorn around all that the server does."""
+        loop = asyncio.get_running_loop()
+        for each in STOP_SIGNALS:
+            loop.add_signal_handler(each, self.handle_exit, each, None)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
+        yield
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # uvicorn's signature
+        """Called at a signal; all but SIGTERM end the server without waiting for requests."""
+        self.should_exit = True
+        self.force_exit = self.force_exit or sig != signal.SIGTERM
+        self._stopping.set()
+
+    async def main_loop(self) -> None:
+        """Called by uvicorn; returns when the server is to stop."""
+        while not await self.on_tick(0):
+            self._connections.end_expired()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), TICK)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Called by uvicorn; accepts who has connected, answers requests that were begun, and closes connections."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._patience
         await self._last_call()
-        waiting = [connected for listener in self.sockets for connected in _waiting(listener.sock)]
+        while select.select(sockets or (), (), (), 0)[0] and loop.time() < deadline and not self.force_exit:
+            await asyncio.sleep(STOP_TICK)
         for server in self.servers:
             server.close()
-        for connected in waiting:
-            await self.loop.connect_accepted_socket(lambda: Connection(self), connected)
         await self._last_call()
-        await self._finish()
+        while self._connections.connections and loop.time() < deadline and not self.force_exit:
+            for connection in list(self._connections.connections):
+                connection.shutdown()
+            self._connections.end_expired()
+            await self.on_tick(0)
+            await asyncio.sleep(STOP_TICK)
+        self._cut_off()
 
     async def _last_call(self) -> None:
-        if not self._quick_shutdown:
+        if not self.force_exit:
             await asyncio.sleep(LAST_CALL)
 
-    async def _finish(self) -> None:
-        """Waits for requests that were begun, as long as the graceful timeout."""
-        deadline = self.loop.time() + self.cfg.graceful_timeout
-        while self.connections and self.loop.time() < deadline and not self._quick_shutdown:
-            for connection in list(self.connections):
-                connection.close_if_idle()
-            self.notify()
-            await asyncio.sleep(0.01)
-
-    async def _stopped_within(self, seconds: float) -> None:
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._stopping.wait(), seconds)
-
-
-def _waiting(listener: socket.socket) -> Iterator[socket.socket]:
-    """Those who have connected, but were not yet let in: the kernel would reset them."""
-    with suppress(OSError):
-        while True:
-            connected, _ = listener.accept()
-            connected.setblocking(False)
-            yield connected
+    def _cut_off(self) -> None:
+        """Aborts connections that are still open."""
+        for connection in self._connections.connections:
+            connection.transport.abort()
+        # Each request that is cut off is logged already, and uvicorn would log its cancellation with a traceback.
+        logging.getLogger("uvicorn.error").disabled = True

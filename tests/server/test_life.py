@@ -1,18 +1,23 @@
 """How the program starts and ends: in order, soon, with the right exit status, and with nothing left of it."""
 
+import re
 import signal
 import socket
 import sys
 import threading
 import time
+import tomllib
 from collections.abc import Iterator, Mapping
-from signal import SIGINT, SIGKILL, SIGTERM
+from contextlib import contextmanager
+from resource import RLIMIT_NOFILE, prlimit
+from signal import SIGHUP, SIGINT, SIGKILL, SIGTERM, SIGTTIN, SIGTTOU
 
 import psutil
 import pytest
 
+from stator.server.versions import SUPPORTED
 from tests.fakes import Agent
-from tests.program import MODULE, Answer, Program, eventually
+from tests.program import MODULE, ROOT, Answer, Program, eventually
 from tests.server.conftest import Starts
 
 # Seconds in which a program with nothing to wait for must have ended, on a busy machine.
@@ -54,7 +59,7 @@ def ends(program: Program, *signals: signal.Signals, within: float = SOON) -> in
     return status
 
 
-@pytest.mark.parametrize("number", [SIGTERM, SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize("number", [SIGTERM, SIGINT, SIGHUP])
 def test_one_signal_ends_it_well(starts: Starts, number: signal.Signals) -> None:
     program = starts()
     program.wait_for("ready")
@@ -143,7 +148,7 @@ def test_a_request_that_was_begun_is_answered(starts: Starts) -> None:
     assert ends(program) == 0
     answer = scrape.answer()
     assert answer is not None
-    assert (answer.status, answer.headers["Connection"]) == (200, "close")
+    assert (answer.status, answer.headers["connection"]) == (200, "close")
 
 
 def listens(port: int) -> bool:
@@ -161,12 +166,14 @@ def test_a_request_that_never_ends_is_cut_off_after_the_timeout(starts: Starts) 
     assert scrape.answer() is None
 
 
-def test_whoever_connected_before_the_end_is_answered(starts: Starts) -> None:
-    program = starts()
+@contextmanager
+def clients(program: Program) -> Iterator[list[str]]:
+    """Four clients that ask again and again, each time on a new connection; gives what they got."""
     outcomes: list[str] = []
+    over = threading.Event()
 
     def ask() -> None:
-        while True:
+        while not over.is_set():
             try:
                 connection = program.dial()
             except ConnectionRefusedError:
@@ -175,15 +182,40 @@ def test_whoever_connected_before_the_end_is_answered(starts: Starts) -> None:
                 connection.sendall(b"GET /monitor HTTP/1.1\r\nHost: stator\r\n\r\n")
                 outcomes.append(connection.recv(1000).decode()[:15])
 
-    askers = [threading.Thread(target=ask) for _ in range(4)]
+    threads = [threading.Thread(target=ask) for _ in range(4)]
     program.wait_for("ready")
-    for asker in askers:
-        asker.start()
-    eventually(lambda: len(outcomes) > 50)
-    assert ends(program, SIGTERM) == 0
-    for asker in askers:
-        asker.join()
+    for thread in threads:
+        thread.start()
+    try:
+        yield outcomes
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join()
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_every_client_that_connected_before_the_end_is_answered(starts: Starts, workers: int) -> None:
+    program = starts({"STTR_SERVER_WORKERS": str(workers)})
+    with clients(program) as outcomes:
+        eventually(lambda: len(outcomes) > 50)
+        assert ends(program, SIGTERM) == 0
     assert set(outcomes) == {"HTTP/1.1 200 OK"}
+
+
+def test_no_request_is_lost_while_workers_come_and_go(starts: Starts) -> None:
+    program = starts({"STTR_SERVER_WORKERS": "2"})
+    with clients(program) as outcomes:
+        for number in (SIGTTIN, SIGTTIN, SIGTTOU, SIGHUP, SIGTTOU, SIGHUP, SIGTTIN, SIGTTOU) * 2:
+            program.arbiter.send_signal(number)
+            time.sleep(A_MOMENT)
+        program.workers[0].send_signal(SIGTERM)
+        count = len(outcomes)
+        eventually(lambda: len(outcomes) > count + 50)
+        eventually(lambda: len(program.workers) == 2)
+        assert ends(program, SIGTERM) == 0
+    assert set(outcomes) == {"HTTP/1.1 200 OK"}
+    assert [line for line in program.lines() if line["level"] not in ("debug", "info")] == []
 
 
 def test_it_unregisters_and_drains_before_it_stops_answering(starts: Starts, agent: Agent) -> None:
@@ -220,7 +252,7 @@ def test_signals_that_its_parent_had_ignored_are_ignored(starts: Starts) -> None
     then = f"os.execv({sys.executable!r}, {MODULE!r})"
     program = starts(command=(sys.executable, "-c", f"import os, signal\n{ignoring}\n{then}"))
     program.wait_for("ready")
-    program.send(signal.SIGHUP)
+    program.send(SIGHUP)
     program.arbiter.kill()
     assert ends(program) == 1
     assert not program.lines("shutting down")
@@ -274,6 +306,48 @@ def test_nothing_outlives_a_main_process_that_is_killed(starts: Starts, busy: bo
     eventually(lambda: not program.processes(), within=2)
     if scrape:
         assert scrape.answer() is None
+
+
+def test_workers_end_without_main_process_and_arbiter(starts: Starts) -> None:
+    program = starts({"STTR_SERVER_WORKERS": "2"})
+    eventually(lambda: program.port and len(program.workers) == 2)
+    arbiter = program.arbiter
+    program.send(signal.SIGSTOP)
+    arbiter.kill()
+    program.send(SIGKILL)
+    assert program.ended() == -SIGKILL
+    eventually(lambda: not program.processes(), within=2)
+
+
+@pytest.mark.parametrize("package", ["gunicorn", "httptools", "uvicorn", "uvicorn_worker"])
+def test_a_version_that_is_not_supported_is_reported_in_one_line(starts: Starts, package: str) -> None:
+    old = f"import {package}, runpy\n{package}.__version__ = '0.1'\nrunpy.run_module('stator', run_name='__main__')"
+    program = starts(command=(sys.executable, "-c", old))
+    assert ends(program) == 1
+    (failure,) = program.lines(level="error")
+    assert failure["msg"] == "can't start"
+    assert re.fullmatch(rf"{package} 0\.1 is not supported: versions from \S+ on and before \S+ are", failure["reason"])
+
+
+def test_a_package_that_is_missing_is_reported_in_one_line(starts: Starts) -> None:
+    program = starts(modules={"httptools": "raise ImportError('no such file')"})
+    assert ends(program) == 1
+    (failure,) = program.lines(level="error")
+    assert failure["reason"] == "httptools can't be imported: no such file"
+
+
+def test_supported_versions_are_those_that_the_package_declares() -> None:
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    ranges = [f"{name.replace('_', '-')}>={low},<{limit}" for name, (low, limit) in SUPPORTED.items()]
+    assert set(ranges) <= set(declared)
+
+
+def test_its_processes_may_open_as_many_files_as_the_system_allows(starts: Starts) -> None:
+    program = starts(command=("sh", "-c", 'ulimit -Sn 200; exec "$0" "$@"', *MODULE))
+    program.wait_for("ready")
+    (worker,) = program.workers
+    soft, hard = prlimit(worker.pid, RLIMIT_NOFILE)
+    assert soft == hard > 200
 
 
 def test_a_port_in_use_is_told_in_one_line_and_nothing_is_started(starts: Starts, agent: Agent) -> None:

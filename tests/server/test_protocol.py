@@ -1,21 +1,21 @@
 """One connection on which a client asks again and again, for the same and for others, in one piece and in several."""
 
 import asyncio
-import logging
 import re
+import signal
 import socket
 import struct
-import sys
 import threading
 import time
-from collections.abc import Sequence
-from contextlib import suppress
-from types import SimpleNamespace
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
 
 import pytest
-from gunicorn.config import Config as GunicornConfig
+import uvicorn
 
-from stator.server.protocol import Connection
+from stator.server.listener import Listener
+from stator.server.protocol import Connections, Limits
+from stator.server.worker import Server, Worker
 from stator.web.access_log import App, Receive, Scope, Send
 from tests.server.conftest import Starts
 
@@ -26,6 +26,7 @@ def request(path: str, *headers: str, method: str = "GET", body: str = "") -> by
 
 
 MONITOR, NOTHING = request("/monitor"), request("/nothing")
+LAST = request("/monitor", "Connection: close")
 TOO_LONG = request("/", "Content-Length: 1000000", method="POST")
 BODY = request("/nothing", method="POST", body="jobs=1")
 OTHER_BODY = request("/nothing", method="POST", body="jobs=2")
@@ -42,8 +43,10 @@ SEQUENCES: dict[str, tuple[Sequence[bytes], list[int]]] = {
     "other methods": ([request("/monitor", method=verb) for verb in ("OPTIONS", "GET", "PUT")], [200, 200, 405]),
     "heads": ([request("/monitor", method="HEAD")] * 3, [200] * 3),
     "with an empty line before": ([MONITOR, b"\r\n" + MONITOR, b"\r\n" + MONITOR, MONITOR], [200] * 4),
-    "with more than one empty line before": ([b"\r\n" + MONITOR, b"\r\n", b"\r\n" + MONITOR], [200, 400]),
-    "the last": ([request("/monitor", "Connection: close")], [200]),
+    "with more than one empty line before": ([b"\r\n" + MONITOR, b"\r\n", b"\r\n" + MONITOR], [200, 200]),
+    "the last": ([LAST, MONITOR], [200]),
+    "a body and half a request at once": ([BODY + MONITOR[:9], MONITOR[9:]], [404, 200]),
+    "a body and nonsense at once": ([BODY + b"\x00nonsense\r\n\r\n"], [404, 400]),
     "nonsense after the same": ([MONITOR, MONITOR, b"\x00nonsense\r\n\r\n"], [200, 200, 400]),
 }
 
@@ -154,35 +157,77 @@ async def whole(_scope: Scope, _receive: Receive, send: Send) -> None:
     await send({"type": "http.response.body", "body": b"ol"})
 
 
-async def is_serving(app: App, count: int) -> bytes:
-    """What comes for so many requests on a connection, of which the last asks for its end."""
-    loop, app.let_go = asyncio.get_running_loop(), lambda: None  # type: ignore[attr-defined]
-    worker = SimpleNamespace(
-        loop=loop, cfg=GunicornConfig(), log=logging.getLogger("server"), asgi=app, alive=True, max_requests=sys.maxsize
-    )
-    worker.nr = worker.nr_conns = 0
-    worker.connections, worker.log.access_log_enabled = set(), False
-    server = await loop.create_server(lambda: Connection(worker), "127.0.0.1", 0)
-    async with server:
-        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
-        writer.write(MONITOR * (count - 1) + request("/monitor", "Connection: close"))
-        came = await reader.read()
+async def big(_scope: Scope, _receive: Receive, send: Send) -> None:
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"20000000")]})
+    await send({"type": "http.response.body", "body": b"x" * 20_000_000})
+
+
+@asynccontextmanager
+async def serving(app: App, timeout: float = 10.0) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    """A connection to the worker's server, which serves an application in this event loop."""
+    config = uvicorn.Config(app, log_config=None, **Worker.CONFIG_KWARGS)
+    server = Server(config, Connections(Limits(timeout, 100)), 0.1)
+    with Listener(fileno=socket.create_server(("127.0.0.1", 0)).detach()) as listener:
+        ended = asyncio.create_task(server.serve([listener]))
+        reader, writer = await asyncio.open_connection(*listener.getsockname())
+        yield reader, writer
         writer.close()
-    return came
+        server.handle_exit(signal.SIGTERM, None)
+        await ended
 
 
-@pytest.mark.parametrize("app", [nothing, failing, half], ids=lambda app: app.__name__)
-def test_where_the_application_does_not_answer_the_client_is_told_and_let_go(app: App) -> None:
-    came = asyncio.run(is_serving(app, 2))
+async def answers(app: App, *requests: bytes) -> bytes:
+    """All that an application answers until the connection is closed."""
+    async with serving(app) as (reader, writer):
+        writer.write(b"".join(requests))
+        return await reader.read()
+
+
+@pytest.mark.parametrize("app", [nothing, failing])
+def test_an_application_that_does_not_answer_is_answered_for(app: App) -> None:
+    came = asyncio.run(answers(app, MONITOR, LAST))
     assert came.startswith(b"HTTP/1.1 500 Internal Server Error\r\n")
+    assert came.count(b"HTTP/1.1 ") == came.count(b"connection: close\r\n") == 1
+
+
+def test_an_answer_that_stops_short_ends_the_connection() -> None:
+    came = asyncio.run(answers(half, MONITOR, LAST))
     assert came.count(b"HTTP/1.1 ") == 1
-    assert b"Connection: close\r\n" in came
+    assert came.endswith(b"\r\n\r\nha")
 
 
 def test_an_answer_in_pieces_comes_whole() -> None:
-    came = asyncio.run(is_serving(whole, 2))
+    came = asyncio.run(answers(whole, MONITOR, LAST))
     assert came.count(b"HTTP/1.1 200 OK\r\n") == came.count(b"\r\n\r\nwhol") == 2
-    assert came.count(b"Connection: close\r\n") == 1
+    assert came.count(b"connection: close\r\n") == 1
+
+
+def test_a_client_that_reads_slowly_gets_all_of_its_answer() -> None:
+    async def read_slowly() -> int:
+        came = 0
+        async with serving(big, timeout=1.0) as (reader, writer):
+            writer.write(LAST)
+            while part := await reader.read(2_000_000):
+                came += len(part)
+                await asyncio.sleep(0.05)
+        return came
+
+    assert asyncio.run(read_slowly()) > 20_000_000
+
+
+def test_a_client_that_reads_nothing_is_closed_after_the_timeout(caplog: pytest.LogCaptureFixture) -> None:
+    async def read_nothing() -> float:
+        async with serving(big, timeout=0.5) as (reader, writer):
+            writer.write(MONITOR)
+            start = time.monotonic()
+            while "did not read" not in caplog.text:
+                await asyncio.sleep(0.05)
+            took = time.monotonic() - start
+            with pytest.raises((asyncio.IncompleteReadError, ConnectionResetError)):
+                await reader.readexactly(20_000_000)
+        return took
+
+    assert 0.5 <= asyncio.run(read_nothing()) < 3
 
 
 def test_who_is_refused_and_resets_the_connection_does_no_harm(starts: Starts) -> None:
@@ -249,10 +294,10 @@ def test_who_sends_many_requests_at_once_is_answered_while_they_come(starts: Sta
     assert worker.memory_info().rss - before < 10_000_000
 
 
-def test_who_is_refused_finds_it_in_the_log(starts: Starts) -> None:
-    """Also while others are answered, of whom several lines are written at once."""
+def test_a_client_that_is_refused_finds_it_in_the_log(starts: Starts) -> None:
+    """Also while others are answered."""
     program, stopped = starts(), threading.Event()
-    told = []
+    logged = []
 
     def ask() -> None:
         with program.dial() as client:
@@ -264,15 +309,15 @@ def test_who_is_refused_finds_it_in_the_log(starts: Starts) -> None:
     for other in others:
         other.start()
     try:
-        for number in range(200):
+        for _ in range(200):
             with program.dial() as client:
-                client.sendall(f"GET / HTTP/1.1\r\nHost: shop\r\nA{number} : refused\r\n\r\n".encode())
+                client.sendall(b"GET / HTTP/1.1\r\nHost: shop\r\nA : refused\r\n\r\n")
                 assert client.recv(65536).startswith(b"HTTP/1.1 400 ")
                 with program.stdout.open("rb") as log:
                     log.seek(max(0, program.stdout.stat().st_size - 50_000))
-                    told.append(f"A{number} ".encode() in log.read())
+                    logged.append(f":{client.getsockname()[1]} with status 400".encode() in log.read())
     finally:
         stopped.set()
         for other in others:
             other.join()
-    assert told.count(False) == 0
+    assert logged.count(False) == 0

@@ -1,11 +1,11 @@
-"""The program over the wire: what it answers, to whom it does not, and what it says of it."""
+"""The program over the wire: what it answers, what it refuses, and what it logs."""
 
 import json
 import socket
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -20,7 +20,7 @@ GET = b"GET /monitor HTTP/1.1\r\nHost: stator\r\n"
 
 @pytest.fixture(scope="module")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
-    """A program that all tests of this file share: each looks only at what is told of its own requests."""
+    """A program that all tests of this file share: each looks only at the lines of its own requests."""
     env = {"STTR_SERVER_TIMEOUT": f"{TIMEOUT:g}s", "STTR_LOGGER_MAXLEN": "0"}
     with Program(env, tmp_path_factory.mktemp("stator"), command=MODULE) as running:
         yield running
@@ -70,7 +70,7 @@ def test_other_paths_and_methods_are_refused(program: Program) -> None:
     assert (refused.status, refused.headers["allow"]) == (405, "GET, HEAD, OPTIONS")
 
 
-def test_a_request_is_told_from_end_to_end_under_one_id(program: Program) -> None:
+def test_a_request_is_logged_from_end_to_end_under_one_id(program: Program) -> None:
     program.get("/metrics?who=me", {"Authorization": "Bearer hunter2"})
     (request,) = program.lines("received request", query='{"who":["me"]}')
     response = program.wait_for("sending response", request_id=request["request_id"])
@@ -106,6 +106,13 @@ REFUSED = {
     "a header that is too long": (GET + b"X: " + b"a" * 20_000 + b"\r\n\r\n", 431),
     "too many headers": (GET + b"X: 1\r\n" * 300 + b"\r\n", 431),
     "a body that is too long": (GET + b"Content-Length: 1000000\r\n\r\n" + b"a" * 1_000_000, 413),
+    "a body's length of 5,000 digits": (GET + b"Content-Length: " + b"9" * 5000 + b"\r\n\r\n", 400),
+    "a header that never ends": (GET + b"X: " + b"a" * 20_000, 431),
+    "a target that never ends": (b"GET /" + b"a" * 20_000, 414),
+    "a chunk's extension that never ends": (GET + b"Transfer-Encoding: chunked\r\n\r\n1;" + b"a" * 20_000, 431),
+    "trailers that never end": (GET + b"Transfer-Encoding: chunked\r\n\r\n0\r\n" + b"a: b\r\n" * 4000, 431),
+    "a chunk that is no chunk": (GET + b"Transfer-Encoding: chunked\r\n\r\nxyz\r\n\r\n", 400),
+    "a target that is none": (b"GET http://:x/ HTTP/1.1\r\nHost: stator\r\n\r\n", 400),
     "a body of negative length": (GET + b"Content-Length: -1\r\n\r\n", 400),
     "two lengths": (GET + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\na", 400),
     "a length and chunks": (GET + b"Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
@@ -119,13 +126,13 @@ def test_bad_requests_are_refused_with_a_line_in_the_log(program: Program, what:
     data, status = REFUSED[what]
     before = len(program.lines())
     assert exchange(program, data).startswith(f"HTTP/1.1 {status} ".encode())
-    told = eventually(lambda: [line for line in program.lines()[before:] if str(status) in json.dumps(line)])
-    assert "error" not in told[0]
+    lines = eventually(lambda: [line for line in program.lines()[before:] if str(status) in json.dumps(line)])
+    assert "error" not in lines[0]
     assert program.get("/monitor").status == 200
 
 
 @pytest.mark.parametrize("what", ["a header that is too long", "a body that is too long"])
-def test_who_is_refused_may_send_the_rest_before_reading_why(program: Program, what: str) -> None:
+def test_a_client_that_is_refused_may_send_the_rest_before_reading_why(program: Program, what: str) -> None:
     data, status = REFUSED[what]
     with program.dial() as connection:
         connection.sendall(data[:30_000])
@@ -136,7 +143,7 @@ def test_who_is_refused_may_send_the_rest_before_reading_why(program: Program, w
     assert answer.startswith(f"HTTP/1.1 {status} ".encode())
 
 
-def test_who_is_refused_and_stays_is_let_go(program: Program) -> None:
+def test_a_client_that_is_refused_and_stays_is_closed(program: Program) -> None:
     start = time.monotonic()
     with program.dial() as connection, suppress(ConnectionResetError, BrokenPipeError):
         connection.sendall(REFUSED["a body that is too long"][0][:1000])
@@ -154,30 +161,118 @@ def test_a_web_socket_is_refused(program: Program) -> None:
     assert [line for line in program.lines()[before:] if line["level"] == "error"] == []
 
 
-def test_a_client_that_never_finishes_its_request_is_let_go(program: Program) -> None:
-    unfinished = (b"", b"GET /mon", GET + b"X: 1", GET + b"Content-Length: 5\r\n\r\nhe")
+UNFINISHED = {b"": b"", b"GET /mon": b"408", GET + b"X: 1": b"408", GET + b"Content-Length: 5\r\n\r\nhe": b"408"}
 
-    def seconds(begun: bytes) -> float:
+
+def test_a_client_that_never_finishes_its_request_is_refused(program: Program) -> None:
+    def timed(begun: bytes) -> tuple[float, bytes]:
         start = time.monotonic()
-        exchange(program, begun)
-        return time.monotonic() - start
+        answer = exchange(program, begun)
+        return time.monotonic() - start, answer[9:12]
 
     with ThreadPoolExecutor() as clients:
-        took = list(clients.map(seconds, unfinished))
-    assert all(TIMEOUT * 0.9 < each < TIMEOUT + 2 for each in took)
+        outcomes = list(clients.map(timed, UNFINISHED))
+    assert all(TIMEOUT * 0.9 < seconds < TIMEOUT + 2 for seconds, _ in outcomes)
+    assert [status for _, status in outcomes] == [*UNFINISHED.values()]
+    refused = [line for line in program.lines() if "with status 408" in line["msg"]]
+    assert len(refused) == 2
+    assert program.lines("sending response", status=408)
 
 
-def test_a_client_that_dribbles_its_headers_is_let_go(program: Program) -> None:
-    start = time.monotonic()
+def test_a_client_that_sends_its_headers_slowly_is_refused(program: Program) -> None:
+    start, answer = time.monotonic(), b""
     with program.dial() as connection, suppress(ConnectionResetError, BrokenPipeError):
         connection.settimeout(0.1)
         connection.sendall(GET)
         while time.monotonic() - start < 10:
             connection.sendall(b"X: y\r\n")
             with suppress(TimeoutError):
-                assert connection.recv(100) == b""
+                answer = connection.recv(1000)
                 break
+    assert answer.startswith(b"HTTP/1.1 408 ")
     assert TIMEOUT * 0.9 < time.monotonic() - start < TIMEOUT + 2
+
+
+def test_a_client_that_begins_its_next_request_late_has_all_of_its_time(program: Program) -> None:
+    with program.dial() as connection:
+        for pause in (TIMEOUT * 0.8, TIMEOUT * 0.8):
+            time.sleep(pause)
+            connection.sendall(GET)
+            time.sleep(TIMEOUT * 0.5)
+            connection.sendall(b"\r\n")
+            assert connection.recv(1000).startswith(b"HTTP/1.1 200 ")
+
+
+@pytest.mark.parametrize("requests", [1, 3])
+@pytest.mark.parametrize("head", [b"GET /monitor HTTP/1.0\r\n\r\n", GET + b"\r\n"])
+def test_a_client_that_sends_no_more_is_answered(program: Program, head: bytes, requests: int) -> None:
+    with program.dial() as connection:
+        connection.sendall(head * requests)
+        connection.shutdown(socket.SHUT_WR)
+        answer = b"".join(iter(lambda: connection.recv(1 << 16), b""))
+    assert answer.endswith(b'{"status":"ok"}')
+    assert answer.count(b"HTTP/1.1 200 OK") == (1 if b"1.0" in head else requests)
+
+
+@pytest.mark.parametrize("begun", [b"", GET, GET + b"Content-Length: 5\r\n\r\nhe"])
+def test_a_client_that_sends_no_more_of_its_request_is_closed_at_once(program: Program, begun: bytes) -> None:
+    start = time.monotonic()
+    with program.dial() as connection:
+        connection.sendall(begun)
+        connection.shutdown(socket.SHUT_WR)
+        assert connection.recv(100) == b""
+    assert time.monotonic() - start < TIMEOUT
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        b"GET http://127.0.0.1:8087/monitor HTTP/1.1\r\nHost: stator\r\n",
+        GET + b"X-Forwarded-Proto: https\r\nX-Forwarded-Ssl: off\r\nX-Forwarded-For: nobody\r\n",
+        GET + b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n",
+        GET + b"Expect: 100-continue\r\n",
+    ],
+    ids=["an absolute target", "what a proxy adds", "an upgrade to HTTP/2", "an expectation without a body"],
+)
+def test_what_other_servers_answer_is_answered(program: Program, request_: bytes) -> None:
+    with program.dial() as connection:
+        connection.sendall(request_ + b"\r\n")
+        assert connection.recv(1000).startswith(b"HTTP/1.1 200 OK\r\n")
+
+
+def test_a_client_that_waits_to_be_asked_for_its_body_is_asked(program: Program) -> None:
+    with program.dial() as connection:
+        connection.sendall(GET + b"Expect: 100-continue\r\nContent-Length: 2\r\n\r\n")
+        assert connection.recv(1000) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        connection.sendall(b"he")
+        assert connection.recv(1000).startswith(b"HTTP/1.1 200 OK\r\n")
+
+
+def test_beyond_the_maximum_of_connections_the_one_that_is_idle_longest_is_closed(starts: Starts) -> None:
+    slow = """
+import time
+from stator.points import PointsAt
+class Slow:
+    def collect(self, now):
+        time.sleep(1)
+        return PointsAt("slow", now)
+"""
+    env = {"STTR_SERVER_MAXCONNECTIONS": "10", "STTR_COLLECTORS": "slow:Slow"}
+    program = starts(env, modules={"slow": slow})
+    with ExitStack() as stack:
+        scraping = stack.enter_context(program.dial())
+        scraping.sendall(b"GET /metrics HTTP/1.1\r\nHost: stator\r\n\r\n")
+        idle = [stack.enter_context(program.dial()) for _ in range(9)]
+        idle[0].sendall(GET + b"\r\n")
+        assert idle[0].recv(1000).startswith(b"HTTP/1.1 200 OK")
+        idle += [stack.enter_context(program.dial()) for _ in range(3)]
+        for connection in idle[1:4]:
+            assert connection.recv(1) == b""
+        for connection in (idle[0], *idle[4:]):
+            connection.sendall(GET + b"\r\n")
+            assert connection.recv(1000).startswith(b"HTTP/1.1 200 OK")
+        assert scraping.recv(1000).startswith(b"HTTP/1.1 200 OK")
+    eventually(lambda: any("more than 10 were open" in line["msg"] for line in program.lines(level="warning")))
 
 
 def test_a_client_that_leaves_before_its_answer_is_no_error(starts: Starts) -> None:
@@ -232,7 +327,7 @@ def test_requests_are_shared_among_the_workers(starts: Starts) -> None:
     assert program.processes() == []
 
 
-def test_every_address_is_listened_on_unless_told_otherwise(starts: Starts) -> None:
+def test_without_a_host_it_listens_on_every_address(starts: Starts) -> None:
     program = starts({"STTR_SERVER_HOST": ""})
     assert program.get("/monitor").status == 200
     if socket.has_dualstack_ipv6():

@@ -1,0 +1,35 @@
+"""Which versions of the HTTP server's packages work."""
+
+import re
+from importlib import import_module
+
+from stator.settings.declare import StartError
+
+# The lowest that works, and the first that may not; pyproject.toml declares the same.
+SUPPORTED = {
+    "gunicorn": ("27.0.1", "27.1"),
+    "httptools": ("0.9", "0.10"),
+    "uvicorn": ("0.54", "0.55"),
+    "uvicorn_worker": ("0.4", "0.5"),
+}
+
+
+def check_versions() -> None:
+    """Checks the installed versions, of which an unsupported one might hang or fail later.
+
+    Raises:
+        StartError: One is missing, or out of its range.
+    """
+    for name, (lowest, limit) in SUPPORTED.items():
+        try:
+            found = import_module(name).__version__
+        except ImportError as error:
+            msg = f"{name} can't be imported: {error}"
+            raise StartError(msg) from error
+        if not _numbers(lowest) <= _numbers(found) < _numbers(limit):
+            msg = f"{name} {found} is not supported: versions from {lowest} on and before {limit} are"
+            raise StartError(msg)
+
+
+def _numbers(version: str) -> list[int]:
+    return [int(number) for number in re.findall(r"\d+", version)]
