@@ -97,8 +97,8 @@ def test_answers_a_scrape_under_each_python(
 @EVERY_PYTHON
 def test_loads_the_compiled_parts_for_each_python(pyz: Path, python: str) -> None:
     # Falcon would do without its own, and only be slower.
-    parts = "import falcon.cyutil.uri, orjson.orjson, psutil._psutil_linux as p"
-    code = f"{parts}; print(falcon.cyutil.uri.__file__, orjson.orjson.__file__, p.__file__)"
+    parts = "import falcon.cyutil.uri, msgspec._core, psutil._psutil_linux as p"
+    code = f"{parts}; print(falcon.cyutil.uri.__file__, msgspec._core.__file__, p.__file__)"
     done = start(pyz, "-c", code, python=python, SHIV_INTERPRETER="1")
     assert len(done.stdout.split()) == 3, done
     assert all(cache_name(pyz) in path for path in done.stdout.split())
