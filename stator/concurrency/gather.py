@@ -16,11 +16,8 @@ def gather(
 ) -> dict[K, Outcome[T]]:
     """Makes calls at the same time, each in a thread of its own, and waits for them.
 
-    Args:
-        flights: Makes the calls.
-        calls: The functions by key.
-        timeout: Seconds until those that have not returned fail with `CollectionTimeout`; they go on in their threads.
-        inline: Keys of functions that never block: they are called in this thread, after the others have begun.
+    Those that have not returned after `timeout` seconds fail with `CollectionTimeout`, and go on in their threads.
+    Functions whose keys are in `inline` never block: they are called in this thread, after the others have begun.
     """
     deadline = time.monotonic() + timeout
     begun = {

@@ -17,11 +17,7 @@ Run: TypeAlias = Callable[[Callable[[], object]], object]
 
 
 class CollectionTimeout(Exception):  # noqa: N818 # not the called function's own error
-    """A call did not return in time, or was not made since an earlier one is stuck.
-
-    Attributes:
-        stuck: Seconds since the earlier one began, or 0.
-    """
+    """A call did not return in time, or was not made since an earlier one has been stuck, for ``stuck`` seconds."""
 
     def __init__(self, stuck: float = 0.0) -> None:
         super().__init__("it did not answer in time")
@@ -29,13 +25,7 @@ class CollectionTimeout(Exception):  # noqa: N818 # not the called function's ow
 
 
 class Outcome(NamedTuple, Generic[T]):
-    """What a call returned or raised.
-
-    Attributes:
-        seconds: Time that it took.
-        value: What it returned; None if it raised.
-        error: What it raised, or None.
-    """
+    """What a call returned or raised, and how long it took."""
 
     seconds: float
     value: T | None = None
@@ -48,24 +38,15 @@ class Outcome(NamedTuple, Generic[T]):
         return self.value  # type: ignore[return-value] # None only where T is
 
 
-def _uncancellable() -> "Future[Outcome[T]]":
-    """Returns a future that none of those who wait for it can cancel for the others."""
-    future: Future[Outcome[T]] = Future()
-    future.set_running_or_notify_cancel()
-    return future
-
-
 @define(eq=False)
 class Call(Generic[T]):
     """A call that several may wait for.
 
     Attributes:
-        function: Makes the call.
         deadline: When the last of those who wait gives up; a call that goes on beyond that is stuck.
         began: When it began, or None if it has not yet.
-        earlier: The call that must end before this one begins, or None.
-        next: The call that begins when this one ends, or None.
-        future: Resolves to the outcome.
+        earlier: The call that must end before this one begins.
+        next: The call that begins when this one ends.
     """
 
     function: Callable[[], T]
@@ -73,7 +54,10 @@ class Call(Generic[T]):
     began: float | None = None
     earlier: "Call[T] | None" = None
     next: "Call[T] | None" = None
-    future: "Future[Outcome[T]]" = field(factory=_uncancellable)
+    future: "Future[Outcome[T]]" = field(factory=Future)
+
+    def __attrs_post_init__(self) -> None:
+        self.future.set_running_or_notify_cancel()  # so that none of those who wait can cancel it for the others
 
     def outcome(self, deadline: float) -> Outcome[T]:
         """Waits for the outcome, until a time of `time.monotonic` or until the earlier call is known to be stuck."""
@@ -93,9 +77,6 @@ class SingleFlight(Generic[K, T]):
 
     Like golang.org/x/sync/singleflight, except that no result is older than the request for it. A call that goes on
     when nobody waits for it any more is stuck: until it returns no other is made for its key, and those who ask fail.
-
-    Args:
-        run: Runs calls, in threads.
     """
 
     def __init__(self, run: Run) -> None:
@@ -104,13 +85,13 @@ class SingleFlight(Generic[K, T]):
         self._running: dict[K, Call[T]] = {}
 
     def submit(self, key: K, function: Callable[[], T], deadline: float, run: Run | None = None) -> Call[T]:
-        """Returns the next call for a key, which is begun if none is at work.
+        """Returns the next call for a key, which is begun if none is at work; it has the caller's context variables.
 
         Args:
-            key: What is called.
-            function: Makes the call, in the caller's context; not needed where the caller shares a call.
+            key: Names what is called.
+            function: Makes the call, unless the caller shares one.
             deadline: When the caller gives up, as a time of `time.monotonic`.
-            run: Runs the call instead, if none is at work: in this thread, say, where it never blocks.
+            run: Runs the call if none is at work: in this thread, say, where it never blocks.
         """
         call = Call(partial(contextvars.copy_context().run, function), deadline)
         with self._lock:
@@ -142,16 +123,14 @@ class SingleFlight(Generic[K, T]):
     def _make(self, key: K, call: Call[T]) -> None:
         with self._lock:
             began = call.began = time.monotonic()
-        value: T | None = None
-        error: BaseException | None = None
-        try:
-            if began >= call.deadline:
-                error = CollectionTimeout()
-            else:
+        outcome: Outcome[T] = Outcome(0.0, error=CollectionTimeout())
+        if began < call.deadline:
+            try:
                 value = call.function()
-        except BaseException as raised:  # noqa: BLE001 # whatever it raises is for those who wait
-            error = raised
-        self._end(key, call, Outcome(time.monotonic() - began, value, error))
+                outcome = Outcome(time.monotonic() - began, value)
+            except BaseException as error:  # noqa: BLE001 # whatever it raises is for those who wait
+                outcome = Outcome(time.monotonic() - began, error=error)
+        self._end(key, call, outcome)
 
     def _end(self, key: K, call: Call[T], outcome: Outcome[T]) -> None:
         with self._lock:

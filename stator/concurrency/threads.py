@@ -4,22 +4,15 @@ import queue
 import threading
 from collections.abc import Callable
 
-# Seconds that a thread without work waits for more before it ends.
-IDLE_TIMEOUT = 1.0
-
 
 class DaemonThreads:
-    """Runs functions in threads that do not keep the process alive, and that end when they have been idle for a while.
+    """Runs functions in threads that do not keep the process alive, and that end after `idle_timeout` idle seconds."""
 
-    Args:
-        idle_timeout: Seconds after which an idle thread ends.
-    """
-
-    def __init__(self, idle_timeout: float = IDLE_TIMEOUT) -> None:
+    def __init__(self, idle_timeout: float = 1.0) -> None:
         self._idle_timeout = idle_timeout
         self._work: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
         self._lock = threading.Lock()
-        # Idle threads that have no work in the queue yet.
+        # Threads that wait for work, less the functions in the queue.
         self._idle = 0
 
     def run(self, function: Callable[[], object]) -> None:
@@ -31,27 +24,19 @@ class DaemonThreads:
         with self._lock:
             if self._idle:
                 self._idle -= 1
-                self._work.put(function)
-                return
-        # In a list that the thread empties: a Thread keeps its arguments for as long as it lives.
-        threading.Thread(target=self._serve, args=([function],), name="stator", daemon=True).start()
+            else:
+                threading.Thread(target=self._serve, name="stator", daemon=True).start()
+            self._work.put(function)
 
-    def _serve(self, work: list[Callable[[], object]]) -> None:
-        while work:
-            work.pop()()
-            work = self._more_work()
-
-    def _more_work(self) -> list[Callable[[], object]]:
-        """The next function, or nothing where none came in time."""
-        with self._lock:
-            self._idle += 1
-        try:
-            return [self._work.get(timeout=self._idle_timeout)]
-        except queue.Empty:
-            with self._lock:
-                # `run` may have counted on this thread in the meantime.
-                try:
-                    return [self._work.get_nowait()]
-                except queue.Empty:
-                    self._idle -= 1
-                    return []
+    def _serve(self) -> None:
+        while True:
+            try:
+                self._work.get(timeout=self._idle_timeout)()
+            except queue.Empty:
+                with self._lock:
+                    if self._idle:  # otherwise `run` has counted on this thread in the meantime
+                        self._idle -= 1
+                        return
+            else:
+                with self._lock:
+                    self._idle += 1
