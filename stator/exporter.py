@@ -4,7 +4,7 @@ import inspect
 import operator
 import time
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from functools import partial
 from io import BytesIO
@@ -14,7 +14,7 @@ from attrs import frozen
 from msgspec.structs import replace
 
 from stator.concurrency.gather import gather
-from stator.concurrency.single_flight import Call, CollectionTimeout, Outcome, Run, SingleFlight
+from stator.concurrency.single_flight import CollectionTimeout, Outcome, Run, SingleFlight
 from stator.concurrency.threads import DaemonThreads
 from stator.exposition.encoder import Encoder
 from stator.exposition.negotiation import Encoding
@@ -24,14 +24,8 @@ from stator.points import Collector, Labels, NonBlockingCollector, Point, PointE
 from stator.settings.declare import positive, setting
 from stator.settings.duration import Duration
 
-# The source under which the exporter's own points are encoded.
-OWN = "stator"
 # Seconds after which a shared answer counts as stuck: it never is, unless a collector blocks that says it doesn't.
 ANSWER_TIMEOUT = 60.0
-# zlib's fastest: a tenth of the time of its default, for a body that is half as long again.
-GZIP_LEVEL = 1
-# zlib's number for the gzip format with its largest window: https://docs.python.org/3/library/zlib.html#zlib.compressobj
-GZIP_WBITS = 31
 
 
 @frozen
@@ -39,26 +33,16 @@ class MetricsConfig:
     """How metrics are exposed."""
 
     timestamps: Literal["auto", "always", "never"] = setting(
-        "auto",
-        desc="timestamps on samples; auto: only in text 0.0.4, as Prometheus' staleness needs them away",
+        "auto", desc="timestamps on samples; auto: only in text 0.0.4, as Prometheus' staleness needs them away"
     )
     timeout: Duration = setting(
-        Duration.parse("9s"),
-        desc="longest time for a scrape whose scraper names none",
-        check=positive,
+        Duration.parse("9s"), desc="longest time for a scrape whose scraper names none", check=positive
     )
 
 
 @frozen
 class ScrapeRequest:
-    """What a scraper asks for.
-
-    Attributes:
-        encoder: Encodes the points in the format that the scraper wants.
-        encoding: How the body is compressed.
-        timeout: Seconds that the scraper waits at most, or 0 for the configured time.
-        collectors: Names of the collectors that it wants, or None for all.
-    """
+    """What a scraper asks for; a timeout of 0 is the configured one, and None for collectors are all."""
 
     encoder: Encoder
     encoding: Encoding = "identity"
@@ -83,9 +67,7 @@ class Exporter:
 
     Args:
         collectors: Collectors by name, in the order in which they are exposed.
-        config: How metrics are exposed.
         build: Labels of ``stator_build_info``.
-        log: Where it is logged that a collector begins to fail, and that it collects again.
         now: Returns Unix time in seconds.
     """
 
@@ -99,6 +81,7 @@ class Exporter:
         now: Callable[[], float] = time.time,
     ) -> None:
         self._collectors, self._config, self._build, self._now = dict(collectors), config, build, now
+        self.names = list(collectors)
         self._nonblocking = {name: each for name, each in collectors.items() if isinstance(each, NonBlockingCollector)}
         self._threads = DaemonThreads()
         self._answers: SingleFlight[object, ScrapeResponse] = SingleFlight(self._threads.run)
@@ -108,33 +91,26 @@ class Exporter:
             log, "collector", "failed to collect", "collects again", level="error", expected=expected
         )
 
-    @property
-    def names(self) -> list[str]:
-        """Names of the collectors."""
-        return list(self._collectors)
-
     def scrape(self, request: ScrapeRequest) -> ScrapeResponse:
         """Answers a scrape; blocks until its collectors have returned or its time is up."""
-        return self._begin(request, operator.call, operator.call).future.result().unwrap()
+        return self.submit(request, operator.call, operator.call).result().unwrap()
 
-    def submit(self, request: ScrapeRequest, run_soon: Run) -> "Future[Outcome[ScrapeResponse]]":
-        """Begins to answer a scrape, in a thread if one of its collectors may block.
+    def submit(
+        self, request: ScrapeRequest, run_nonblocking: Run, run_blocking: Run | None = None
+    ) -> "Future[Outcome[ScrapeResponse]]":
+        """Begins to answer a scrape.
 
-        Args:
-            request: What the scraper asks for.
-            run_soon: Answers it where none may block, and so without a thread: an event loop's ``call_soon``.
+        Where no collector may block, `run_nonblocking` answers, as an event loop's ``call_soon``; else `run_blocking`,
+        or a thread.
         """
-        return self._begin(request, run_soon, self._threads.run).future
-
-    def _begin(self, request: ScrapeRequest, run_nonblocking: Run, run_blocking: Run) -> Call[ScrapeResponse]:
-        names = [name for name in self._collectors if request.collectors is None or name in request.collectors]
+        names = [name for name in self.names if request.collectors is None or name in request.collectors]
         inline = {name for name in names if name in self._nonblocking and self._nonblocking[name].is_nonblocking()}
         answer = partial(self._answer, request, names, inline)
         deadline = time.monotonic() + ANSWER_TIMEOUT
         may_block = len(inline) < len(names) or request.encoder.lock.locked()
         if may_block:  # not shared either: whoever waited for another scrape to end could be late
-            return self._answers.submit(object(), answer, deadline, run_blocking)
-        return self._answers.submit((request, run_nonblocking), answer, deadline, run_nonblocking)
+            return self._answers.submit(object(), answer, deadline, run_blocking).future
+        return self._answers.submit((request, run_nonblocking), answer, deadline, run_nonblocking).future
 
     def _answer(self, request: ScrapeRequest, names: list[str], inline: set[str]) -> ScrapeResponse:
         stamp = self._now()
@@ -156,25 +132,25 @@ class Exporter:
                 except BaseException as unfit:  # noqa: BLE001 # what is no text, number or time is found only now
                     error = unfit
             self._failures.report(name, error)
-            own += _health(name, outcome.seconds, success=error is None)
+            labels = (("collector", name),)
+            desc = "Whether the collector's last collection worked"
+            own.append(Point("collector_success", desc, int(error is None), labels=labels))
+            desc = "Time that the collection took"
+            own.append(Point("collector_duration", desc, outcome.seconds, unit="seconds", labels=labels))
         own.append(Point("build_info", "Version of Stator and of Python", 1, labels=self._build))
-        exposition.add(OWN, PointsAt("stator", stamp, points=own))
+        exposition.add("stator", PointsAt("stator", stamp, points=own))
         return exposition.pieces()
 
 
 def joined(pieces: Iterable[bytes]) -> bytes:
-    """All pieces as one; each is freed as soon as it's copied, so that the body is never in memory twice."""
+    """Returns all pieces as one; each is freed as soon as it's copied, so that the body is never in memory twice."""
     whole = BytesIO()
     whole.writelines(pieces)
     return whole.getvalue()
 
 
 def _collect(collector: Collector, now: float) -> PointsAt:
-    """Calls a collector, and takes its points while they are made, which is part of the work.
-
-    Raises:
-        TypeError: It returned something else.
-    """
+    """Calls a collector, and takes its points, since making them is part of the work."""
     collected: object = collector.collect(now)
     if not isinstance(collected, PointsAt):
         if inspect.iscoroutine(collected):
@@ -183,19 +159,12 @@ def _collect(collector: Collector, now: float) -> PointsAt:
             msg = f"collect() must return a PointsAt or an iterable of Points, not {collected!r}"
             raise TypeError(msg)
         collected = PointsAt("", now, points=collected)
-    if type(collected.points) in (list, tuple):
-        return collected
-    return replace(collected, points=list(collected.points))
-
-
-def _health(name: str, seconds: float, *, success: bool) -> Iterator[Point]:
-    labels = (("collector", name),)
-    desc = "Whether the collector's last collection worked"
-    yield Point("collector_success", desc, int(success), labels=labels)
-    yield Point("collector_duration", "Time that the collection took", seconds, unit="seconds", labels=labels)
+    points = collected.points
+    return collected if type(points) in (list, tuple) else replace(collected, points=list(points))
 
 
 def _gzip(pieces: Iterable[bytes]) -> bytes:
+    # Level 1 takes a tenth of the default's time, for a body that is half as long again; 31 is the gzip format.
+    packer = zlib.compressobj(1, wbits=31)
     # Piece by piece, since zlib lets other threads run only while it's in a call.
-    packer = zlib.compressobj(GZIP_LEVEL, wbits=GZIP_WBITS)
     return b"".join([*map(packer.compress, pieces), packer.flush()])
