@@ -12,7 +12,7 @@ from attrs import evolve
 from stator.client.probe import is_ready
 from stator.embedding.keywords import Keywords
 from stator.embedding.membership import Membership
-from stator.embedding.mounting import ASGIMount, ASGIResource, PerProcess, WSGIMount, WSGIResource
+from stator.embedding.mounting import ASGIMount, PerProcess, WSGIMount
 from stator.embedding.parts import Parts, Settings
 from stator.embedding.registration import Registration
 from stator.settings.declare import ConfigError
@@ -101,11 +101,10 @@ class Stator:
         if not isinstance(app, falcon.App):
             msg = f"expected a falcon.App or a falcon.asgi.App, not {app!r}; others have asgi_app() and wsgi_app()"
             raise TypeError(msg)
-        is_asgi = isinstance(app, falcon.asgi.App)
-        for path, build in self._parts.resources(is_asgi=is_asgi).items():
-            resource = (ASGIResource if is_asgi else WSGIResource)(PerProcess(build))
-            app.add_route(f"{prefix}{path}", resource)
-            app.add_route(f"{prefix}{path}/", resource)
+        suffix = "async" if isinstance(app, falcon.asgi.App) else None
+        for path, resource in self._parts.resources().items():
+            app.add_route(f"{prefix}{path}", resource, suffix=suffix)
+            app.add_route(f"{prefix}{path}/", resource, suffix=suffix)
 
     def registered(self, port: int, *, host: str = "", monitor: str = "") -> Registration:
         """Returns what keeps the service registered: a context, or an object with ``start()`` and ``stop()``.

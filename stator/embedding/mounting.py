@@ -78,30 +78,21 @@ class WSGIMount:
     __call__.__qualname__ = "wsgi_app() is for WSGI servers, an ASGI server needs asgi_app(): WSGIMount.__call__"
 
 
-class ASGIResource:
-    """A resource of a Falcon ASGI application, built once in each process."""
+class PerProcessResource:
+    """A Falcon resource for ASGI and WSGI, built once in each process."""
 
-    def __init__(self, resource: PerProcess[Any]) -> None:
-        self._resource = resource
-
-    async def on_get(self, req: Any, resp: Any) -> None:
-        """Answers a request."""
-        await self._resource().on_get(req, resp)
-
-    on_head = on_get
-
-
-class WSGIResource:
-    """A resource of a Falcon WSGI application, built once in each process."""
-
-    def __init__(self, resource: PerProcess[Any]) -> None:
-        self._resource = resource
+    def __init__(self, build: Callable[[], Any]) -> None:
+        self._resource = PerProcess(build)
 
     def on_get(self, req: Any, resp: Any) -> None:
-        """Answers a request."""
+        """Answers over WSGI."""
         self._resource().on_get(req, resp)
 
-    on_head = on_get
+    async def on_get_async(self, req: Any, resp: Any) -> None:
+        """Answers over ASGI."""
+        await self._resource().on_get_async(req, resp)
+
+    on_head, on_head_async = on_get, on_get_async
 
 
 def match_endpoint(root: str, path: str, *, is_alone: bool) -> str | None:

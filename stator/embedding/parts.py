@@ -3,7 +3,7 @@
 import logging
 import os
 import re
-from collections.abc import Callable, Container, Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from random import Random
 from typing import Any
 
@@ -14,7 +14,7 @@ from stator.collectors.process import FAMILIES as PROCESS_FAMILIES
 from stator.collectors.prometheus_client import PrometheusClient
 from stator.config import Config, Environment
 from stator.embedding.keywords import Keywords, find_problems, is_registry, split_collectors
-from stator.embedding.mounting import METRICS, MONITOR, PerProcess
+from stator.embedding.mounting import METRICS, MONITOR, PerProcess, PerProcessResource
 from stator.exporter import Exporter
 from stator.log.logger import Log, new_id
 from stator.log.stdlib import LOGGER, stdlib_logger
@@ -27,8 +27,8 @@ from stator.version import build_labels
 from stator.web import app as web
 from stator.web.access_log import App
 from stator.web.checks import TIMEOUT, Check, Checks
-from stator.web.metrics import Metrics, MetricsWSGI
-from stator.web.monitor import Monitor, MonitorWSGI
+from stator.web.metrics import Metrics
+from stator.web.monitor import Monitor
 
 PREFIX = "STTR"
 COLLECTORS = f"{PREFIX}_COLLECTORS"
@@ -140,12 +140,11 @@ class Parts:
         """A WSGI application of this process."""
         return web.wsgi_app(self._exporter(), self._config.formats(), self._log, self._checks())
 
-    def resources(self, *, is_asgi: bool) -> dict[str, Callable[[], Any]]:
-        """What builds the Falcon resources of this process, by path."""
-        metrics, monitor = (Metrics, Monitor) if is_asgi else (MetricsWSGI, MonitorWSGI)
+    def resources(self) -> dict[str, PerProcessResource]:
+        """Returns the Falcon resources by path."""
         return {
-            METRICS: lambda: metrics(self._exporter(), self._config.formats()),
-            MONITOR: lambda: monitor(self._checks()),
+            METRICS: PerProcessResource(lambda: Metrics(self._exporter(), self._config.formats())),
+            MONITOR: PerProcessResource(lambda: Monitor(self._checks())),
         }
 
 

@@ -11,8 +11,8 @@ from stator.exporter import Exporter
 from stator.exposition.negotiation import Negotiator
 from stator.log.logger import Log
 from stator.web.checks import Checks
-from stator.web.metrics import Metrics, MetricsWSGI
-from stator.web.monitor import Monitor, MonitorWSGI
+from stator.web.metrics import Metrics
+from stator.web.monitor import Monitor
 
 if TYPE_CHECKING:
     from falcon.asgi import App, Request, Response
@@ -23,22 +23,12 @@ def asgi_app(
 ) -> "App[Request, Response]":
     """Returns an ASGI application; each of its paths may end in a slash.
 
-    Args:
-        exporter: Answers ``/metrics``.
-        negotiator: Chooses the format in which a scraper is answered.
-        config: What ``/config`` answers, without secrets; None for no such path.
-        log: Where unexpected errors are logged.
-        checks: Answers ``/monitor``; None for no checks.
+    ``/config`` answers with `config`, which holds no secrets; where that is None there is no such path.
     """
     app: App[Request, Response] = falcon.asgi.App()
-    app.req_options.strip_url_path_trailing_slash = True
-    app.add_route("/metrics", Metrics(exporter, negotiator))
-    app.add_route("/monitor", Monitor(checks or Checks({}, log)))
+    _add_routes(app, Metrics(exporter, negotiator), Monitor(checks or Checks({}, log)), log, suffix="async")
     if config is not None:
-        app.add_route("/config", ConfigResource(config))
-    app.add_error_handler(falcon.HTTPRouteNotFound, _awaited(_not_found))
-    app.add_error_handler(falcon.HTTPError, _awaited(_http_error))
-    app.add_error_handler(Exception, _awaited(InternalError(log)))
+        app.add_route("/config", ConfigResource(config), suffix="async")
     return app
 
 
@@ -47,12 +37,7 @@ def wsgi_app(
 ) -> "falcon.App[falcon.Request, falcon.Response]":
     """Returns the same as a WSGI application, without ``/config``."""
     app = falcon.App()
-    app.req_options.strip_url_path_trailing_slash = True
-    app.add_route("/metrics", MetricsWSGI(exporter, negotiator))
-    app.add_route("/monitor", MonitorWSGI(checks))
-    app.add_error_handler(falcon.HTTPRouteNotFound, _not_found)
-    app.add_error_handler(falcon.HTTPError, _http_error)
-    app.add_error_handler(Exception, InternalError(log))
+    _add_routes(app, Metrics(exporter, negotiator), Monitor(checks), log)
     return app
 
 
@@ -62,27 +47,32 @@ class ConfigResource:
     def __init__(self, config: dict[str, Any]) -> None:
         self._body = msgspec.json.encode({"config": config})
 
-    async def on_get(self, _req: "Request", resp: "Response") -> None:
+    async def on_get_async(self, _req: "Request", resp: "Response") -> None:
         """Answers."""
         resp.data = self._body
 
-    on_head = on_get
+    on_head_async = on_get_async
 
 
-class InternalError:
-    """Answers a request that ended in an unexpected error: in full to the log, and in brief to the client."""
+def _add_routes(
+    app: "falcon.App[Any, Any]", metrics: Metrics, monitor: Monitor, log: Log, suffix: str | None = None
+) -> None:
+    """Adds the resources, and answers in JSON to errors."""
 
-    def __init__(self, log: Log) -> None:
-        self._log = log
-
-    def __call__(self, _req: Any, resp: "falcon.Response | None", error: Exception, _params: dict[str, Any]) -> None:
-        """Answers with status 500."""
-        self._log.error("failed to answer", error=error)
+    def internal_error(_req: Any, resp: Any, error: Any, _params: Any) -> None:
+        log.error("failed to answer", error=error)
         _answer(resp, falcon.HTTP_500, b'{"error":"internal server error"}')
+
+    app.req_options.strip_url_path_trailing_slash = True
+    app.add_route("/metrics", metrics, suffix=suffix)
+    app.add_route("/monitor", monitor, suffix=suffix)
+    handlers = {falcon.HTTPRouteNotFound: _not_found, falcon.HTTPError: _http_error, Exception: internal_error}
+    for error, handler in handlers.items():
+        app.add_error_handler(error, _awaited(handler) if suffix else handler)
 
 
 def _awaited(handler: Callable[[Any, Any, Any, Any], None]) -> Any:
-    """An error handler for Falcon's ASGI application, which awaits it."""
+    """Returns an error handler for Falcon's ASGI application, which awaits it."""
 
     async def handle(req: Any, resp: Any, error: Any, params: Any) -> None:
         handler(req, resp, error, params)
@@ -90,16 +80,15 @@ def _awaited(handler: Callable[[Any, Any, Any, Any], None]) -> Any:
     return handle
 
 
-def _not_found(_req: Any, resp: "falcon.Response | None", _error: Exception, _params: dict[str, Any]) -> None:
+def _not_found(_req: Any, resp: Any, _error: Any, _params: Any) -> None:
     _answer(resp, falcon.HTTP_404, b'{"not":"found"}')
 
 
-def _http_error(_req: Any, resp: "falcon.Response | None", error: falcon.HTTPError, _params: dict[str, Any]) -> None:
+def _http_error(_req: Any, resp: Any, error: Any, _params: Any) -> None:
     _answer(resp, error.status, msgspec.json.encode({"error": error.title}), error.headers)
 
 
-def _answer(resp: "falcon.Response | None", status: str | int, body: bytes, headers: Any = None) -> None:
-    if resp is None:
-        return  # a WebSocket, which the server refuses where nobody accepts it
-    resp.status, resp.data = status, body
-    resp.set_headers(headers or {})
+def _answer(resp: falcon.Response | None, status: str | int, body: bytes, headers: Any = None) -> None:
+    if resp is not None:  # a WebSocket has none: the server refuses it where nobody accepts it
+        resp.status, resp.data = status, body
+        resp.set_headers(headers or {})

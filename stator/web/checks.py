@@ -3,7 +3,6 @@
 import asyncio
 import inspect
 import re
-import time
 import traceback
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
@@ -34,12 +33,7 @@ _USER_OF_URI = re.compile(r"(?<=://)[^/\s]*@")
 
 @frozen
 class Health:
-    """The result of all checks.
-
-    Attributes:
-        ok: Whether all passed.
-        body: That as JSON; where one failed, with the state of each.
-    """
+    """Whether all checks passed; also as JSON, where one failed with the state of each."""
 
     ok: bool
     body: bytes
@@ -48,10 +42,7 @@ class Health:
 class Checks:
     """Makes health checks at the same time, each in a thread; one that is stuck is not made again before it returns.
 
-    Args:
-        checks: The checks by name.
-        log: Where it is logged that one begins to fail, fails for another reason, and passes again.
-        timeout: Seconds that each may take.
+    It is logged when one begins to fail, fails for another reason, and passes again.
     """
 
     def __init__(self, checks: Mapping[str, Check], log: Log, timeout: float = TIMEOUT) -> None:
@@ -59,20 +50,14 @@ class Checks:
         threads = DaemonThreads()
         self._runs: SingleFlight[object, Health] = SingleFlight(threads.run)
         self._flights: SingleFlight[str, None] = SingleFlight(threads.run)
-        self._failures = ChangeLog(
-            log,
-            "check",
-            "health check fails",
-            "health check passes again",
-            level="error",
-            expected=(CollectionTimeout, CheckError),
-        )
+        begins, ends = "health check fails", "health check passes again"
+        expected = (CollectionTimeout, CheckError)
+        self._failures = ChangeLog(log, "check", begins, ends, level="error", expected=expected)
 
     def run(self, loop: asyncio.AbstractEventLoop | None = None) -> Health:
         """Makes all checks; blocks until they have returned or their time is up.
 
-        Args:
-            loop: The event loop that runs what checks return to be awaited; None for a new one each time.
+        What they return to be awaited runs in an event loop: in the one given, or each in a new one.
         """
         calls = {name: partial(_make, check, self._timeout, loop) for name, check in self._checks.items()}
         outcomes = gather(self._flights, calls, self._timeout)
@@ -96,7 +81,6 @@ class CheckError(Exception):
 
 
 def _make(check: Check, timeout: float, loop: asyncio.AbstractEventLoop | None) -> None:
-    """Makes a check; raises if it fails."""
     result = check()
     if inspect.isgenerator(result) or inspect.isasyncgen(result):
         msg = "the check is a generator function and never ran: use return instead of yield"
@@ -112,21 +96,17 @@ def _make(check: Check, timeout: float, loop: asyncio.AbstractEventLoop | None) 
 
 async def _awaited(coming: Awaitable[object], seconds: float) -> Outcome[object]:
     """Awaits, and cancels what takes too long."""
-    began = time.monotonic()
-    value: object = None
-    error: BaseException | None = None
     try:
         async with asyncio.timeout(seconds) as limit:
-            value = await coming
+            return Outcome(0.0, await coming)
     except SystemExit as exits:
-        error = exits  # raised in the event loop it would end the application
+        return Outcome(0.0, error=exits)  # raised in the event loop it would end the application
     except TimeoutError as late:
-        error = CollectionTimeout() if limit.expired() else late
-    return Outcome(time.monotonic() - began, value, error)
+        return Outcome(0.0, error=CollectionTimeout() if limit.expired() else late)
 
 
 def _state(outcome: Outcome[None]) -> str:
-    """A check's state for an answer: ``ok``, or why it fails, without the users and passwords of URIs."""
+    """Returns a check's state for an answer: ``ok``, or why it fails, without the users and passwords of URIs."""
     error = outcome.error
     if error is None:
         return "ok"

@@ -4,68 +4,48 @@ import asyncio
 from typing import TYPE_CHECKING
 
 import falcon
+from attrs import frozen
 
 from stator.exporter import Exporter, ScrapeRequest, ScrapeResponse
 from stator.exposition.negotiation import Negotiator
 
 if TYPE_CHECKING:
-    from falcon import Request as WsgiRequest
-    from falcon import Response as WsgiResponse
     from falcon.asgi import Request, Response
 
 # Seconds by which an answer leaves before the scraper gives up, for the way back.
 MARGIN = 0.5
 
 
-class MetricsWSGI:
-    """Answers scrapes over WSGI."""
-
-    def __init__(self, exporter: Exporter, negotiator: Negotiator) -> None:
-        self._exporter, self._negotiator = exporter, negotiator
-
-    def on_get(self, req: "WsgiRequest", resp: "WsgiResponse") -> None:
-        """Answers in the format that the scraper prefers."""
-        _fill(resp, self._exporter.scrape(_request(req, self._exporter, self._negotiator)))
-
-    on_head = on_get
-
-
+@frozen
 class Metrics:
-    """Answers scrapes over ASGI; collectors run in threads, so that a slow one delays no other request."""
+    """Answers scrapes in the format that the scraper prefers, over WSGI or, with the suffix ``async``, over ASGI."""
 
-    def __init__(self, exporter: Exporter, negotiator: Negotiator) -> None:
-        self._exporter, self._negotiator = exporter, negotiator
+    exporter: Exporter
+    negotiator: Negotiator
 
-    async def on_get(self, req: "Request", resp: "Response") -> None:
-        """Answers in the format that the scraper prefers."""
-        run_soon = asyncio.get_running_loop().call_soon
-        answer = self._exporter.submit(_request(req, self._exporter, self._negotiator), run_soon)
+    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """Answers when all collectors have returned."""
+        _fill(resp, self.exporter.scrape(self._request(req)))
+
+    async def on_get_async(self, req: "Request", resp: "Response") -> None:
+        """Answers; collectors run in threads, so that a slow one delays no other request."""
+        answer = self.exporter.submit(self._request(req), asyncio.get_running_loop().call_soon)
         await asyncio.sleep(0)  # that is all it takes where no collector may block
         outcome = answer.result() if answer.done() else await asyncio.wrap_future(answer)
         _fill(resp, outcome.unwrap())
 
-    on_head = on_get
+    on_head, on_head_async = on_get, on_get_async
+
+    def _request(self, req: falcon.Request) -> ScrapeRequest:
+        return ScrapeRequest(
+            self.negotiator.encoder_for(req.get_header("Accept", default="")),
+            self.negotiator.encoding(req.get_header("Accept-Encoding", default="")),
+            _timeout(req.get_header("X-Prometheus-Scrape-Timeout-Seconds", default="0")),
+            _collectors(req, self.exporter.names),
+        )
 
 
-def _request(req: "WsgiRequest", exporter: Exporter, negotiator: Negotiator) -> ScrapeRequest:
-    """The format, encoding, time and collectors that a scraper asks for.
-
-    Raises:
-        falcon.HTTPBadRequest: It names collectors that don't exist, or both those that it wants and those that not.
-    """
-    collectors = None
-    if req.query_string:
-        collect, exclude = req.get_param_as_list("collect[]"), req.get_param_as_list("exclude[]")
-        collectors = _collectors(exporter.names, collect or [], exclude or [])
-    return ScrapeRequest(
-        negotiator.encoder_for(req.get_header("Accept") or ""),
-        negotiator.encoding(req.get_header("Accept-Encoding") or ""),
-        _timeout(req.get_header("X-Prometheus-Scrape-Timeout-Seconds")),
-        collectors,
-    )
-
-
-def _fill(resp: "WsgiResponse", scrape: ScrapeResponse) -> None:
+def _fill(resp: falcon.Response, scrape: ScrapeResponse) -> None:
     resp.content_type = scrape.content_type
     resp.data = scrape.body
     resp.set_header("Vary", "Accept, Accept-Encoding")
@@ -73,27 +53,28 @@ def _fill(resp: "WsgiResponse", scrape: ScrapeResponse) -> None:
         resp.set_header("Content-Encoding", scrape.encoding)
 
 
-def _timeout(header: str | None) -> float:
-    """Seconds for the scrape, of those that the scraper waits; 0 where it doesn't say, or nothing of use."""
+def _timeout(header: str) -> float:
+    """Returns seconds for the scrape, of those that the scraper waits; 0 where it says nothing of use."""
     try:
-        seconds = float(header or 0)
+        seconds = float(header)
     except ValueError:
         return 0.0
     # Not a number, or for ever, is of no use either.
     return max(seconds - MARGIN, seconds / 2) if 0 < seconds < float("inf") else 0.0
 
 
-def _collectors(names: list[str], collect: list[str], exclude: list[str]) -> frozenset[str] | None:
-    """Names of the collectors that a scraper wants; None for all.
+def _collectors(req: falcon.Request, names: list[str]) -> frozenset[str] | None:
+    """Returns the names of the collectors that a scraper wants, or None for all.
 
     Raises:
         falcon.HTTPBadRequest: One of them doesn't exist, or both filters are given.
     """
+    collect, exclude = req.get_param_as_list("collect[]"), req.get_param_as_list("exclude[]")
     if not collect and not exclude:
         return None
     if collect and exclude:
         raise falcon.HTTPBadRequest(title="give collect[] or exclude[], not both")
-    if unknown := sorted({*collect, *exclude} - {*names}):
+    if unknown := sorted({*(collect or exclude or ())} - {*names}):
         title = f"no collector {', '.join(unknown)}; there are {', '.join(names)}"
         raise falcon.HTTPBadRequest(title=title)
-    return frozenset(collect or {*names} - {*exclude})
+    return frozenset(collect or {*names} - {*(exclude or ())})

@@ -3,41 +3,31 @@
 from typing import TYPE_CHECKING
 
 import falcon
+from attrs import frozen
 
 from stator.web.checks import Checks, Health
 
 if TYPE_CHECKING:
-    from falcon import Request as WsgiRequest
-    from falcon import Response as WsgiResponse
     from falcon.asgi import Request, Response
 
 
-class MonitorWSGI:
-    """Answers over WSGI: 200 where all checks pass, otherwise 503 and the state of each."""
-
-    def __init__(self, checks: Checks) -> None:
-        self._checks = checks
-
-    def on_get(self, _req: "WsgiRequest", resp: "WsgiResponse") -> None:
-        """Makes the checks."""
-        _fill(resp, self._checks.run())
-
-    on_head = on_get
-
-
+@frozen
 class Monitor:
-    """Answers over ASGI: 200 where all checks pass, otherwise 503 and the state of each."""
+    """Answers 200 where all checks pass, otherwise 503 and the state of each; over ASGI with the suffix ``async``."""
 
-    def __init__(self, checks: Checks) -> None:
-        self._checks = checks
+    checks: Checks
 
-    async def on_get(self, _req: "Request", resp: "Response") -> None:
+    def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
         """Makes the checks."""
-        _fill(resp, await self._checks.run_async())
+        _fill(resp, self.checks.run())
 
-    on_head = on_get
+    async def on_get_async(self, _req: "Request", resp: "Response") -> None:
+        """Makes the checks."""
+        _fill(resp, await self.checks.run_async())
+
+    on_head, on_head_async = on_get, on_get_async
 
 
-def _fill(resp: "WsgiResponse", health: Health) -> None:
+def _fill(resp: falcon.Response, health: Health) -> None:
     resp.status = falcon.HTTP_200 if health.ok else falcon.HTTP_503
     resp.data = health.body
