@@ -21,8 +21,6 @@ from stator.web.access_log import App
 if TYPE_CHECKING:
     import falcon
 
-HIGHEST_PORT = 65535
-
 
 class Stator:
     """Makes an application observable: answers ``/metrics`` and ``/monitor`` in it, and keeps it registered.
@@ -124,12 +122,11 @@ class Stator:
             ConfigError: An argument can't be used; the message has a line for each.
         """
         problems = []
-        if port not in range(1, HIGHEST_PORT + 1):
+        if port not in range(1, 65536):
             problems.append(f"port={port!r}: expected the number of the port on which the service listens")
         if monitor and not re.fullmatch("/[!-~]*", monitor):
-            problems.append(
-                f"monitor={monitor!r}: expected a path such as /internal/monitor, percent-encoded where it's not ASCII"
-            )
+            expected = "a path such as /internal/monitor, percent-encoded where it's not ASCII"
+            problems.append(f"monitor={monitor!r}: expected {expected}")
         if problems:
             raise ConfigError(problems)
         config, log = self._settings.config, self._settings.log

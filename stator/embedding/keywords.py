@@ -2,7 +2,7 @@
 
 import logging
 import sys
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from math import inf
 from typing import Any, TypedDict
 
@@ -47,8 +47,11 @@ def split_collectors(collectors: Iterable[Any]) -> tuple[list[str], dict[str, An
         if isinstance(each, str):
             names.append(each)
             continue
-        name = _registry_name(own) if is_registry(each) else getattr(each, "name", type(each).__name__.lower())
-        if expected := next(_expected_of(each, name, own), None):
+        name = getattr(each, "name", type(each).__name__.lower())
+        if is_registry(each):  # registries have no names: registry, registry2 and so on
+            number = sum(map(is_registry, own.values())) + 1
+            name = f"registry{number}" if number > 1 else "registry"
+        if expected := _expected_of(each, name, own):
             problems.append(f"collectors=[{each!r}]: expected {expected}")
         else:
             own[name] = each
@@ -61,21 +64,15 @@ def is_registry(collector: object) -> bool:
     return library is not None and isinstance(collector, library.CollectorRegistry)
 
 
-def _registry_name(own: Mapping[str, object]) -> str:
-    """``registry``, ``registry2`` and so on: registries have no names."""
-    number = sum(map(is_registry, own.values())) + 1
-    return f"registry{number}" if number > 1 else "registry"
-
-
-def _expected_of(collector: Any, name: object, own: Mapping[str, object]) -> Iterator[str]:
+def _expected_of(collector: Any, name: object, own: Mapping[str, object]) -> str:
+    """Returns what a collector should be instead, or an empty text if it is right."""
     if isinstance(collector, type):
-        yield f"an instance, as in collectors=[{collector.__name__}()]"
+        return f"an instance, as in collectors=[{collector.__name__}()]"
     if not callable(getattr(collector, "collect", None)):
-        yield "a method collect(now)"
+        return "a method collect(now)"
     if not _is_text(name):
-        yield f"a text in its attribute 'name', not {name!r}"
-    if name in own:
-        yield f"another name in its attribute 'name', as there are two of {name!r}"
+        return f"a text in its attribute 'name', not {name!r}"
+    return f"another name in its attribute 'name', as there are two of {name!r}" if name in own else ""
 
 
 def _is_text(value: object) -> bool:

@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Generic, TypeVar
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
+from attrs import frozen
+
 from stator.web.access_log import App, Receive, Scope, Send
 
 T = TypeVar("T")
@@ -22,58 +24,49 @@ class PerProcess(Generic[T]):
         self._by_pid = {os.getpid(): build()}
 
     def __call__(self) -> T:
-        """The object of the calling process."""
+        """Returns the object of the calling process."""
         pid = os.getpid()
         # setdefault: all threads that come first get the same object.
         return self._by_pid.get(pid) or self._by_pid.setdefault(pid, self._build())
 
 
+@frozen(eq=False)
 class ASGIMount:
-    """An ASGI application that answers /metrics and /monitor below its mount, and leaves the rest to another one.
+    """Answers /metrics and /monitor by an ASGI application, and the rest by the wrapped one, or with 404.
 
     https://asgi.readthedocs.io/en/latest/specs/www.html
-
-    Args:
-        app: Answers the two endpoints.
-        fallback: The wrapped application, which gets all other requests; None to answer them with 404.
     """
 
-    def __init__(self, app: PerProcess[App], fallback: App | None = None) -> None:
-        self._app, self._fallback = app, fallback
+    app: PerProcess[App]
+    fallback: App | None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers one request, or passes it on."""
+        """Answers a request, or passes it on."""
         if scope["type"] == "http":
             root = scope.get("root_path", "").rstrip("/")
             for path in _paths_below(root, scope["path"]):
-                if endpoint := match_endpoint(root, path, is_alone=self._fallback is None):
-                    await self._app()({**scope, "path": endpoint, "root_path": ""}, receive, send)
+                if endpoint := match_endpoint(root, path, is_alone=self.fallback is None):
+                    await self.app()({**scope, "path": endpoint, "root_path": ""}, receive, send)
                     return
-        await (self._fallback or self._app())(scope, receive, send)
+        await (self.fallback or self.app())(scope, receive, send)
 
     # Python's own TypeError for a call with other arguments, a WSGI server's, begins with this name.
     __call__.__qualname__ = "asgi_app() is for ASGI servers, a WSGI server needs wsgi_app(): ASGIMount.__call__"
 
 
+@frozen(eq=False)
 class WSGIMount:
-    """A WSGI application that answers /metrics and /monitor below its mount, and leaves the rest to another one.
+    """Answers /metrics and /monitor by a WSGI application, and the rest by the wrapped one, or with 404."""
 
-    https://peps.python.org/pep-3333/
-
-    Args:
-        app: Answers the two endpoints.
-        fallback: The wrapped application, which gets all other requests; None to answer them with 404.
-    """
-
-    def __init__(self, app: PerProcess[WSGIApplication], fallback: WSGIApplication | None = None) -> None:
-        self._app, self._fallback = app, fallback
+    app: PerProcess[WSGIApplication]
+    fallback: WSGIApplication | None
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        """Answers one request, or passes it on."""
+        """Answers a request, or passes it on."""
         root, path = environ.get("SCRIPT_NAME", "").rstrip("/"), environ.get("PATH_INFO", "")
-        if endpoint := match_endpoint(root, path, is_alone=self._fallback is None):
-            return self._app()({**environ, "PATH_INFO": endpoint, "SCRIPT_NAME": ""}, start_response)
-        return (self._fallback or self._app())(environ, start_response)
+        if endpoint := match_endpoint(root, path, is_alone=self.fallback is None):
+            return self.app()({**environ, "PATH_INFO": endpoint, "SCRIPT_NAME": ""}, start_response)
+        return (self.fallback or self.app())(environ, start_response)
 
     __call__.__qualname__ = "wsgi_app() is for WSGI servers, an ASGI server needs asgi_app(): WSGIMount.__call__"
 
@@ -96,13 +89,10 @@ class PerProcessResource:
 
 
 def match_endpoint(root: str, path: str, *, is_alone: bool) -> str | None:
-    """Returns the endpoint that a request asks for: ``/metrics``, ``/monitor``, or None. A last slash doesn't matter.
+    """Returns the endpoint that a request asks for by a path below its mount: ``/metrics``, ``/monitor``, or None.
 
-    Args:
-        root: Path at which the application is mounted, without a last slash.
-        path: The path below that.
-        is_alone: Whether no application is wrapped. Only then a mount at ``/metrics`` itself is that endpoint: a
-            wrapped application has its home page there.
+    A last slash of the path doesn't matter. Only where no application is wrapped, a mount at ``/metrics`` itself is
+    that endpoint: a wrapped application has its home page there.
     """
     asked = path.rstrip("/")
     if is_alone and not asked:
@@ -111,7 +101,7 @@ def match_endpoint(root: str, path: str, *, is_alone: bool) -> str | None:
 
 
 def _paths_below(root: str, path: str) -> Iterator[str]:
-    """The paths below an ASGI mount that a request's whole path can mean.
+    """Yields the paths below an ASGI mount that a request's whole path can mean.
 
     By the specification the whole path begins with the root path. If not, a proxy has removed the root path, or its
     first segments: behind one, ``/internal/metrics`` reaches what ``FastAPI(root_path="/svc")`` mounts at ``/internal``

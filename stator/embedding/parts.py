@@ -46,16 +46,7 @@ VARIABLES = {
 
 @frozen
 class Settings:
-    """What keywords and variables say.
-
-    Attributes:
-        config: The Config of the variables, with the values of keywords in it.
-        version: The service's version, or empty.
-        collectors: Collectors and registries that were given as objects, by name.
-        checks: Health checks by name.
-        check_timeout: Seconds that each may take.
-        log: Where Stator logs.
-    """
+    """What keywords and variables say; `collectors` are those that were given as objects, registries among them."""
 
     config: Config
     version: str
@@ -75,15 +66,20 @@ class Settings:
         good: dict[str, Any] = {
             name: value for name, value in keywords.items() if value is not None and name not in wrong
         }
-        environ, log = good.get("environ", os.environ), _as_log(good.get("log"))
+        environ, log = good.get("environ", os.environ), good.get("log", logging.getLogger(LOGGER))
+        if isinstance(log, logging.Logger):
+            log = stdlib_logger(log)
         names, own, problems = split_collectors(good.get("collectors", ()))
         given = {variable: _plain(good[name]) for name, variable in VARIABLES.items() if name in good}
         variables = {COLLECTORS: DEFAULT, **environ}
         if "collectors" in good:
             given[COLLECTORS], variables[COLLECTORS] = names, ",".join(names)
         environment = Environment.of(PREFIX, variables)
-        for warning in _unread(environment, given.get(COLLECTORS), environ):
-            log.warning(warning)
+        named = {name.strip() for name in environ.get(COLLECTORS, "").split(",")} - {""}
+        # Where collectors that the variable names are left out here, other variables may be theirs.
+        if "collectors" not in good or named <= {*names, *BUILT_IN}:
+            for warning in unknown_variables(environment.settings(), PREFIX, environ):
+                log.warning(warning)
         try:
             config = environment.decode(given)
         except ConfigError as error:
@@ -97,11 +93,7 @@ class Settings:
         return cls(config, good.get("version", ""), own, good.get("checks", {}), timeout, log)
 
     def service(self, monitor: str = "") -> ServiceConfig:
-        """How the service is registered.
-
-        Args:
-            monitor: Path of its ``/monitor``, percent-encoded; empty for the configured one.
-        """
+        """Returns how the service is registered, with the percent-encoded path of its ``/monitor`` if one is given."""
         service = self.config.roster.service
         if self.version:
             others = (pair for pair in service.meta if pair[0] != "version")
@@ -119,25 +111,23 @@ class Parts:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._config, self._log = settings.config, settings.log
-        service = settings.config.roster.service.name
-        processes = Siblings(
-            service, lambda error: self._log.info("metrics are of this process alone", reason=str(error))
-        )
+        config, log, service = settings.config, settings.log, settings.config.roster.service.name
+        self._config, self._log = config, log
+        processes = Siblings(service, lambda error: log.info("metrics are of this process alone", reason=str(error)))
         run_id = new_id(Random(processes.run).randbytes)  # noqa: S311 # not secret; the same in all workers
-        collectors = settings.config.collectors.build(CollectorContext(service, run_id, processes, self._log))
+        collectors = config.collectors.build(CollectorContext(service, run_id, processes, log))
         without = PROCESS_FAMILIES if "process" in collectors else ()
         for name, own in settings.collectors.items():
             collectors[name] = PrometheusClient(own, without) if is_registry(own) else own
-        self._exporter = PerProcess(lambda: Exporter(collectors, self._config.metrics, build_labels(), self._log))
-        self._checks = PerProcess(lambda: Checks(settings.checks, self._log, settings.check_timeout))
+        self._exporter = PerProcess(lambda: Exporter(collectors, config.metrics, build_labels(), log))
+        self._checks = PerProcess(lambda: Checks(settings.checks, log, settings.check_timeout))
 
     def asgi_app(self) -> App:
-        """An ASGI application of this process."""
+        """Returns an ASGI application of this process."""
         return web.asgi_app(self._exporter(), self._config.formats(), None, self._log, self._checks())
 
     def wsgi_app(self) -> Any:
-        """A WSGI application of this process."""
+        """Returns a WSGI application of this process."""
         return web.wsgi_app(self._exporter(), self._config.formats(), self._log, self._checks())
 
     def resources(self) -> dict[str, PerProcessResource]:
@@ -148,34 +138,12 @@ class Parts:
         }
 
 
-def _unread(environment: Environment, names: list[str] | None, environ: Mapping[str, str]) -> list[str]:
-    """Warnings of variables that nothing reads.
-
-    None where collectors named by STTR_COLLECTORS are left out here: variables of their own may be read elsewhere.
-    """
-    named = {name.strip() for name in environ.get(COLLECTORS, "").split(",")} - {""}
-    return (
-        unknown_variables(environment.settings(), PREFIX, environ)
-        if names is None or named <= {*names, *BUILT_IN}
-        else []
-    )
-
-
 def _plain(value: str | Iterable[Any]) -> Any:
-    """A keyword's value as a setting takes it: a text, a list, or a list of pairs."""
-    if isinstance(value, str):
-        return value
-    return list(value.items() if isinstance(value, Mapping) else value)
+    """Returns a keyword's value as a setting takes it: a text, a list, or a list of pairs."""
+    return value if isinstance(value, str) else list(value.items() if isinstance(value, Mapping) else value)
 
 
 def _by_keyword(problem: str, given: Container[str]) -> str:
-    """A variable's problem; the keyword's, if that gave the value."""
+    """Returns a problem with the keyword's name in place of the variable's, if the keyword gave the value."""
     keywords = {variable: keyword for keyword, variable in VARIABLES.items() if variable in given}
     return re.sub(r"^\w+", lambda variable: keywords.get(variable[0], variable[0]), problem)
-
-
-def _as_log(log: Log | logging.Logger | None) -> Log:
-    """A structured log that writes to a logger of the standard library's; None is the logger ``stator``."""
-    if log is None or isinstance(log, logging.Logger):
-        return stdlib_logger(log or logging.getLogger(LOGGER))
-    return log
