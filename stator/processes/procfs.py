@@ -1,29 +1,23 @@
 """What the kernel says of a process, in /proc."""
 
 import os
-from typing import NamedTuple, Self
+from pathlib import Path
+from typing import NamedTuple
 from weakref import finalize
 
 # The kernel's PF_FORKNOEXEC: https://github.com/torvalds/linux/blob/master/include/linux/sched.h
 _FORKED = 0x40
-# Words behind the name that are read; the rest of the line stays one.
-_WORDS = 22
 
 
 class Stat(NamedTuple):
     """Fields of /proc/{pid}/stat: https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html.
 
+    CPU times and the start, counted from the boot, are in ticks, mapped memory in bytes, and resident memory in pages.
+
     Attributes:
         state: A letter; ``Z`` for a zombie.
-        session: Its session's id.
         is_forked: Whether it was forked and runs its parent's program, without an exec since.
-        user: CPU time in user mode, in ticks.
-        system: CPU time in the kernel, in ticks.
-        reaped: CPU time of its reaped children, in ticks.
-        threads: Number of threads.
-        started: Time of its start since the boot, in ticks.
-        virtual: Mapped memory in bytes.
-        resident: Memory in RAM in pages.
+        reaped: CPU time of its reaped children.
     """
 
     state: bytes
@@ -43,9 +37,14 @@ class Stat(NamedTuple):
         return self.state not in b"ZX"
 
     @classmethod
+    def of(cls, pid: int) -> "Stat":
+        """Reads what the kernel says of a process now."""
+        return cls.parse(Path(f"/proc/{pid}/stat").read_bytes())
+
+    @classmethod
     def parse(cls, line: bytes) -> "Stat":
         """Parses a line of /proc/{pid}/stat, in which the process's name may be anything."""
-        words = line[line.rindex(b")") + 2 :].split(maxsplit=_WORDS)
+        words = line[line.rindex(b")") + 2 :].split(maxsplit=22)  # the rest is not needed
         user, system, reaped_user, reaped_system = map(int, words[11:15])
         threads, started, virtual, resident = int(words[17]), int(words[19]), int(words[20]), int(words[21])
         session, is_forked, reaped = int(words[3]), bool(int(words[6]) & _FORKED), reaped_user + reaped_system
@@ -58,34 +57,16 @@ class ProcessStat:
     def __init__(self, pid: int) -> None:
         self._fds = f"/proc/{pid}/fd"
         self._fd = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
-        self._close = finalize(self, os.close, self._fd)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Closes the file."""
-        self._close()
+        finalize(self, os.close, self._fd)
 
     def stat(self) -> Stat:
-        """Returns what the kernel says of the process now.
-
-        Raises:
-            ProcessLookupError: The process is gone.
-        """
+        """Returns what the kernel says of the process now; raises ProcessLookupError if it's gone."""
         return Stat.parse(os.pread(self._fd, 4096, 0))
 
     def fds(self) -> int:
-        """Returns the number of open file descriptors; 0 if only the process's owner may read it.
-
-        Raises:
-            FileNotFoundError: The process is gone.
-        """
-        # The folder's size since Linux 6.2; before, that is 0.
+        """Returns the number of open file descriptors; 0 if only the process's owner may read it."""
         try:
+            # The folder's size since Linux 6.2; before, that is 0.
             return os.stat(self._fds).st_size or len(os.listdir(self._fds))  # noqa: PTH116, PTH208 # as fast as can be
         except PermissionError:
             return 0

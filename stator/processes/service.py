@@ -38,13 +38,10 @@ class Process(NamedTuple):
     """A process of the service.
 
     Attributes:
-        pid: Its id.
         role: What it does; empty for one that did not register.
         worker: Number of a worker, from 1; the one that replaces it has the same.
-        blocks: Memory blocks that its interpreter holds, after the last garbage collection at the latest; 0 if the
-            process has not reported it.
-        generations: What its garbage collector did since it registered; empty if the process has not reported it.
-        stat: What the kernel says of it now.
+        blocks: Memory blocks that its interpreter holds, as of its last garbage collection or later; 0 if unknown.
+        generations: What its garbage collector did since it registered; empty if unknown.
         fds: Number of its open file descriptors; 0 if only its owner may read that.
     """
 
@@ -60,19 +57,18 @@ class Process(NamedTuple):
 class _SelfStats:
     """What this process knows of itself: memory blocks, and what its garbage collector did from now on."""
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    def __init__(self) -> None:
         # A child is born with its parent's counts.
         self._before = gc.get_stats()
-        self._clock = clock
         self._seconds = [0.0] * GENERATIONS
         self._start = 0.0
 
     def on_gc(self, phase: str, info: dict[str, int]) -> None:
         """Times a garbage collection: https://docs.python.org/3/library/gc.html#gc.callbacks."""
         if phase == "start":
-            self._start = self._clock()
+            self._start = time.perf_counter()
         else:
-            self._seconds[info["generation"]] += self._clock() - self._start
+            self._seconds[info["generation"]] += time.perf_counter() - self._start
 
     def numbers(self) -> list[float]:
         """Returns the memory blocks, and the numbers of each generation."""
@@ -84,20 +80,14 @@ class _SelfStats:
 
 
 class ServiceProcesses:
-    """All processes of a service. To be created before the service forks.
+    """All processes of a service. To be created before the service forks; without workers, each sees itself alone."""
 
-    Args:
-        workers: Number of workers; with 0, each process sees itself alone.
-        clock: Seconds that only go up.
-    """
-
-    def __init__(self, workers: int = 0, clock: Callable[[], float] = time.perf_counter) -> None:
+    def __init__(self, workers: int = 0) -> None:
         self.rows = 2 + 2 * workers + SPARE if workers else 0
         self._table = SharedTable(max(1, self.rows), COLUMNS)
-        self._clock = clock
         self._row: int | None = None
         self._pid = self._started = 0
-        self._self_stats = _SelfStats(clock)
+        self._self_stats = _SelfStats()
         # By process id and start, as rows have them.
         self._stats: dict[tuple[float, ...], ProcessStat] = {}
         self._gone: set[tuple[float, ...]] = set()
@@ -117,27 +107,19 @@ class ServiceProcesses:
         """
         row = {"main": 0, "arbiter": 1}.get(role, 1 + worker)
         self._row = row if row < self.rows else None
-        self._self_stats, self._pid, self._started = _SelfStats(self._clock), os.getpid(), 0
-        with suppress(OSError), ProcessStat(self._pid) as process:  # a snapshot raises it again
-            self._started = process.stat().started
+        self._self_stats, self._pid, self._started = _SelfStats(), os.getpid(), 0
+        with suppress(OSError):  # a snapshot raises it again
+            self._started = Stat.of(self._pid).started
         self._write()
 
     def snapshot(self) -> list[Process]:
-        """Returns all living processes, and zombies.
-
-        Raises:
-            OSError: /proc can't be read.
-        """
+        """Returns all living processes, and zombies; raises OSError if /proc can't be read."""
         self._write()
         with self._reading:
             return list(self._read())
 
     def stable_snapshot(self) -> list[Process]:
-        """Like `snapshot`, but taken while no child is being reaped, so that no CPU time is lost or counted twice.
-
-        Raises:
-            OSError: /proc can't be read.
-        """
+        """Like `snapshot`, but taken while no child is being reaped, so that no CPU time is lost or counted twice."""
         while True:
             before, processes = self._reaped(), self.snapshot()
             if before == self._reaped():
@@ -164,7 +146,7 @@ class ServiceProcesses:
         keys = {numbers[:2] for numbers in rows.values()}
         own = (os.getpid(), 0)
         for key in self._stats.keys() - keys - {own}:
-            self._stats.pop(key).close()
+            del self._stats[key]
         self._gone &= keys
         for row, numbers in rows.items():
             if numbers[:2] not in self._gone:
@@ -173,7 +155,7 @@ class ServiceProcesses:
             yield from self._read_process(None, (*own, *self._self_stats.numbers()))
 
     def _read_process(self, row: int | None, numbers: Sequence[float]) -> Iterator[Process]:
-        """The process of a row, unless it's gone, or another process has its id."""
+        """Yields the process of a row, unless it's gone, or another process has its id."""
         key = pid, started = tuple(numbers[:2])
         try:
             if key not in self._stats:
@@ -185,15 +167,19 @@ class ServiceProcesses:
                 raise  # there is no /proc
             self._gone.add(key)
             return
-        if stat.started == started or not started:
-            yield _process(row, numbers, stat, fds)
+        if started and stat.started != started:
+            return
+        role: Role = "" if row is None else "main" if row == 0 else "arbiter" if row == 1 else "worker"
+        blocks, *rest = numbers[2:]
+        generations = tuple(
+            Generation(int(rest[at]), int(rest[at + 1]), int(rest[at + 2]), rest[at + 3])
+            for at in range(0, len(rest) if blocks else 0, 4)
+        )
+        yield Process(int(pid), role, max(0, (row or 0) - 1), int(blocks), generations, stat, fds)
 
 
 def weak_callback(method: Callable[..., None]) -> Callable[..., None]:
-    """Returns a function that calls a method of an object as long as the object exists, and does not keep it.
-
-    An application that embeds Stator may be created many times in one process, as its tests do.
-    """
+    """Returns a function that calls a method of an object for as long as that exists, and does not keep it."""
     weak = WeakMethod(method)
 
     def call(*args: object) -> None:
@@ -206,13 +192,3 @@ def weak_callback(method: Callable[..., None]) -> Callable[..., None]:
 def _remove_gc_callback(callback: Callable[..., None]) -> None:
     if callback in gc.callbacks:
         gc.callbacks.remove(callback)
-
-
-def _process(row: int | None, numbers: Sequence[float], stat: Stat, fds: int) -> Process:
-    role: Role = "" if row is None else "main" if row == 0 else "arbiter" if row == 1 else "worker"
-    pid, _, blocks, *rest = numbers
-    generations = tuple(
-        Generation(int(rest[at]), int(rest[at + 1]), int(rest[at + 2]), rest[at + 3])
-        for at in range(0, len(rest) if blocks else 0, 4)
-    )
-    return Process(int(pid), role, max(0, (row or 0) - 1), int(blocks), generations, stat, fds)

@@ -14,12 +14,8 @@ class SharedTable:
     lock: a writer that dies in the middle of a row leaves the row as it was.
 
     There are two copies of each row. The count of its writes says by being even or odd which copy to read; a writer
-    fills the other copy, and then increments the count.
-
-    Args:
-        rows: Number of rows.
-        columns: Numbers in a row: float64, all 0 at the start.
-        memory: `size` bytes, all 0 at the start; None for new memory.
+    fills the other copy, and then increments the count. Values are float64, and 0 before the first write, as is the
+    memory if any is given: `size` bytes.
     """
 
     def __init__(self, rows: int, columns: int, memory: mmap | None = None) -> None:
@@ -35,13 +31,13 @@ class SharedTable:
 
     def write(self, row: int, values: Sequence[float]) -> None:
         """Writes a row's values, as many as there are columns."""
-        next_ = self._writes[row] + 1
-        start = self._start(row, next_)
+        writes = self._writes[row] + 1
+        start = self._start(row, writes)
         if len(values) != self._columns:
             msg = f"a row has {self._columns} values, not {len(values)}"
             raise ValueError(msg)
         self._values[start : start + self._columns] = memoryview(array("d", values))
-        self._writes[row] = next_
+        self._writes[row] = writes
 
     def is_written(self, row: int) -> bool:
         """Whether a row was ever written."""

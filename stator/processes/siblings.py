@@ -10,7 +10,7 @@ import hashlib
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from mmap import mmap
 from pathlib import Path
 from weakref import finalize
@@ -35,21 +35,15 @@ class Siblings(ServiceProcesses):
     the shared memory, which it locks: the kernel unlocks the row of a worker that is killed. Of the parent only what
     the kernel says is known.
 
-    If anything goes wrong, the process sees itself alone.
-
-    Args:
-        service: Name of the service: workers of another service with the same parent are no siblings.
-        failed: Called with the error if the siblings can't be seen.
-        clock: Seconds that only go up.
+    If anything goes wrong, `failed` is called with the error, and the process sees itself alone. Workers of another
+    service with the same parent are no siblings.
 
     Attributes:
         run: A text that only the siblings have in common; None if they have not found each other.
     """
 
-    def __init__(
-        self, service: str, failed: Callable[[Exception], object], clock: Callable[[], float] = time.perf_counter
-    ) -> None:
-        super().__init__(clock=clock)
+    def __init__(self, service: str, failed: Callable[[Exception], object]) -> None:
+        super().__init__()
         self._failed = failed
         self._are_forked = True
         self._fd = self._creator = -1
@@ -63,16 +57,20 @@ class Siblings(ServiceProcesses):
             self._failed(error)
 
     def _begin(self, service: str) -> None:
-        own, parent = _stat(os.getpid()), os.getppid()
-        name = _name(service)
-        if _is_worker(own, parent):
+        from multiprocessing.process import parent_process
+
+        own, parent, name = Stat.of(os.getpid()), os.getppid(), _name(service)
+        starter = parent_process()
+        runs_its_program = own.is_forked or (starter is not None and starter.pid == parent)
+        # A daemon has a session of its own.
+        if runs_its_program and own.session == Stat.of(parent).session:
             self._are_forked = own.is_forked
             with _discovery_lock(parent):
-                self._share(_open(name, parent) or _create(name), parent)
+                self._share(_open(name, parent) or os.memfd_create(name), parent)
                 self._register_next()
-            self.run = f"{BOOT.read_text().strip()} {parent} {_stat(parent).started}"
+            self.run = f"{BOOT.read_text().strip()} {parent} {Stat.of(parent).started}"
         else:
-            self._share(_create(name), os.getpid())
+            self._share(os.memfd_create(name), os.getpid())
             self._creator = os.getpid()
             os.register_at_fork(after_in_child=weak_callback(self._was_forked))
 
@@ -80,8 +78,10 @@ class Siblings(ServiceProcesses):
         # It stays open: siblings find the memory by it, and closing it would unlock the row.
         self._fd = fd
         finalize(self, os.close, fd)
-        self._table = SharedTable(ROWS, COLUMNS, mmap(fd, SharedTable.size(ROWS, COLUMNS)))
-        self._table.write(1, (parent, _stat(parent).started, *[0.0] * (COLUMNS - 2)))
+        size = SharedTable.size(ROWS, COLUMNS)
+        os.ftruncate(fd, size)  # it has this size already, unless it is new
+        self._table = SharedTable(ROWS, COLUMNS, mmap(fd, size))
+        self._table.write(1, (parent, Stat.of(parent).started, *[0.0] * (COLUMNS - 2)))
 
     def _was_forked(self) -> None:
         # A child of a worker is no worker.
@@ -108,19 +108,6 @@ class Siblings(ServiceProcesses):
                 yield process
 
 
-def _is_worker(own: Stat, parent: int) -> bool:
-    """Whether a process runs its parent's program in its parent's session; a daemon has one of its own."""
-    from multiprocessing.process import parent_process
-
-    starter = parent_process()
-    is_spawned = starter is not None and starter.pid == parent
-    return (own.is_forked or is_spawned) and own.session == _stat(parent).session
-
-
-def _stat(pid: int) -> Stat:
-    return Stat.parse(Path(f"/proc/{pid}/stat").read_bytes())
-
-
 def _name(service: str) -> str:
     """Returns the memory's name: another for each service, for other columns, and for each `Siblings` of a process."""
     key = hashlib.sha256(repr((service, ROWS, COLUMNS)).encode()).hexdigest()[:16]
@@ -128,18 +115,9 @@ def _name(service: str) -> str:
     return f"stator-{key}-{len(own)}"
 
 
-def _create(name: str) -> int:
-    fd = os.memfd_create(name)
-    os.ftruncate(fd, SharedTable.size(ROWS, COLUMNS))
-    return fd
-
-
 def _open(name: str, parent: int) -> int | None:
-    """Opens the memory that one of a parent's children has under a name; returns None if none has.
-
-    Raises:
-        PermissionError: This process has changed its user, so that /proc hides siblings from it, and it from them.
-    """
+    """Opens the memory that one of a parent's children has under a name; returns None if none has."""
+    # After a change of user /proc hides siblings from this process, and this process from them.
     if Path("/proc/self").stat().st_uid != os.geteuid():
         msg = "can't inspect sibling workers after a change of user (/proc denies it); use gunicorn --preload"
         raise PermissionError(msg)
@@ -155,34 +133,24 @@ def _open(name: str, parent: int) -> int | None:
 
 def _links(pid: int) -> Iterator[tuple[str, str]]:
     """Yields the path and the target of each open file of a process; none if it's gone, or another user's."""
-    try:
-        paths = [str(each) for each in Path(f"/proc/{pid}/fd").iterdir()]
-    except (FileNotFoundError, ProcessLookupError, PermissionError):
-        return
-    for path in paths:
-        try:
-            link = os.readlink(path)  # noqa: PTH115 # the target is no path
-        except (FileNotFoundError, ProcessLookupError):
-            continue  # closed meanwhile
-        yield path, link
+    gone = FileNotFoundError, ProcessLookupError
+    with suppress(*gone, PermissionError):
+        for path in list(Path(f"/proc/{pid}/fd").iterdir()):
+            with suppress(*gone):  # closed meanwhile
+                yield str(path), str(path.readlink())
 
 
 @contextmanager
 def _discovery_lock(parent: int) -> Iterator[None]:
-    """Serialises discovery among a parent's children, so that only one of them creates the shared memory.
-
-    Raises:
-        TimeoutError: A sibling has held the lock for too long.
-    """
+    """Serialises discovery among a parent's children, so that only one of them creates the shared memory."""
     # Every sibling can flock /proc/<ppid>, and it needs no cleanup.
     fd = os.open(f"/proc/{parent}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         for _ in range(TRIES):
-            try:
+            with suppress(BlockingIOError):
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
-            except BlockingIOError:
-                time.sleep(PAUSE)
+            time.sleep(PAUSE)
         else:
             msg = f"a sibling has locked /proc/{parent} for {TRIES * PAUSE:g} seconds"
             raise TimeoutError(msg)
