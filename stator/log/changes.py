@@ -4,6 +4,8 @@ import re
 import threading
 from collections.abc import Mapping
 
+from attrs import define, field
+
 from stator.log.logger import Log
 from stator.log.render import safely
 
@@ -12,20 +14,15 @@ _DIGITS = re.compile(r"\d+")
 
 
 def error_fields(error: BaseException, *expected: type[BaseException]) -> dict[str, object]:
-    """Returns the field that describes an error: its message as `reason`, or itself as `error`, with its traceback.
-
-    Args:
-        error: The error.
-        expected: Types of errors whose message is enough.
-    """
+    """Returns the field of an error: its message as `reason` if its type is expected, else itself as `error`."""
     return {"reason": safely(str, error)} if isinstance(error, expected) else {"error": error}
 
 
+@define(eq=False)
 class ChangeLog:
     """Logs problems of named subjects when they begin, when their reason changes, and when they are over. Thread-safe.
 
-    Args:
-        log: The logger.
+    Attributes:
         subject: Name of the field that names the subject: `check`, `collector`, `filesystem`.
         begins: Message when a problem begins, or its reason changes.
         ends: Message when it is over, at level `info`.
@@ -33,37 +30,29 @@ class ChangeLog:
         expected: Types of errors whose message is enough; others are logged with their traceback.
     """
 
-    def __init__(
-        self,
-        log: Log,
-        subject: str,
-        begins: str,
-        ends: str,
-        *,
-        level: str = "warning",
-        expected: tuple[type[BaseException], ...] = (),
-    ) -> None:
-        self._log, self._subject, self._level = log, subject, level
-        self._begins, self._ends, self._expected = begins, ends, expected
-        self._lock = threading.Lock()
-        self._known: dict[str, str] = {}
+    log: Log
+    subject: str
+    begins: str
+    ends: str
+    level: str = field(default="warning", kw_only=True)
+    expected: tuple[type[BaseException], ...] = field(default=(), kw_only=True)
+    _lock: threading.Lock = field(factory=threading.Lock, init=False)
+    _known: dict[str, str] = field(factory=dict, init=False)
 
     def report(self, name: str, problem: BaseException | str | None) -> None:
         """Logs the state of one subject if it has changed; None is no problem."""
+        now = None if problem is None else _kind(problem)
         with self._lock:
-            before = self._known.get(name)
-            now = None if problem is None else _kind(problem)
-            if now == before:
-                return
-            if now is None:
-                del self._known[name]
-            else:
+            before = self._known.pop(name, None)
+            if now is not None:
                 self._known[name] = now
-        if problem is None:
-            self._log.info(self._ends, **{self._subject: name})
+        if now == before:
             return
-        fields = {"reason": problem} if isinstance(problem, str) else error_fields(problem, *self._expected)
-        getattr(self._log, self._level)(self._begins, **{self._subject: name}, **fields)
+        if problem is None:
+            self.log.info(self.ends, **{self.subject: name})
+        else:
+            fields = {"reason": problem} if isinstance(problem, str) else error_fields(problem, *self.expected)
+            getattr(self.log, self.level)(self.begins, **{self.subject: name}, **fields)
 
     def update(self, problems: Mapping[str, BaseException | str]) -> None:
         """Logs what has changed of all subjects; those that are left out have no problem."""

@@ -11,9 +11,7 @@ SECRET_HEADERS = frozenset({"authorization", "cookie", "proxy-authorization", "s
 def redact_headers(headers: Iterable[tuple[str, str]], secret: frozenset[str]) -> dict[str, list[str]]:
     """Returns headers for the log: canonical names with a list of values each, those of secret headers redacted.
 
-    Args:
-        headers: (name, value) pairs; a name may come more than once.
-        secret: Lower-case names of secret headers beside `SECRET_HEADERS`.
+    `secret` has the lower-case names of secret headers beside `SECRET_HEADERS`.
     """
     redacted: dict[str, list[str]] = {}
     for name, value in headers:

@@ -27,8 +27,7 @@ _PICTURES = {code: 0x2400 + code for code in range(0x20)}
 class LineRenderer:
     """Processors for structlog: `shorten`, and then `json` or `text`, which return a line.
 
-    Args:
-        max_len: The greatest length of a field, in characters; 0 for no limit.
+    Fields have at most `max_len` characters; 0 is no limit.
     """
 
     def __init__(self, max_len: int) -> None:
@@ -117,18 +116,13 @@ def safely(convert: Callable[[Any], T], value: object) -> T | str:
 
 
 def _in_order(event: Event) -> dict[str, Any]:
+    """Returns an event's fields in order: time, level, message and ids come first."""
     time = datetime.fromtimestamp(event.pop("ts"), UTC)
+    # Always with a fraction: msgspec leaves out one that is 0.
+    time = time if time.microsecond else time.replace(microsecond=1)
     event["msg"] = event.pop("event", None)
-    fields = {
-        # Always with a fraction: msgspec leaves out one that is 0.
-        "ts": time if time.microsecond else time.replace(microsecond=1),
-        "level": event.pop("level"),
-        "msg": event["msg"],
-    }
-    for name in _IDS:
-        if name in event:
-            fields[name] = event[name]
-    return {**fields, **event}
+    ids = {name: event[name] for name in _IDS if name in event}
+    return {"ts": time, "level": event.pop("level"), "msg": None, **ids, **event}
 
 
 def _encodable(text: str) -> str:

@@ -21,11 +21,8 @@ def stdlib_logger(logger: logging.Logger) -> Log:
     """
     import structlog
 
-    processors: list[Processor] = [
-        structlog.stdlib.filter_by_level,
-        structlog.contextvars.merge_contextvars,
-        _record_arguments,
-    ]
+    merge_context: Processor = structlog.contextvars.merge_contextvars
+    processors = [structlog.stdlib.filter_by_level, merge_context, _record_arguments]
     filtering = structlog.make_filtering_bound_logger("debug")
     log: Log = structlog.wrap_logger(logger, processors, wrapper_class=filtering, context_class=dict).bind()
     return log

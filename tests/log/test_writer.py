@@ -127,46 +127,6 @@ def test_no_line_is_left_half_written_however_often_the_pipe_is_full(pipe: Pipe)
     assert dropped(written) > 0
 
 
-class Turns:
-    """Turns of an event loop; a test ends each."""
-
-    def __init__(self) -> None:
-        self._callbacks: list[Callable[[], object]] = []
-
-    def call_soon(self, callback: Callable[[], object]) -> None:
-        self._callbacks.append(callback)
-
-    def end(self) -> None:
-        for callback in self._callbacks:
-            callback()
-        self._callbacks.clear()
-
-
-def test_buffered_lines_are_written_in_order_at_the_end_of_the_turn(pipe: Pipe) -> None:
-    sink, turns = Sink(pipe.writer), Turns()
-    for turn in range(3):
-        for number in range(10):
-            sink.buffer(turns.call_soon)
-            sink.msg(numbered(10 * turn + number))
-        assert pipe.drain() == b""
-        turns.end()
-        assert numbers(pipe.drain()) == list(range(10 * turn, 10 * turn + 10))
-    sink.msg(LINE)
-    assert pipe.drain() == LINE
-
-
-def test_buffered_lines_can_be_flushed_before_the_turn_ends(pipe: Pipe) -> None:
-    sink, turns = Sink(pipe.writer), Turns()
-    sink.buffer(turns.call_soon)
-    sink.msg(numbered(1))
-    sink.flush()
-    assert numbers(pipe.drain()) == [1]
-    sink.msg(numbered(2))
-    assert numbers(pipe.drain()) == [2]
-    turns.end()
-    assert pipe.drain() == b""
-
-
 @pytest.fixture
 def interrupted() -> Iterator[Callable[[Callable[[], object]], None]]:
     """Runs a call in a signal handler, while the sink waits for room."""
@@ -181,11 +141,10 @@ def interrupted() -> Iterator[Callable[[Callable[[], object]], None]]:
     signal.signal(signal.SIGALRM, before)
 
 
-@pytest.mark.parametrize("buffered", [False, True])
 def test_a_signal_handler_that_interrupts_the_writing_of_a_line_may_log_too(
-    pipe: Pipe, interrupted: Callable[[Callable[[], object]], None], *, buffered: bool
+    pipe: Pipe, interrupted: Callable[[Callable[[], object]], None]
 ) -> None:
-    sink, turns = Sink(pipe.writer), Turns()
+    sink = Sink(pipe.writer)
     os.set_blocking(pipe.writer, False)
     os.write(pipe.writer, b"\n" * (1 << 20))  # as much as there is room for
     written = b""
@@ -195,43 +154,23 @@ def test_a_signal_handler_that_interrupts_the_writing_of_a_line_may_log_too(
         sink.msg(numbered(1))
         written += pipe.drain()
 
-    if buffered:
-        sink.buffer(turns.call_soon)
-        sink.msg(numbered(0))
     interrupted(interrupt)
-    turns.end() if buffered else sink.msg(numbered(0))
+    sink.msg(numbered(0))
     sink.msg(numbered(2))
     written += pipe.drain()
     assert numbers(written.lstrip(b"\n")) == [0, 1, 2]
 
 
-def test_lines_of_other_threads_are_not_buffered(pipe: Pipe) -> None:
-    sink, turns = Sink(pipe.writer), Turns()
-    sink.buffer(turns.call_soon)
-    sink.msg(numbered(1))
-    other = threading.Thread(target=sink.msg, args=(numbered(2),))
-    other.start()
-    other.join()
-    assert numbers(pipe.drain()) == [2]
-    turns.end()
-    assert numbers(pipe.drain()) == [1]
-
-
-@pytest.mark.parametrize("buffered", [1, 2, 7, 40])
-def test_no_buffered_line_is_left_half_written_however_often_there_is_no_room(buffered: int) -> None:
+def test_no_line_is_left_half_written_however_often_a_socket_has_no_room() -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 20_000)
-        sink, turns = Sink(ours.fileno()), Turns()
+        sink = Sink(ours.fileno())
         written = b""
         for number in range(400):
-            sink.buffer(turns.call_soon)
             sink.msg(numbered(number, 100 + number * 37 % 9000))
-            if number % buffered == 0:
-                turns.end()
             if number % 60 == 59:
                 written += drain(theirs.fileno())
-        turns.end()
         written += drain(theirs.fileno())
         sink.msg(numbered(400))
         written += drain(theirs.fileno())
@@ -241,20 +180,16 @@ def test_no_buffered_line_is_left_half_written_however_often_there_is_no_room(bu
     assert dropped(written) > 0
 
 
-def test_buffered_lines_of_several_processes_are_not_mixed() -> None:
+def test_lines_of_several_processes_are_not_mixed() -> None:
     reader, writer = os.pipe()
     children = []
     for child in range(3):
         if pid := os.fork():
             children.append(pid)
             continue
-        sink, turns = Sink(writer), Turns()
+        sink = Sink(writer)
         for number in range(300):
-            sink.buffer(turns.call_soon)
             sink.msg(numbered(1000 * child + number, 700))
-            if number % 9 == 8:
-                turns.end()
-        turns.end()
         os._exit(0)
     os.close(writer)
     with os.fdopen(reader, "rb") as pipe:
@@ -265,20 +200,6 @@ def test_buffered_lines_of_several_processes_are_not_mixed() -> None:
     assert len(came) == len(set(came))
     assert len(came) + dropped(written) == 900
     assert len(came) > 500
-
-
-def test_a_child_leaves_buffered_lines_to_its_parent(pipe: Pipe) -> None:
-    sink, turns = Sink(pipe.writer), Turns()
-    sink.buffer(turns.call_soon)
-    sink.msg(numbered(1))
-    if not (pid := os.fork()):
-        sink.msg(numbered(2))
-        turns.end()
-        os._exit(0)
-    os.waitpid(pid, 0)
-    assert numbers(pipe.drain()) == [2]
-    turns.end()
-    assert numbers(pipe.drain()) == [1]
 
 
 def test_a_line_longer_than_the_pipe_arrives_whole(pipe: Pipe) -> None:
