@@ -66,7 +66,8 @@ class Siblings(ServiceProcesses):
         if runs_its_program and own.session == Stat.of(parent).session:
             self._are_forked = own.is_forked
             with _discovery_lock(parent):
-                self._share(_open(name, parent) or os.memfd_create(name), parent)
+                fd = _open(name, parent)
+                self._share(os.memfd_create(name) if fd is None else fd, parent)
                 self._register_next()
             self.run = f"{BOOT.read_text().strip()} {parent} {Stat.of(parent).started}"
         else:
