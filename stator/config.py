@@ -61,6 +61,12 @@ class Config:
         if self.client.base_uri and name in ("auto", "consul"):
             yield from ((f"roster.service.{setting}", text) for setting, text in service_problems(self.roster.service))
 
+    @property
+    def registers(self) -> bool:
+        """Whether there is a registrar."""
+        name = self.roster.registrar or "auto"
+        return bool(self.client.base_uri) if name == "auto" else name != "none"
+
     def registrar(self, log: Log) -> Registrar | None:
         """Returns the chosen registrar; None registers nowhere.
 

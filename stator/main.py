@@ -83,8 +83,10 @@ def assemble(config: Config, shown: dict[str, Any], run_id: str, log: Log) -> Su
 
     def app() -> Any:
         from stator.web import access_log, app  # Falcon is for the server's process alone
+        from stator.web.checks import Checks
 
-        made = app.asgi_app(exporter, formats, shown, log)
+        checks = Checks({}, log, is_draining=roster.metrics.is_draining)
+        made = app.asgi_app(exporter, formats, shown, log, checks)
         return access_log.AccessLogMiddleware(made, log, config.client.secret_headers, config.server.timeout.seconds)
 
     drain = config.roster.drain.seconds

@@ -1,20 +1,15 @@
 """The public calls: `Stator`, and functions that build one for a single use."""
 
 import re
-import tempfile
 from functools import cached_property, partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 from wsgiref.types import WSGIApplication
 
-from attrs import evolve
-
-from stator.client.probe import is_ready
 from stator.embedding.keywords import Keywords
-from stator.embedding.membership import Membership
 from stator.embedding.mounting import ASGIMount, PerProcess, WSGIMount
 from stator.embedding.parts import Parts, Settings
 from stator.embedding.registration import Registration
+from stator.embedding.task import KeeperTask
 from stator.settings.declare import ConfigError
 from stator.web.access_log import App
 
@@ -107,10 +102,17 @@ class Stator:
     def registered(self, port: int, *, host: str = "", monitor: str = "") -> Registration:
         """Returns what keeps the service registered: a context, or an object with ``start()`` and ``stop()``.
 
-        Once started, it waits in a thread until ``/monitor`` answers 200, registers the service, and watches that it
-        stays registered. With several workers, the last one to exit unregisters the service, so replacing a worker does
-        not. Most servers close their socket before they notify the application, so Consul may briefly list a dead
-        endpoint; call ``stop()`` before the server stops if that matters.
+        Once started, a process of its own, the keeper, waits until ``/monitor`` answers 200, registers the service, and
+        watches that it stays registered. It logs to stderr. All processes that serve at the same port share it, so that
+        a reload or a replaced worker changes nothing: it unregisters the service when the last one has stopped and no
+        other has come within 2 seconds, 30 while its port listens, or when the server's main process has ended.
+
+        Started in the server's main process (``when_ready`` in gunicorn.conf.py, the lifespan under uvicorn without
+        workers), it also delays SIGTERM and SIGINT: first the service is unregistered, then ``STTR_ROSTER_DRAIN``
+        passes while it still answers, then the server stops. Started in workers, the server stops first.
+
+        Where the end of the server ends all other processes, too, as that of process 1 ends a container, and as systemd
+        does with ``KillMode=mixed``, only ``stop()`` in the main process unregisters.
 
         Args:
             port: Port on which the service listens.
@@ -130,18 +132,13 @@ class Stator:
         if problems:
             raise ConfigError(problems)
         config, log = self._settings.config, self._settings.log
-        service, base_uri = self._settings.service(monitor), config.client.base_uri
-        registrar = config.registrar(log)
-        if registrar is None and config.roster.registrar != "none":
-            log.warning("not registering: neither consul= nor STTR_CLIENT_BASEURI is set")
+        if not config.registers:
+            if config.roster.registrar != "none":
+                log.warning("not registering: neither consul= nor STTR_CLIENT_BASEURI is set")
+            return Registration(None, log)
         host = "" if host in ("0.0.0.0", "::") else host
-        own_url = service.monitor_url(host or "127.0.0.1", port)
-        is_serving = partial(is_ready, own_url)
-        roster = evolve(config.roster, service=service).build(
-            registrar, base_uri, (host, port), is_serving, log, own_url=own_url
-        )
-        membership = Membership(Path(tempfile.gettempdir()), base_uri, service, host, port)
-        return Registration(roster, membership, is_serving, log)
+        service = self._settings.service(monitor)
+        return Registration(partial(KeeperTask.of_this_server, config, service, host, port), log)
 
 
 def asgi_app(app: App | None = None, **keywords: Unpack[Keywords]) -> App:

@@ -1,78 +1,181 @@
-"""Whether other processes of this host serve the same service: known by a lock that all of them hold."""
+"""The processes that serve one service, and its keeper, which find each other by locks on one file.
+
+Each process that serves holds a shared flock on the file, and the keeper holds a record lock on its first byte. The
+kernel releases both, however a process ends. The file's content is the task that the keeper must have.
+https://man7.org/linux/man-pages/man2/flock.2.html
+"""
 
 import fcntl
 import hashlib
 import os
+import stat
+import struct
+import time
+from collections.abc import Callable
 from pathlib import Path
+
+from stator.processes.service import weak_callback
 
 # Its inode differs between network namespaces, as of containers that share a folder:
 # https://man7.org/linux/man-pages/man7/namespaces.7.html
 NETWORK = "/proc/self/ns/net"
+# Seconds for which a process waits to join while a keeper unregisters, and seconds between two tries.
+JOIN_TIMEOUT, JOIN_POLL = 10.0, 0.02
+# Seconds between two changes of the file's times: what cleans temporary folders removes files unused for days.
+TOUCH = 3600.0
+# struct flock: type, whence, start, length, pid: https://man7.org/linux/man-pages/man2/fcntl_locking.2.html
+_FLOCK = "hhqqi4x"
 
 
 class Membership:
-    """One process of those that serve the same service, as one user and in one network namespace.
-
-    The kernel drops the lock of a process that is killed. https://man7.org/linux/man-pages/man2/flock.2.html
+    """One process of those that serve the same service, or their keeper.
 
     Args:
-        folder: Where the lock file lies while a process serves.
-        key: What identifies the service; its ``repr`` must be the same in all processes.
+        path: The lock file; it exists while a process serves. `path_for` returns one that all processes agree on.
+        clock: Returns monotonic seconds.
     """
 
-    def __init__(self, folder: Path, *key: object) -> None:
-        self._folder, self._key = folder, key
-        self._fd: int | None = None
-        self._is_last = False
+    def __init__(self, path: Path, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._path, self._clock = path, clock
+        self._fd, self._task, self._touch_at = -1, b"", 0.0
+        os.register_at_fork(after_in_child=weak_callback(self._close))
 
-    def join(self) -> None:
-        """Takes the shared lock; blocks while a process that is the last one unregisters.
+    def join(self, timeout: float = JOIN_TIMEOUT) -> None:
+        """Takes the shared lock; waits while a keeper unregisters the service.
 
         Raises:
-            OSError: The lock file can't be opened or locked.
+            OSError: The lock file can't be opened or belongs to another user.
+            TimeoutError: Another process held the file all the time.
         """
-        fd = os.open(self._path(), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        deadline = self._clock() + timeout
+        while True:
+            self._fd = fd = open_own(self._path, os.O_CREAT)
+            # A keeper that ended may have removed the file after it was opened.
+            if self._try(fcntl.LOCK_SH) and is_at(self._path, fd):
+                return
+            self._close()
+            if self._clock() >= deadline:
+                msg = f"another process has locked {self._path} for {timeout:g} seconds"
+                raise TimeoutError(msg)
+            time.sleep(JOIN_POLL)
+
+    def leave(self) -> bool:
+        """Releases the lock; returns whether no other process serves."""
+        if self._fd < 0:
+            return False
+        # Not only closed: a forked child has the same lock until, or unless, it runs its at-fork hooks.
+        self.release()
+        is_last = self._try(fcntl.LOCK_EX)
+        if is_last and self.keeper() is None:
+            self._path.unlink(missing_ok=True)
+        # Otherwise the keeper has the exclusive lock, for a moment or for good, or others have shared ones.
+        is_last = is_last or not self._try(fcntl.LOCK_SH) or self._try(fcntl.LOCK_EX)
+        self.release()
+        self._close()
+        return is_last
+
+    def keeper(self) -> int | None:
+        """Returns the process id of the keeper: None without one, 0 for one in another PID namespace.
+
+        Raises:
+            OSError: The lock file can't be opened or belongs to another user.
+        """
         try:
-            fcntl.flock(fd, fcntl.LOCK_SH)
-            is_linked = self._is_at_path(fd)
-        except OSError:
-            os.close(fd)
-            raise
-        if is_linked:
-            self._fd = fd
-        else:
-            os.close(fd)  # the last process removed the file while we waited
-            self.join()
+            fd = self._fd if self._fd >= 0 else open_own(self._path)
+        except FileNotFoundError:
+            return None
+        try:
+            lock = struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 1, 0)
+            type_, _, _, _, pid = struct.unpack(_FLOCK, fcntl.fcntl(fd, fcntl.F_GETLK, lock))
+        finally:
+            if fd != self._fd:
+                os.close(fd)
+        return None if type_ == fcntl.F_UNLCK else max(0, pid)
 
-    def is_last(self) -> bool:
-        """Whether this is the last process.
-
-        If several leave at once, exactly one gets True; newcomers block until it has left.
-        """
-        if self._fd is None:
+    def request(self, task: bytes) -> bool:
+        """Writes the digest of the task that the keeper must have; returns whether it was already requested."""
+        if os.pread(self._fd, len(task), 0) == task:
             return True
+        os.pwrite(self._fd, task, 0)
+        return False
+
+    def become_keeper(self, task: bytes) -> bool:
+        """Takes the keeper's lock for a task with this digest; returns whether it was free.
+
+        Raises:
+            OSError: The lock file can't be opened or belongs to another user.
+        """
+        self._fd, self._task = open_own(self._path), task
         try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.lockf(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB, 1)
+        except (BlockingIOError, PermissionError):
+            return False
+        return is_at(self._path, self._fd)
+
+    def is_replaced(self) -> bool:
+        """Returns whether a process has requested a keeper with another task."""
+        return os.pread(self._fd, len(self._task), 0) != self._task
+
+    def is_abandoned(self) -> bool:
+        """Returns whether no process serves; none can join either until the keeper calls `release` or `resign`."""
+        if self._clock() >= self._touch_at:
+            os.utime(self._fd)
+            self._touch_at = self._clock() + TOUCH
+        return self._try(fcntl.LOCK_EX)
+
+    def release(self) -> None:
+        """Releases the flock: processes can join again after `is_abandoned`."""
+        fcntl.flock(self._fd, fcntl.LOCK_UN)
+
+    def resign(self) -> None:
+        """Releases the keeper's lock, and removes the file if no process serves."""
+        if self._fd >= 0 and self._try(fcntl.LOCK_EX):
+            self._path.unlink(missing_ok=True)
+        self._close()
+
+    def _try(self, lock: int) -> bool:
+        try:
+            fcntl.flock(self._fd, lock | fcntl.LOCK_NB)
         except BlockingIOError:
             return False
-        self._is_last = True
         return True
 
-    def leave(self) -> None:
-        """Releases the lock, also for processes that were forked from this one; the last one removes the file."""
-        if self._fd is not None:
-            if self._is_last:
-                self._path().unlink(missing_ok=True)
-            fcntl.flock(self._fd, fcntl.LOCK_UN)
-            os.close(self._fd)
-            self._fd = None
+    def _close(self) -> None:
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
 
-    def _path(self) -> Path:
-        identity = repr((os.getuid(), Path(NETWORK).stat().st_ino, *self._key)).encode()
-        return self._folder / f"stator-{hashlib.sha256(identity).hexdigest()[:16]}.lock"
 
-    def _is_at_path(self, fd: int) -> bool:
-        try:
-            return self._path().stat().st_ino == os.fstat(fd).st_ino
-        except FileNotFoundError:
-            return False
+def path_for(folder: Path, suffix: str, *key: object) -> Path:
+    """Returns the path of a file that the processes of one user, in one network namespace, share.
+
+    Args:
+        folder: A folder in which all of them may create files.
+        suffix: The end of its name.
+        key: What identifies it; its `repr` must be the same in all processes.
+    """
+    identity = repr((os.geteuid(), Path(NETWORK).stat().st_ino, *key)).encode()
+    return folder / f"stator-{hashlib.sha256(identity).hexdigest()[:16]}{suffix}"
+
+
+def open_own(path: Path, flags: int = 0) -> int:
+    """Opens a file of this user for reading and writing.
+
+    Raises:
+        OSError: It can't be opened, or it belongs to another user.
+    """
+    fd = os.open(path, flags | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, 0o600)
+    found = os.fstat(fd)
+    if found.st_uid == os.geteuid() and stat.S_ISREG(found.st_mode):
+        return fd
+    os.close(fd)
+    msg = f"{path} " + ("belongs to another user" if stat.S_ISREG(found.st_mode) else "is not a file")
+    raise PermissionError(msg)
+
+
+def is_at(path: Path, fd: int) -> bool:
+    """Returns whether an open file still lies at a path."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(fd))
+    except FileNotFoundError:
+        return False

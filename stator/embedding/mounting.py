@@ -10,7 +10,7 @@ from attrs import frozen
 from stator.web.access_log import App, Receive, Scope, Send
 
 T = TypeVar("T")
-METRICS, MONITOR = "/metrics", "/monitor"
+METRICS, MONITOR, READY, LIVE = ENDPOINTS = "/metrics", "/monitor", "/monitor/ready", "/monitor/live"
 
 
 class PerProcess(Generic[T]):
@@ -89,15 +89,15 @@ class PerProcessResource:
 
 
 def match_endpoint(root: str, path: str, *, is_alone: bool) -> str | None:
-    """Returns the endpoint that a request asks for by a path below its mount: ``/metrics``, ``/monitor``, or None.
+    """Returns the one of `ENDPOINTS` that a request asks for by a path below its mount, or None.
 
     A last slash of the path doesn't matter. Only where no application is wrapped, a mount at ``/metrics`` itself is
     that endpoint: a wrapped application has its home page there.
     """
     asked = path.rstrip("/")
-    if is_alone and not asked:
-        asked = root[root.rfind("/") :]
-    return asked if asked in (METRICS, MONITOR) else None
+    if is_alone and asked not in ENDPOINTS:
+        asked = root[root.rfind("/") :] + asked
+    return asked if asked in ENDPOINTS else None
 
 
 def _paths_below(root: str, path: str) -> Iterator[str]:

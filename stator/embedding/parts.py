@@ -14,7 +14,8 @@ from stator.collectors.process import FAMILIES as PROCESS_FAMILIES
 from stator.collectors.prometheus_client import PrometheusClient
 from stator.config import Config, Environment
 from stator.embedding.keywords import Keywords, find_problems, is_registry, split_collectors
-from stator.embedding.mounting import METRICS, MONITOR, PerProcess, PerProcessResource
+from stator.embedding.mounting import LIVE, METRICS, MONITOR, READY, PerProcess, PerProcessResource
+from stator.embedding.state import KeeperState
 from stator.exporter import Exporter
 from stator.log.logger import Log, new_id
 from stator.log.stdlib import LOGGER, stdlib_logger
@@ -28,7 +29,7 @@ from stator.web import app as web
 from stator.web.access_log import App
 from stator.web.checks import TIMEOUT, Check, Checks
 from stator.web.metrics import Metrics
-from stator.web.monitor import Monitor
+from stator.web.monitor import Live, Monitor
 
 PREFIX = "STTR"
 COLLECTORS = f"{PREFIX}_COLLECTORS"
@@ -119,8 +120,11 @@ class Parts:
         without = PROCESS_FAMILIES if "process" in collectors else ()
         for name, own in settings.collectors.items():
             collectors[name] = PrometheusClient(own, without) if is_registry(own) else own
+        keeper = KeeperState(service, log)
+        if config.registers:
+            collectors.setdefault("roster", keeper)
         self._exporter = PerProcess(lambda: Exporter(collectors, config.metrics, build_labels(), log))
-        self._checks = PerProcess(lambda: Checks(settings.checks, log, settings.check_timeout))
+        self._checks = PerProcess(lambda: Checks(settings.checks, log, settings.check_timeout, keeper.is_draining))
 
     def asgi_app(self) -> App:
         """Returns an ASGI application of this process."""
@@ -134,7 +138,8 @@ class Parts:
         """Returns the Falcon resources by path."""
         return {
             METRICS: PerProcessResource(lambda: Metrics(self._exporter(), self._config.formats())),
-            MONITOR: PerProcessResource(lambda: Monitor(self._checks())),
+            **dict.fromkeys((MONITOR, READY), PerProcessResource(lambda: Monitor(self._checks()))),
+            LIVE: PerProcessResource(Live),
         }
 
 

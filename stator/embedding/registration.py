@@ -1,50 +1,52 @@
-"""Registers an application with the discovery service for as long as it serves."""
+"""Keeps an application registered for as long as it serves, by a keeper process."""
 
-import threading
+import os
+import pickle
+import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
-from math import inf
+from contextlib import suppress
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from stator.embedding.keeper import STARTED
 from stator.embedding.membership import Membership
+from stator.embedding.stop_signals import StopSignals
+from stator.embedding.task import KeeperTask
 from stator.log.logger import Log
-from stator.roster.roster import Roster
+from stator.settings.declare import StartError
 
-# Seconds between two requests for /monitor, and after which a warning says that none has been answered with 200.
-READY_POLL = 0.1
-READY_LATE = 10.0
-# Longest seconds of one wait for the roster to stop.
-STOP_POLL = 0.1
+# Seconds that a keeper may take to start, and to unregister the service or to leave it to another keeper.
+START_TIMEOUT, STOP_TIMEOUT = 15.0, 5.0
+# Seconds between two looks whether a keeper is gone.
+STOP_POLL = 0.02
 
 
 class Registration:
-    """Registers a service once it answers, and unregisters it at the end; a context, or `start` and `stop`.
+    """Keeps a service registered: a context, or `start` and `stop`. `stator.Stator.registered` builds it.
 
-    `stator.Stator.registered` makes it. An object can be started once.
+    Several processes that serve the same service at the same port share one keeper process, which the first of them
+    starts. It registers the service once it answers, and unregisters it when the last process has stopped and no other
+    has come within 2 seconds, or when the server's main process has ended.
+
+    Started in the server's main process, it also delays SIGTERM and SIGINT until the service is unregistered, where
+    the server has handlers that can be called later.
+
+    A keeper that is killed is replaced when the next process starts its registration. Until then the service stays as
+    it was registered, and `stop` can't unregister it.
 
     Args:
-        roster: Keeps the service registered.
-        membership: This process among those that serve the same service.
-        is_ready: Whether the service answers.
+        find_task: Returns what is kept registered, as `start` calls it; None to register nothing.
         log: Where progress is logged.
-        clock: Monotonic seconds.
     """
 
-    def __init__(
-        self,
-        roster: Roster,
-        membership: Membership,
-        is_ready: Callable[[], bool],
-        log: Log,
-        *,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._roster, self._membership, self._is_ready, self._log = roster, membership, is_ready, log
-        self._clock = clock
-        self._stopping = threading.Event()
-        self._registering = False
-        self._thread = threading.Thread(target=self._register, name="registration", daemon=True)
+    def __init__(self, find_task: Callable[[], KeeperTask] | None, log: Log) -> None:
+        self._find_task, self._log = find_task, log
+        self._started: tuple[int, KeeperTask, Membership] | None = None
+        self._signals = StopSignals(self.stop)
 
     def __enter__(self) -> Self:
         self.start()
@@ -56,47 +58,106 @@ class Registration:
         self.stop()
 
     def start(self) -> None:
-        """Starts a thread that waits for the service and registers it; returns at once.
+        """Joins the processes that serve, and starts their keeper if there is none or if it has another task.
 
         Raises:
-            RuntimeError: It was started before.
+            RuntimeError: It is started already.
+            StartError: The keeper can't start; the message says why.
         """
-        self._thread.start()
+        if self._started and self._started[0] == os.getpid():
+            msg = "this registration is started already"
+            raise RuntimeError(msg)
+        if self._find_task is None:
+            return
+        try:
+            # Not before: gunicorn's --daemon forks after it has read its configuration.
+            task = self._find_task()
+            membership = task.membership()
+            membership.join()
+        except OSError as error:
+            msg = f"can't register: {error}"
+            raise StartError(msg) from error
+        try:
+            _ensure_keeper(membership, task)
+        except (OSError, StartError) as error:
+            membership.leave()
+            msg = f"can't register: {error}"
+            raise StartError(msg) from error
+        self._started = os.getpid(), task, membership
+        if task.server == os.getpid():
+            self._signals.delay()
 
     def stop(self) -> None:
-        """Unregisters the service, unless other processes still serve it; blocks for some seconds at most.
+        """Leaves the processes that serve; does nothing where it was not started, or in a forked child.
 
-        Does nothing where the registration was never started, or is stopped already.
+        The last to leave, if it is the server's main process, waits until the service is unregistered, 5 seconds at
+        most, and then for STTR_ROSTER_DRAIN. In another process it returns at once: a successor may come, and if none
+        does, the keeper unregisters the service.
         """
-        self._stopping.set()
-        if self._thread.ident is not None:
-            self._thread.join()
-        if not self._registering:
+        if self._started is None or self._started[0] != os.getpid():
             return
-        stays = not self._membership.is_last()
-        if stays:
+        (_, task, membership), self._started = self._started, None
+        self._signals.restore()
+        keeper = membership.keeper()
+        if not membership.leave():
             self._log.info("staying registered: other processes serve")
-        self._roster.stop(stay=stays)
-        while not self._roster.wait_stopped(STOP_POLL):
-            pass
-        self._membership.leave()
+        elif keeper is None:
+            self._log.error("failed to unregister", reason="the keeper process is gone")
+        elif task.server == os.getpid():
+            _ask_to_stop(keeper)
+            if _is_gone(keeper, membership):
+                time.sleep(task.config.roster.drain.seconds)
+            else:
+                reason = f"the keeper has not done it within {STOP_TIMEOUT:g} seconds"
+                self._log.error("failed to unregister", reason=reason)
 
-    def _register(self) -> None:
-        if self._wait_until_ready():
-            try:
-                self._membership.join()
-            except OSError as error:
-                self._log.warning("can't tell whether other workers are serving; unregistering anyway", error=error)
-            self._roster.start()
-            self._registering = True
 
-    def _wait_until_ready(self) -> bool:
-        """Waits until the service answers; returns False where `stop` was called before that."""
-        late = self._clock() + READY_LATE
-        while not self._is_ready():
-            if self._stopping.wait(READY_POLL):
-                return False
-            if self._clock() >= late:
-                late = inf
-                self._log.warning("not registered yet: /monitor does not answer 200", waited=f"{READY_LATE:g}s")
-        return not self._stopping.is_set()
+def _ensure_keeper(membership: Membership, task: KeeperTask) -> None:
+    """Starts a keeper unless there is one with this task; waits until one with another task has left.
+
+    Raises:
+        OSError: There can be no process.
+        StartError: The keeper can't start; the message says why.
+    """
+    is_same, keeper = membership.request(task.digest), membership.keeper()
+    if keeper is not None and (is_same or not _is_gone(keeper, membership)):
+        return
+    paths = [str(Path(path).absolute()) for path in sys.path]
+    try:
+        done = subprocess.run(  # noqa: S603 # our own command
+            [_interpreter(), "-P", "-m", "stator.embedding.keeper"],
+            input=pickle.dumps(task),
+            stdout=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+            start_new_session=True,
+            timeout=START_TIMEOUT,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        msg = f"the keeper process did not start within {START_TIMEOUT:g} seconds"
+        raise StartError(msg) from error
+    if done.stdout != STARTED:
+        raise StartError(done.stdout.decode(errors="replace") or "the keeper process failed, see its error on stderr")
+
+
+def _interpreter() -> str:
+    """The path of a Python interpreter: sys.executable, unless that is a server with Python in it, as uWSGI is."""
+    if "python" in Path(sys.executable).name:
+        return sys.executable
+    return str(Path(sys.prefix, "bin", f"python{sys.version_info.major}.{sys.version_info.minor}"))
+
+
+def _ask_to_stop(keeper: int) -> None:
+    if keeper:  # one in another PID namespace stops by itself
+        with suppress(ProcessLookupError):
+            os.kill(keeper, signal.SIGTERM)
+
+
+def _is_gone(keeper: int, membership: Membership) -> bool:
+    """Waits until a process is no longer the keeper, and returns whether that was in time."""
+    deadline = time.monotonic() + STOP_TIMEOUT
+    while membership.keeper() == keeper:
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(STOP_POLL)
+    return True

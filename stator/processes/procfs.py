@@ -7,6 +7,22 @@ from weakref import finalize
 
 # The kernel's PF_FORKNOEXEC: https://github.com/torvalds/linux/blob/master/include/linux/sched.h
 _FORKED = 0x40
+# Tables of TCP sockets, and the state of one that listens: https://docs.kernel.org/networking/proc_net_tcp.html
+_SOCKETS, _LISTENS = ("/proc/net/tcp", "/proc/net/tcp6"), "0A"
+
+
+def is_listening(port: int) -> bool:
+    """Returns whether a process of this network namespace listens at a TCP port."""
+    for table in filter(Path.exists, map(Path, _SOCKETS)):
+        with table.open() as lines:
+            next(lines)
+            for line in lines:
+                _, address, _, state, _ = line.split(maxsplit=4)
+                if state != _LISTENS:
+                    break  # those that listen come first, and there may be many others
+                if address.endswith(f":{port:04X}"):
+                    return True
+    return False
 
 
 class Stat(NamedTuple):

@@ -57,14 +57,9 @@ class Siblings(ServiceProcesses):
             self._failed(error)
 
     def _begin(self, service: str) -> None:
-        from multiprocessing.process import parent_process
-
-        own, parent, name = Stat.of(os.getpid()), os.getppid(), _name(service)
-        starter = parent_process()
-        runs_its_program = own.is_forked or (starter is not None and starter.pid == parent)
-        # A daemon has a session of its own.
-        if runs_its_program and own.session == Stat.of(parent).session:
-            self._are_forked = own.is_forked
+        parent, name = os.getppid(), _name(service)
+        if server_pid() == parent:
+            self._are_forked = Stat.of(os.getpid()).is_forked
             with _discovery_lock(parent):
                 fd = _open(name, parent)
                 self._share(os.memfd_create(name) if fd is None else fd, parent)
@@ -107,6 +102,20 @@ class Siblings(ServiceProcesses):
             # A worker that registered and then became another program is none: gunicorn starts its successor like that.
             if process.role != "worker" or process.stat.is_forked == self._are_forked:
                 yield process
+
+
+def server_pid() -> int:
+    """Returns the id of the server's main process: this process's parent if this is a worker, else its own.
+
+    Raises:
+        OSError: The kernel says nothing of the parent.
+    """
+    from multiprocessing.process import parent_process
+
+    own, parent, starter = Stat.of(os.getpid()), os.getppid(), parent_process()
+    runs_its_program = own.is_forked or (starter is not None and starter.pid == parent)
+    # A daemon has a session of its own.
+    return parent if runs_its_program and own.session == Stat.of(parent).session else os.getpid()
 
 
 def _name(service: str) -> str:

@@ -5,6 +5,7 @@ The roster runs in the main process and scrapes are answered in others, so the n
 
 import time
 from collections.abc import Callable, Iterator
+from mmap import mmap
 
 from stator.log.changes import error_fields
 from stator.log.logger import Log
@@ -14,24 +15,34 @@ from stator.roster.registrar import REASONS, RegistrarError
 
 # Lines that one outage may log, however many reasons it has.
 MAX_LINES = 5
+_COLUMNS = 5 + len(REASONS)
+# Bytes of the memory that the numbers take.
+SIZE = SharedTable.size(1, _COLUMNS)
 
 
 class RosterMetrics:
     """The state of the registration: the roster's thread reports events, any process collects the metrics.
 
-    It must be created before the processes fork.
+    It must be created before the processes fork, unless they share its memory otherwise.
 
     Args:
         log: Where changes are logged.
+        memory: `SIZE` bytes; None for new memory.
         now: Returns the Unix time in seconds.
         clock: Returns monotonic seconds.
     """
 
     def __init__(
-        self, log: Log, *, now: Callable[[], float] = time.time, clock: Callable[[], float] = time.monotonic
+        self,
+        log: Log,
+        *,
+        memory: mmap | None = None,
+        now: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._log, self._now, self._clock = log, now, clock
-        self._table = SharedTable(1, 4 + len(REASONS))
+        self._table = SharedTable(1, _COLUMNS, memory)
+        self._is_draining = False
         self._confirmed_at = 0.0
         self._registrations = self._recoveries = 0
         self._failures = dict.fromkeys(REASONS, 0)
@@ -78,6 +89,15 @@ class RosterMetrics:
         self._is_registered = False
         self._share()
 
+    def drains(self) -> None:
+        """The service is unregistered, and will stop."""
+        self._is_draining = True
+        self._share()
+
+    def is_draining(self) -> bool:
+        """Returns whether the service is unregistered and will stop, the same in every process."""
+        return bool(self._table.read(0)[4])
+
     def is_nonblocking(self) -> bool:
         """True: the numbers are in memory."""
         return True
@@ -97,12 +117,12 @@ class RosterMetrics:
         return is_new
 
     def _share(self) -> None:
-        numbers = (self._is_registered, self._confirmed_at, self._registrations, self._recoveries)
+        numbers = (self._is_registered, self._confirmed_at, self._registrations, self._recoveries, self._is_draining)
         self._table.write(0, (*numbers, *self._failures.values()))
 
 
 def _points(numbers: tuple[float, ...]) -> Iterator[Point]:
-    registered, confirmed, registrations, recoveries, *failures = numbers
+    registered, confirmed, registrations, recoveries, _, *failures = numbers
     yield _point("registered", "Whether the service is registered, as last observed", "gauge", registered)
     desc = "When the registration was last confirmed, in Unix time; 0: never"
     yield _point("last_confirmed_timestamp", desc, "gauge", confirmed, unit="seconds")

@@ -8,6 +8,7 @@ import random
 import threading
 import time
 from collections.abc import Callable
+from mmap import mmap
 
 from attrs import frozen
 
@@ -69,10 +70,12 @@ class RosterConfig:
         log: Log,
         *,
         own_url: str = "",
+        memory: mmap | None = None,
     ) -> "Roster":
         """A roster for the service that listens at an address: host, empty for all of this host's, and port."""
         host, port = address
-        return Roster(self, registrar, lambda: self.service.build(port, discovery_uri, host, own_url), is_serving, log)
+        find_service = lambda: self.service.build(port, discovery_uri, host, own_url)  # noqa: E731
+        return Roster(self, registrar, find_service, is_serving, log, memory=memory)
 
 
 class Roster:
@@ -84,6 +87,7 @@ class Roster:
         find_service: Returns the service to register; raises OSError while its address can't be looked up.
         is_serving: Whether the service answers; otherwise it is not registered, since Consul would list it as passing.
         log: Where changes and failures are logged.
+        memory: Holds the metrics; None for memory that is shared with processes forked later.
         jitter: Returns a random number from 0 to 1.
         clock: Returns monotonic seconds.
     """
@@ -96,29 +100,28 @@ class Roster:
         is_serving: Callable[[], bool],
         log: Log,
         *,
+        memory: mmap | None = None,
         jitter: Callable[[], float] = random.random,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._config, self._registrar, self._log = config, registrar, log
         self._find_service, self._is_serving = find_service, is_serving
         self._jitter, self._clock = jitter, clock
-        self._metrics = RosterMetrics(log, clock=clock)
+        self.metrics = RosterMetrics(log, memory=memory, clock=clock)
         self._stopping = threading.Event()
-        self._stay = False
-        self._deadline = 0.0
+        self._stay, self._deadline = False, 0.0
         self._thread: threading.Thread | None = None
         self._service: Service | None = None
         # The last observation; None if the registration may have changed since.
         self._last: Observation | None = NOT_YET_REGISTERED
         # Whether a registration was ever accepted.
         self._registered = False
-        self._failures = 0
-        self._losses = 0
+        self._failures = self._losses = 0
         self._lost_at = -CALM
 
     def collectors(self) -> dict[str, RosterMetrics]:
         """The collector of the roster's metrics, by name; none if it registers nowhere."""
-        return {} if self._registrar is None else {"roster": self._metrics}
+        return {} if self._registrar is None else {"roster": self.metrics}
 
     def start(self) -> None:
         """Starts to register, in the background.
@@ -148,15 +151,19 @@ class Roster:
     def wait_stopped(self, timeout: float) -> bool:
         """Waits for the roster to stop, for `timeout` seconds at most; returns whether it has.
 
-        A roster that takes too long, because a request or a look-up hangs, is given up and counts as stopped.
+        A roster that takes too long, because a request or a look-up hangs, is given up and counts as stopped. Once it
+        has stopped, /monitor reports that the service drains, unless the service stays registered.
         """
-        if self._thread is None:
-            return True
-        self._thread.join(timeout)
-        if self._thread.is_alive() and self._clock() > self._deadline + GRACE:
-            self._log.error("failed to unregister", reason=f"not done within {STOP_TIMEOUT} seconds")
+        if self._thread is not None:
+            self._thread.join(timeout)
+            if self._thread.is_alive() and self._clock() <= self._deadline + GRACE:
+                return False
+            if self._thread.is_alive():
+                self._log.error("failed to unregister", reason=f"not done within {STOP_TIMEOUT} seconds")
             self._thread = None
-        return self._thread is None or not self._thread.is_alive()
+        if not self._stay:
+            self.metrics.drains()
+        return True
 
     def _work(self, registrar: Registrar) -> None:
         bind(worker_id=new_id())
@@ -167,7 +174,7 @@ class Roster:
                 pause = self._step(registrar)
             except Exception as error:  # noqa: BLE001 # whatever it is, the next try may succeed
                 pause = self._fail(error)
-        self._metrics.stopped()
+        self.metrics.stopped()
         if not self._stay:
             self._unregister(registrar)
         registrar.close()
@@ -185,9 +192,9 @@ class Roster:
         self._last = now = registrar.observe(self._service, since=last.version if last else "", wait=wait)
         self._failures = 0
         if now.problem:
-            self._metrics.out_of_sync(now.problem)
+            self.metrics.out_of_sync(now.problem)
             return self._settle()
-        self._metrics.confirmed(self._service.id)
+        self.metrics.confirmed(self._service.id)
         if now.version and (last is None or now.version != last.version or self._clock() - start > wait / 2):
             return OBSERVE_MIN
         return min(POLL, self._config.interval.seconds)
@@ -198,7 +205,7 @@ class Roster:
             raise RegistrarError(msg, "unready")
         registrar.register(service, keep_checks=keep_checks, level="debug" if self._failures else "info")
         self._registered = True
-        self._metrics.accepted()
+        self.metrics.accepted()
 
     def _found(self) -> Service:
         try:
@@ -218,7 +225,7 @@ class Roster:
         self._last = None if self._registered else NOT_YET_REGISTERED
         self._failures += 1
         self._losses = 0
-        self._metrics.failed(error)
+        self.metrics.failed(error)
         return self._backoff(self._failures, self._config.retry_max.seconds)
 
     def _settle(self) -> float:

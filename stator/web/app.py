@@ -1,4 +1,4 @@
-"""The Falcon applications: /metrics, /monitor, and for the standalone server /config."""
+"""The Falcon applications: /metrics, /monitor and what is below it, and for the standalone server /config."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,7 @@ from stator.exposition.negotiation import Negotiator
 from stator.log.logger import Log
 from stator.web.checks import Checks
 from stator.web.metrics import Metrics
-from stator.web.monitor import Monitor
+from stator.web.monitor import Live, Monitor
 
 if TYPE_CHECKING:
     from falcon.asgi import App, Request, Response
@@ -66,6 +66,8 @@ def _add_routes(
     app.req_options.strip_url_path_trailing_slash = True
     app.add_route("/metrics", metrics, suffix=suffix)
     app.add_route("/monitor", monitor, suffix=suffix)
+    app.add_route("/monitor/ready", monitor, suffix=suffix)
+    app.add_route("/monitor/live", Live(), suffix=suffix)
     handlers = {falcon.HTTPRouteNotFound: _not_found, falcon.HTTPError: _http_error, Exception: internal_error}
     for error, handler in handlers.items():
         app.add_error_handler(error, _awaited(handler) if suffix else handler)

@@ -25,7 +25,7 @@ Check: TypeAlias = Callable[[], object]
 
 # Seconds that a check may take; whoever asks for /monitor waits ten mostly, some five.
 TIMEOUT = 2.0
-HEALTHY = b'{"status":"ok"}'
+HEALTHY, DRAINING = b'{"status":"ok"}', b'{"status":"draining"}'
 # Longest reason in an answer; the log has all of it.
 LONGEST_REASON = 300
 _USER_OF_URI = re.compile(r"(?<=://)[^/\s]*@")
@@ -33,7 +33,7 @@ _USER_OF_URI = re.compile(r"(?<=://)[^/\s]*@")
 
 @frozen
 class Health:
-    """Whether all checks passed; also as JSON, where one failed with the state of each."""
+    """Whether all checks passed and the service does not drain; also as JSON, where one failed with their states."""
 
     ok: bool
     body: bytes
@@ -42,11 +42,18 @@ class Health:
 class Checks:
     """Makes health checks at the same time, each in a thread; one that is stuck is not made again before it returns.
 
-    It is logged when one begins to fail, fails for another reason, and passes again.
+    It is logged when one begins to fail, fails for another reason, and passes again. None is made once `is_draining`
+    says that the service is unregistered and will stop.
     """
 
-    def __init__(self, checks: Mapping[str, Check], log: Log, timeout: float = TIMEOUT) -> None:
-        self._checks, self._timeout = dict(checks), timeout
+    def __init__(
+        self,
+        checks: Mapping[str, Check],
+        log: Log,
+        timeout: float = TIMEOUT,
+        is_draining: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._checks, self._timeout, self._is_draining = dict(checks), timeout, is_draining
         threads = DaemonThreads()
         self._runs: SingleFlight[object, Health] = SingleFlight(threads.run)
         self._flights: SingleFlight[str, None] = SingleFlight(threads.run)
@@ -59,6 +66,8 @@ class Checks:
 
         What they return to be awaited runs in an event loop: in the one given, or each in a new one.
         """
+        if self._is_draining():
+            return Health(ok=False, body=DRAINING)
         calls = {name: partial(_make, check, self._timeout, loop) for name, check in self._checks.items()}
         outcomes = gather(self._flights, calls, self._timeout)
         for name, outcome in outcomes.items():

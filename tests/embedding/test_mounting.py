@@ -26,12 +26,17 @@ METRICS, MONITOR = b"pyrt_info", b'{"status":"ok"}'
 PATHS = [
     ("", "/monitor", MONITOR),
     ("", "/monitor/", MONITOR),
+    ("", "/monitor/live", MONITOR),
+    ("", "/monitor/ready/", MONITOR),
     ("", "/metrics", METRICS),
     ("", "/metrics/", METRICS),
     ("", "/", None),
+    ("", "/live", None),
+    ("", "/monitor/other", None),
     ("", "/monitors", None),
     ("", "/internal/monitor", None),
     ("/internal", "/monitor", MONITOR),
+    ("/internal", "/monitor/live", MONITOR),
     ("/internal", "/metrics/", METRICS),
     ("/internal", "", None),
     ("/internal", "/", None),
@@ -42,7 +47,14 @@ PATHS = [
     ("/apps/monitor", "/monitor/", MONITOR),
 ]
 # Mounts at an endpoint's own path.
-BARE = [("/monitor", ""), ("/monitor", "/"), ("/apps/monitor", ""), ("/apps/monitor/", "/")]
+BARE = [
+    ("/monitor", ""),
+    ("/monitor", "/"),
+    ("/monitor", "/live"),
+    ("/apps/monitor", ""),
+    ("/apps/monitor/", "/"),
+    ("/apps/monitor", "/ready/"),
+]
 
 
 async def shop(_scope: Any, _receive: Any, send: Any) -> None:
@@ -169,6 +181,7 @@ def test_falcons_routes_answer_with_a_last_slash_too(make: Callable[[], Any], *,
     ask = ask_asgi if isinstance(app, falcon.asgi.App) else ask_wsgi
     assert METRICS in ask(app, "/internal/metrics")[1]
     assert METRICS in ask(app, "/internal/metrics/")[1]
+    assert [ask(app, f"/internal/monitor{end}")[1] for end in ("", "/ready", "/live/")] == [MONITOR] * 3
 
 
 def test_a_server_of_the_other_kind_reads_in_one_line_what_to_use() -> None:

@@ -7,13 +7,11 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.embedding.applications import FLASK, Command, example, gunicorn, uvicorn
-from tests.embedding.conftest import ServeApp, Served
-from tests.integration.programs import Consul, free_ports
+from tests.embedding.applications import FLASK, gunicorn, uvicorn
+from tests.embedding.conftest import ServeApp
+from tests.embedding.registering import GUNICORN_CONF, LIFESPAN, Shops
+from tests.integration.programs import Consul
 from tests.program import eventually
-
-LIFESPAN = example("FastAPI, Starlette: in the lifespan")
-GUNICORN_CONF = example("gunicorn.conf.py")
 
 
 @pytest.fixture
@@ -23,7 +21,7 @@ def consul(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Consul]:
 
 
 @pytest.fixture
-def shop(serve_app: ServeApp, consul: Consul) -> "Shops":
+def shop(serve_app: ServeApp, consul: Consul) -> Shops:
     return Shops(serve_app, consul)
 
 
@@ -31,27 +29,6 @@ def with_check(code: str) -> str:
     """An application with a health check."""
     checked = code.replace("asgi_app()", "asgi_app(checks={'db': ping_db})")
     return checked.replace("import stator", "import stator\nfrom shop import ping_db")
-
-
-class Shops:
-    """Starts applications that register as `shop`, each at its own port."""
-
-    def __init__(self, serve_app: ServeApp, consul: Consul) -> None:
-        self._serve_app, self.consul = serve_app, consul
-
-    def start(self, code: str, command: Command, files: dict[str, str] | None = None) -> Served:
-        (port,) = free_ports(1)
-        ported = {name: text.replace("8000", str(port)) for name, text in {"example.py": code, **(files or {})}.items()}
-        env = {
-            "STTR_CLIENT_BASEURI": self.consul.url,
-            "STTR_ROSTER_SERVICE_NAME": "shop",
-            "STTR_CONSUL_CHECKINTERVAL": "1s",
-        }
-        return self._serve_app(ported.pop("example.py"), command, where="/internal", env=env, port=port, files=ported)
-
-    def registered(self) -> dict[str, Any] | None:
-        """The service as Consul has it."""
-        return next((each for each in self.consul.services().values() if each["Service"] == "shop"), None)
 
 
 def test_an_application_is_registered_while_it_runs(shop: Shops) -> None:
@@ -87,11 +64,11 @@ def test_replacing_a_worker_unregisters_nothing(shop: Shops) -> None:
     eventually(lambda: served.errors.count("Application startup complete") == 3)
     assert shop.registered() == before
     served.stop()
-    assert shop.registered() is None
+    eventually(lambda: shop.registered() is None)
 
 
 def test_gunicorn_registers_once_for_all_of_its_workers(shop: Shops) -> None:
-    served = shop.start(FLASK, gunicorn("--workers=2", "--preload"), {"gunicorn.conf.py": GUNICORN_CONF})
+    served = shop.start(FLASK, gunicorn("--workers=2", "--preload"), GUNICORN_CONF)
     before = eventually(shop.registered)
     worker = psutil.Process(served.pid).children()[0]
     worker.kill()

@@ -1,8 +1,12 @@
 """A registration from `start` to `stop`, with the file registrar."""
 
 import json
+import os
+import sys
 import tempfile
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -10,9 +14,7 @@ from urllib.parse import urlsplit
 import pytest
 
 import stator
-from stator.embedding.membership import Membership
-from stator.embedding.registration import READY_LATE, Registration
-from stator.roster.roster import Roster, RosterConfig
+from stator.embedding.registration import Registration
 from tests.captured_log import CapturedLog
 from tests.fakes import Agent
 from tests.program import eventually
@@ -32,8 +34,8 @@ class Service:
         self.port = urlsplit(agent.uri).port or 0
         self._file, self._story = file, story
 
-    def registered(self, **options: Any) -> Registration:
-        environ = {"STTR_ROSTER_REGISTRAR": "file", "STTR_FILE_PATH": str(self._file)}
+    def registered(self, *, environ: Mapping[str, str] | None = None, **options: Any) -> Registration:
+        environ = {"STTR_ROSTER_REGISTRAR": "file", "STTR_FILE_PATH": str(self._file), **(environ or {})}
         return stator.registered(self.port, host="127.0.0.1", environ=environ, log=self._story.log, **options)
 
     def targets(self) -> list[str]:
@@ -41,6 +43,14 @@ class Service:
         if not self._file.exists():
             return []
         return [target for group in json.loads(self._file.read_text()) for target in group["targets"]]
+
+
+@pytest.fixture(autouse=True)
+def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Lock files lie in a folder of the test's own, and none is left there."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    yield
+    eventually(lambda: not list(tmp_path.glob("stator-*")))
 
 
 @pytest.fixture
@@ -79,7 +89,7 @@ def test_it_is_unregistered_when_an_error_ends_the_context(service: Service) -> 
 def test_it_stays_registered_until_the_last_process_that_serves_has_left(service: Service, story: CapturedLog) -> None:
     with service.registered():
         with service.registered():
-            eventually(lambda: len(story.lines_with("registered")) == 2)
+            eventually(service.targets)
         assert len(service.targets()) == 1
         assert len(story.lines_with("staying registered: other processes serve")) == 1
     assert service.targets() == []
@@ -92,6 +102,41 @@ def test_stopping_a_registration_that_was_not_started_or_is_stopped_does_nothing
         eventually(service.targets)
         running.stop()
         assert service.targets() == []
+
+
+def test_a_registration_can_be_started_once_at_a_time(service: Service) -> None:
+    with service.registered() as running:
+        with pytest.raises(RuntimeError, match="this registration is started already"):
+            running.start()
+        eventually(service.targets)
+        running.stop()
+        running.start()
+        eventually(service.targets)
+    assert service.targets() == []
+
+
+def test_stopping_waits_for_the_drain_after_it_has_unregistered(service: Service) -> None:
+    registration = service.registered(environ={"STTR_ROSTER_DRAIN": "500ms"})
+    registration.start()
+    eventually(service.targets)
+    stopping = threading.Thread(target=registration.stop)
+    stopping.start()
+    eventually(lambda: not service.targets())
+    unregistered = time.monotonic()
+    stopping.join()
+    assert 0.4 < time.monotonic() - unregistered < 2
+
+
+def test_a_forked_child_does_not_unregister(service: Service) -> None:
+    with service.registered() as running:
+        eventually(service.targets)
+        if (child := os.fork()) == 0:
+            running.stop()
+            os._exit(0)
+        os.waitpid(child, 0)
+        time.sleep(0.5)
+        assert service.targets()
+    assert service.targets() == []
 
 
 def test_it_is_registered_as_keywords_say_and_variables_where_they_are_silent(agent: Agent, story: CapturedLog) -> None:
@@ -134,26 +179,74 @@ def test_a_registration_that_has_nowhere_to_register_is_a_warning(
     assert [{"level": line["level"], "msg": line["msg"]} for line in story.lines] == ([warning] if is_warned else [])
 
 
-def make_registration(story: CapturedLog, folder: Path, **options: Any) -> Registration:
-    roster = Roster(RosterConfig(), None, lambda: pytest.fail("there is nothing to register"), lambda: True, story.log)
-    return Registration(roster, Membership(folder), options.pop("is_ready", lambda: True), story.log, **options)
+def test_another_version_takes_over_and_leaves_the_service_registered(agent: Agent, story: CapturedLog) -> None:
+    def registered(version: str) -> Registration:
+        port = urlsplit(agent.uri).port or 0
+        return stator.registered(port, service="shop", version=version, consul=agent.uri, environ={}, log=story.log)
+
+    def version() -> str | None:
+        return next((each["Meta"]["version"] for each in agent.services.values()), None)
+
+    with registered("1"):
+        eventually(lambda: version() == "1")
+        with registered("2"):
+            eventually(lambda: version() == "2")
+    assert agent.asked("/v1/agent/service/deregister")[:-1] == []
+    assert agent.services == {}
 
 
-def test_a_service_that_does_not_answer_for_long_is_logged_once(story: CapturedLog, tmp_path: Path) -> None:
-    seconds = iter([0.0, READY_LATE / 2, *[READY_LATE] * 1000])
-    with make_registration(story, tmp_path, is_ready=lambda: False, clock=lambda: next(seconds)):
-        eventually(lambda: story.lines)
-    assert [(line["level"], line["msg"]) for line in story.lines] == [
-        ("warning", "not registered yet: /monitor does not answer 200")
-    ]
-
-
-def test_without_a_lock_file_it_logs_a_warning_and_registers(
-    service: Service, story: CapturedLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_without_a_folder_for_its_lock_file_it_does_not_start(
+    service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
+    with pytest.raises(stator.StartError, match=r"can't register: .*No such file or directory: '.*missing"):
+        service.registered().start()
+
+
+def test_a_lock_file_of_another_user_is_refused(
+    service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = os.geteuid()
+    monkeypatch.setattr(os, "geteuid", lambda: own + 1)
+    with pytest.raises(stator.StartError, match=r"can't register: .*/stator-.*\.lock belongs to another user"):
+        service.registered().start()
+    for each in tmp_path.glob("stator-*"):
+        each.unlink()
+
+
+@pytest.mark.parametrize("text", ["the registrar has no file", ""])
+def test_what_keeps_the_keeper_from_starting_is_raised(
+    service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    program = tmp_path / "python"
+    program.write_text(f"#!/bin/sh\ncat > /dev/null; printf '{text}'\n")
+    program.chmod(0o700)
+    monkeypatch.setattr(sys, "executable", str(program))
+    with pytest.raises(stator.StartError, match=f"can't register: {text or 'the keeper process failed'}"):
+        service.registered().start()
+    assert list(tmp_path.glob("stator-*")) == []
+
+
+def test_a_server_with_python_in_it_starts_the_keeper_with_an_interpreter(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "executable", "/usr/bin/uwsgi")
     with service.registered():
         eventually(service.targets)
-    (warning,) = story.lines_with("can't tell whether other workers are serving; unregistering anyway")
-    assert "missing" in warning["error"]["message"]
-    assert service.targets() == []
+
+
+def test_modules_in_the_working_folder_are_not_taken_for_others(
+    service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "hashlib.py").write_text("raise SystemExit('not this one')")
+    monkeypatch.chdir(tmp_path)
+    with service.registered():
+        eventually(service.targets)
+
+
+def test_the_file_that_is_written_may_lie_below_the_working_folder(
+    service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with service.registered(environ={"STTR_FILE_PATH": "targets.json"}):
+        eventually(service.targets)

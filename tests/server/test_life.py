@@ -222,9 +222,13 @@ def test_it_unregisters_and_drains_before_it_stops_answering(starts: Starts, age
     program = starts({**discovery(agent), "STTR_ROSTER_DRAIN": "300ms"})
     program.wait_for("registered")
     assert len(agent.asked("/v1/agent/service/register")) == 1
+    assert program.get("/monitor/ready").status == program.get("/monitor/live").status == 200
     program.send(SIGTERM)
     eventually(lambda: agent.asked("/v1/agent/service/deregister/stator-1"))
-    assert program.get("/monitor").status == 200
+    drains = (503, b'{"status":"draining"}')
+    eventually(lambda: (program.get("/monitor").status, program.get("/monitor").body) == drains, within=0.2)
+    assert program.get("/monitor/ready").status == 503
+    assert program.get("/monitor/live").status == program.get("/metrics").status == 200
     assert ends(program) == 0
     (left,) = program.lines("unregistered")
     (ended,) = program.lines("Handling signal: term")

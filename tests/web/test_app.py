@@ -16,7 +16,7 @@ from stator.exposition.negotiation import Negotiator
 from stator.points import Collector, Point, PointsAt
 from stator.web.access_log import App, Message
 from stator.web.app import asgi_app, wsgi_app
-from stator.web.checks import Checks
+from stator.web.checks import Check, Checks
 from tests.captured_log import CapturedLog
 from tests.program import eventually
 from tests.web.asgi import Reply, call, scope
@@ -62,13 +62,36 @@ def test_monitor_says_ok_as_the_original_does(app: App) -> None:
     assert reply.headers["content-type"] == "application/json"
 
 
+@pytest.mark.parametrize(
+    ("checks", "is_draining", "ready"),
+    [
+        ({}, False, (200, b'{"status":"ok"}')),
+        ({"db": lambda: False}, False, (503, b'{"status":"failing","checks":{"db":"the check returned False"}}')),
+        ({}, True, (503, b'{"status":"draining"}')),
+        ({"db": lambda: False}, True, (503, b'{"status":"draining"}')),
+    ],
+    ids=["passing", "failing", "draining", "failing and draining"],
+)
+def test_a_service_is_ready_unless_it_fails_or_drains_and_live_always(
+    story: CapturedLog, checks: dict[str, Check], ready: tuple[int, bytes], *, is_draining: bool
+) -> None:
+    health = Checks(checks, story.log, is_draining=lambda: is_draining)
+    exporter = Exporter({}, MetricsConfig(), (), story.log)
+    app = asgi_app(exporter, Negotiator(), None, story.log, health)
+    client = falcon.testing.TestClient(wsgi_app(exporter, Negotiator(), story.log, health))
+    for path, expected in (("", ready), ("/ready", ready), ("/live", (200, b'{"status":"ok"}'))):
+        reply, over_wsgi = ask(app, "GET", f"/monitor{path}"), client.simulate_get(f"/monitor{path}")
+        assert (reply.status, reply.body) == (over_wsgi.status_code, over_wsgi.content) == expected
+        assert reply.headers["content-type"] == over_wsgi.headers["content-type"] == "application/json"
+
+
 def test_config_is_the_one_that_was_loaded(app: App) -> None:
     reply = ask(app, "GET", "/config")
     assert (reply.status, json.loads(reply.body)) == (200, {"config": CONFIG})
     assert reply.headers["content-type"] == "application/json"
 
 
-@pytest.mark.parametrize("path", ["/metrics", "/monitor", "/config"])
+@pytest.mark.parametrize("path", ["/metrics", "/monitor", "/monitor/live", "/monitor/ready", "/config"])
 def test_head_gets_the_headers_of_get_and_no_body(app: App, path: str) -> None:
     get, head = ask(app, "GET", path), ask(app, "HEAD", path)
     assert (head.status, head.headers.keys(), head.body) == (200, get.headers.keys(), b"")
@@ -76,7 +99,7 @@ def test_head_gets_the_headers_of_get_and_no_body(app: App, path: str) -> None:
         assert head.headers["content-length"] == str(len(get.body))
 
 
-@pytest.mark.parametrize("path", ["/metrics", "/monitor", "/config"])
+@pytest.mark.parametrize("path", ["/metrics", "/monitor", "/monitor/live", "/monitor/ready", "/config"])
 def test_a_slash_at_the_end_changes_nothing(app: App, path: str) -> None:
     without, with_slash = ask(app, "GET", path), ask(app, "GET", f"{path}/")
     assert (with_slash.status, with_slash.headers.keys()) == (200, without.headers.keys())

@@ -1,0 +1,102 @@
+"""A keeper's state in a small file, which its server's processes read: metrics, and whether it has unregistered.
+
+The keeper locks the file for as long as it lives, so that one that was killed leaves nothing that counts.
+"""
+
+import fcntl
+import mmap
+import os
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+from attrs import frozen
+
+from stator.embedding.membership import is_at, open_own, path_for
+from stator.log.logger import Log
+from stator.points import PointsAt
+from stator.processes.procfs import Stat
+from stator.processes.siblings import server_pid
+from stator.roster.metrics import SIZE, RosterMetrics
+
+
+def state_path(folder: Path, service: str, server: int) -> Path:
+    """Returns the path of the state of a service's keeper.
+
+    Args:
+        folder: A folder for temporary files.
+        service: Name of the service.
+        server: Process id of the server's main process.
+
+    Raises:
+        OSError: There is no such process.
+    """
+    return path_for(folder, ".state", service, server, Stat.of(server).started)
+
+
+class StateFile:
+    """The file of a keeper that starts; it replaces that of the server's last one.
+
+    Attributes:
+        memory: What it holds.
+
+    Raises:
+        OSError: It can't be created.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        path.unlink(missing_ok=True)
+        self._fd = open_own(path, os.O_CREAT | os.O_EXCL)
+        os.posix_fallocate(self._fd, 0, SIZE)  # or else a full disk would end the keeper by SIGBUS
+        fcntl.flock(self._fd, fcntl.LOCK_EX)
+        self.memory = mmap.mmap(self._fd, SIZE)
+
+    def is_replaced(self) -> bool:
+        """Returns whether another keeper has replaced the file."""
+        return not is_at(self._path, self._fd)
+
+    def remove(self) -> None:
+        """Removes the file, unless another keeper has replaced it."""
+        if not self.is_replaced():
+            self._path.unlink()
+
+
+@frozen
+class KeeperState:
+    """The state of the keeper of this process's server, as a collector; without points while there is no keeper.
+
+    It is read afresh each time, since a keeper starts after the server, and may be replaced.
+
+    Attributes:
+        service: Name of the service.
+        log: The log of its metrics.
+    """
+
+    service: str
+    log: Log
+
+    def is_nonblocking(self) -> bool:
+        """True: the numbers are in memory."""
+        return True
+
+    def collect(self, now: float) -> PointsAt:
+        """Returns the metrics of the keeper's roster."""
+        metrics = self._metrics()
+        return metrics.collect(now) if metrics else PointsAt("stator_roster", now)
+
+    def is_draining(self) -> bool:
+        """Returns whether the keeper has unregistered the service."""
+        metrics = self._metrics()
+        return metrics is not None and metrics.is_draining()
+
+    def _metrics(self) -> RosterMetrics | None:
+        with suppress(OSError, ValueError):
+            fd = open_own(state_path(Path(tempfile.gettempdir()), self.service, server_pid()))
+            try:
+                fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return RosterMetrics(self.log, memory=mmap.mmap(fd, SIZE, prot=mmap.PROT_READ))
+            finally:
+                os.close(fd)
+        return None
