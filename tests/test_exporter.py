@@ -213,7 +213,7 @@ class YieldsLater:
         (Awaits(), "<coroutine object Awaits.collect at "),
         (YieldsLater(), "<async_generator object YieldsLater.collect at "),
     ],
-    ids=str,
+    ids=["None", "text", "dict", "coroutine", "async generator"],
 )
 def test_what_is_neither_a_points_at_nor_points_is_named(captured: CapturedLog, collector: Any, named: str) -> None:
     exporter(captured, {"bad": collector}).scrape(request())
