@@ -35,8 +35,6 @@ def declared(value: object) -> Iterator[Family]:
     match value:
         case Family():
             yield value
-        case disk.Column():
-            yield value.family
         case tuple():
             for each in value:
                 yield from declared(each)

@@ -98,48 +98,40 @@ class HostConfig:
 
     def build(self, context: CollectorContext) -> "Host":
         """Returns a collector of these groups, each once."""
+        from stator.collectors.host import cpu, disk, memory, network, system
         from stator.collectors.host.collector import Host
         from stator.collectors.host.files import Files
-
-        groups = {name: self._group(name, context) for name in self.collectors}
-        return Host(groups, lambda: Files(self.procfs, self.sysfs), change_log(context.log, "group"))
-
-    def _group(self, name: str, context: CollectorContext) -> "Group":
-        from stator.collectors.host import cpu, disk, memory, network, system
-
-        match name:
-            case "diskstats":
-                return disk.Diskstats(_excluding(self.diskstats.device_exclude), self.udev)
-            case "filesystem":
-                return self._filesystem(context)
-            case "netdev":
-                return network.Netdev(_excluding(self.netdev.device_exclude))
-            case "vmstat":
-                return memory.Vmstat(re.compile(self.vmstat.fields))
-        without_settings: dict[str, type[Group]] = {
-            "cpu": cpu.Cpu,
-            "loadavg": system.Loadavg,
-            "meminfo": memory.Meminfo,
-            "pressure": system.Pressure,
-            "stat": system.Stat,
-            "time": system.Time,
-            "uname": system.Uname,
-        }
-        return without_settings[name]()
-
-    def _filesystem(self, context: CollectorContext) -> "Group":
-        from stator.collectors.host.filesystem import Filesystem, Filter
+        from stator.collectors.host.filesystem import Filesystem
         from stator.collectors.host.statvfs import StatvfsPool
 
-        own = self.filesystem
-        excluded = Filter(_excluding(own.mount_points_exclude), _excluding(own.fs_types_exclude))
-        changes = change_log(context.log, "filesystem")
-        return Filesystem(excluded, self.rootfs, StatvfsPool(), own.mount_timeout.seconds, changes)
+        filesystem = Filesystem(
+            _excluding(self.filesystem.mount_points_exclude),
+            _excluding(self.filesystem.fs_types_exclude),
+            self.rootfs.rstrip("/").encode(),
+            StatvfsPool(),
+            self.filesystem.mount_timeout.seconds,
+            change_log(context.log, "filesystem"),
+        )
+        groups: dict[str, Group] = {
+            "cpu": cpu.Cpu().points,
+            "diskstats": disk.Diskstats(_excluding(self.diskstats.device_exclude), self.udev).points,
+            "filesystem": filesystem.points,
+            "loadavg": system.loadavg,
+            "meminfo": memory.meminfo,
+            "netdev": network.Netdev(_excluding(self.netdev.device_exclude)).points,
+            "pressure": system.pressure,
+            "stat": system.stat,
+            "time": system.clocks,
+            "uname": system.uname,
+            "vmstat": memory.Vmstat(re.compile(self.vmstat.fields)).points,
+        }
+        chosen = {name: groups[name] for name in self.collectors}
+        return Host(chosen, lambda: Files(self.procfs, self.sysfs), change_log(context.log, "group"))
 
 
-def _excluding(text: str) -> re.Pattern[str] | None:
-    """Returns the pattern of names to leave out; None for an empty text, which would match every name."""
-    return re.compile(text) if text else None
+def _excluding(text: str) -> re.Pattern[str]:
+    """Returns the pattern of names to leave out; none of them for an empty text."""
+    return re.compile(text or "(?!)")
 
 
 def change_log(log: Log, subject: str) -> ChangeLog:

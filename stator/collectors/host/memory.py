@@ -4,6 +4,9 @@ https://docs.kernel.org/filesystems/proc.html#meminfo
 """
 
 import re
+from collections.abc import Iterator
+
+from attrs import frozen
 
 from stator.collectors.host.family import Family
 from stator.collectors.host.files import Files
@@ -20,62 +23,38 @@ SIZES = """
 COUNTS = ("HugePages_Free", "HugePages_Rsvd", "HugePages_Surp", "HugePages_Total")
 
 
-class Meminfo:
-    """Reads /proc/meminfo."""
-
-    def __init__(self) -> None:
-        units = {**dict.fromkeys(SIZES, "bytes"), **dict.fromkeys(COUNTS, "")}
-        self._families = {field.encode(): _memory(field, unit) for field, unit in units.items()}
-
-    def points(self, files: Files, _now: float) -> list[Point]:
-        """Returns a point for each field.
-
-        Raises:
-            OSError: The file can't be read.
-            ValueError: A field is no number.
-        """
-        points = []
-        for line in files.proc("meminfo").split(b"\n"):
-            field, _, rest = line.partition(b":")
-            if family := self._families.get(field):
-                # "kB" means 1024 bytes; only counts come without it.
-                points.append(family.at(int(rest[:-3]) * 1024 if rest.endswith(b" kB") else int(rest)))
-        return points
+def _family(field: str, unit: str = "") -> Family:
+    name = field.replace("(", "_").removesuffix(")")
+    return Family(f"memory_{name}", f"{field} of /proc/meminfo", unit)
 
 
+FAMILIES = {field.encode(): _family(field, "bytes") for field in SIZES} | {
+    field.encode(): _family(field) for field in COUNTS
+}
+
+
+def meminfo(files: Files, _now: float) -> Iterator[Point]:
+    """Yields a point for each field of /proc/meminfo."""
+    for line in files.proc("meminfo").split(b"\n"):
+        field, _, rest = line.partition(b":")
+        if family := FAMILIES.get(field):
+            # "kB" means 1024 bytes; only counts come without it.
+            yield family.at(int(rest[:-3]) * 1024 if rest.endswith(b" kB") else int(rest))
+
+
+@frozen
 class Vmstat:
     """Reads some fields of /proc/vmstat.
 
-    Args:
+    Attributes:
         wanted: Pattern of the names of these fields.
     """
 
-    def __init__(self, wanted: re.Pattern[str]) -> None:
-        self._wanted = wanted
-        self._names: list[bytes] = []
-        self._fields: list[tuple[Family, int]] = []
+    wanted: re.Pattern[str]
 
-    def points(self, files: Files, _now: float) -> list[Point]:
-        """Returns a point for each field.
-
-        Raises:
-            OSError: The file can't be read.
-            ValueError: A field is no number.
-        """
-        words = files.proc("vmstat").split()
-        names = words[::2]
-        if names != self._names:
-            # The positions of the wanted fields stay the same as long as this kernel runs.
-            self._names = names
-            known = enumerate(name.decode() for name in names)
-            self._fields = [(_paging(name), 2 * nth + 1) for nth, name in known if self._wanted.search(name)]
-        return [family.at(int(words[at])) for family, at in self._fields]
-
-
-def _memory(field: str, unit: str) -> Family:
-    name = field.replace("(", "_").removesuffix(")")
-    return Family(f"memory_{name}", f"{field} of /proc/meminfo", unit, "gauge")
-
-
-def _paging(field: str) -> Family:
-    return Family(f"vmstat_{field}", f"{field} of /proc/vmstat", "", "unknown")
+    def points(self, files: Files, _now: float) -> Iterator[Point]:
+        """Yields a point for each field."""
+        for line in files.proc("vmstat").decode().splitlines():
+            field, _, value = line.partition(" ")
+            if self.wanted.search(field):
+                yield Point(f"vmstat_{field}", f"{field} of /proc/vmstat", int(value), type="unknown")

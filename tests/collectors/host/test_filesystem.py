@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from stator.collectors.host.config import FilesystemConfig, change_log
-from stator.collectors.host.filesystem import Filesystem, Filter
+from stator.collectors.host.filesystem import Filesystem
 from stator.collectors.host.statvfs import Figures, StatvfsPool
 from stator.points import Point
 from tests.captured_log import CapturedLog
@@ -26,8 +26,8 @@ def story(tmp_path: Path) -> Iterator[CapturedLog]:
 
 def filesystems_of(machine: Path, story: CapturedLog) -> Filesystem:
     own = FilesystemConfig()
-    excluded = Filter(re.compile(own.mount_points_exclude), re.compile(own.fs_types_exclude))
-    return Filesystem(excluded, f"{machine}/rootfs", StatvfsPool(), 60.0, change_log(story.log, "filesystem"))
+    points, types = re.compile(own.mount_points_exclude), re.compile(own.fs_types_exclude)
+    return Filesystem(points, types, f"{machine}/rootfs".encode(), StatvfsPool(), 60.0, change_log(story.log, "filesystem"))
 
 
 def points_of(machine: Path, story: CapturedLog) -> list[Point]:
@@ -146,7 +146,8 @@ class Moody(StatvfsPool):
 def test_a_filesystem_that_hangs_has_a_label_and_one_line_in_the_log(tmp_path: Path, story: CapturedLog) -> None:
     machine = lay_out(tmp_path / "machine", {MOUNTINFO: "1 0 8:1 / / ro - nfs4 server:/ rw\n"})
     pool = Moody()
-    filesystems = Filesystem(Filter(None, None), "/", pool, 5.0, change_log(story.log, "filesystem"))
+    nothing = re.compile("(?!)")
+    filesystems = Filesystem(nothing, nothing, b"", pool, 5.0, change_log(story.log, "filesystem"))
     for _ in range(2):
         points = filesystems.points(read(machine), 0.0)
         assert of(points, "filesystem_device_error", "device_error") == [(1, "mountpoint timeout")]

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 
 from stator.collectors.host.config import VmstatConfig
-from stator.collectors.host.memory import Meminfo, Vmstat
+from stator.collectors.host.memory import Vmstat, meminfo
 from tests.collectors.host.machine import FILES, lay_out, read, values
 
 
 def test_memory_is_in_bytes_and_pages_are_counted(tmp_path: Path) -> None:
-    found = values(Meminfo().points(read(lay_out(tmp_path)), 0.0))
+    found = values(meminfo(read(lay_out(tmp_path)), 0.0))
     assert found["node_memory_MemTotal_bytes"] == 24684092 * 1024
     assert found["node_memory_Active_anon_bytes"] == 1544 * 1024
     assert found["node_memory_HugePages_Total"] == 6
@@ -19,7 +19,7 @@ def test_memory_is_in_bytes_and_pages_are_counted(tmp_path: Path) -> None:
 
 
 def test_fields_that_are_missing_or_unknown_change_nothing_else(tmp_path: Path) -> None:
-    found = values(Meminfo().points(read(lay_out(tmp_path)), 0.0))
+    found = values(meminfo(read(lay_out(tmp_path)), 0.0))
     assert "node_memory_Cached_bytes" not in found
     assert not any("PagesOfTomorrow" in name for name in found)
     assert len(found) == 18
@@ -27,11 +27,11 @@ def test_fields_that_are_missing_or_unknown_change_nothing_else(tmp_path: Path) 
 
 def test_a_field_that_is_no_number_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="much"):
-        Meminfo().points(read(lay_out(tmp_path, {"proc/meminfo": "MemTotal: much kB\n"})), 0.0)
+        list(meminfo(read(lay_out(tmp_path, {"proc/meminfo": "MemTotal: much kB\n"})), 0.0))
 
 
 def test_paging_is_of_no_type_that_prometheus_knows(tmp_path: Path) -> None:
-    points = Vmstat(re.compile(VmstatConfig().fields)).points(read(lay_out(tmp_path)), 0.0)
+    points = list(Vmstat(re.compile(VmstatConfig().fields)).points(read(lay_out(tmp_path)), 0.0))
     assert {point.type for point in points} == {"unknown"}
     assert values(points) == {
         "node_vmstat_pgpgin": 770261,

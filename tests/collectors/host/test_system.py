@@ -7,17 +7,17 @@ from pathlib import Path
 import pytest
 
 from stator.collectors.host.files import Files
-from stator.collectors.host.system import Loadavg, Pressure, Stat, Time, Uname
+from stator.collectors.host.system import clocks, loadavg, pressure, stat, uname
 from tests.collectors.host.machine import lay_out, read, values
 
 
 def test_the_load_over_three_spans(tmp_path: Path) -> None:
-    found = values(Loadavg().points(read(lay_out(tmp_path)), 0.0))
+    found = values(loadavg(read(lay_out(tmp_path)), 0.0))
     assert found == {"node_load1": 0.21, "node_load5": 1.37, "node_load15": 15.39}
 
 
 def test_what_the_kernel_counts_over_all_cpus(tmp_path: Path) -> None:
-    assert values(Stat().points(read(lay_out(tmp_path)), 0.0)) == {
+    assert values(stat(read(lay_out(tmp_path)), 0.0)) == {
         "node_intr_total": 8885917,
         "node_context_switches_total": 38014093,
         "node_boot_time_seconds": 1418183276,
@@ -28,12 +28,12 @@ def test_what_the_kernel_counts_over_all_cpus(tmp_path: Path) -> None:
 
 
 def test_counts_that_are_missing_are_left_out(tmp_path: Path) -> None:
-    found = values(Stat().points(read(lay_out(tmp_path, {"proc/stat": "cpu0 1 1\nctxt 5\nctxt_new 6\n"})), 0.0))
+    found = values(stat(read(lay_out(tmp_path, {"proc/stat": "cpu0 1 1\nctxt 5\nctxt_new 6\n"})), 0.0))
     assert found == {"node_context_switches_total": 5}
 
 
 def test_pressure_is_in_seconds(tmp_path: Path) -> None:
-    assert values(Pressure().points(read(lay_out(tmp_path)), 0.0)) == {
+    assert values(pressure(read(lay_out(tmp_path)), 0.0)) == {
         "node_pressure_cpu_waiting_seconds_total": 20.131439,
         "node_pressure_io_waiting_seconds_total": 1.41452,
         "node_pressure_io_stalled_seconds_total": 1.157917,
@@ -44,7 +44,7 @@ def test_pressure_is_in_seconds(tmp_path: Path) -> None:
 
 
 def test_a_kernel_need_not_know_of_interrupts_pressure(tmp_path: Path) -> None:
-    found = values(Pressure().points(read(lay_out(tmp_path, {"proc/pressure/irq": None})), 0.0))
+    found = values(pressure(read(lay_out(tmp_path, {"proc/pressure/irq": None})), 0.0))
     assert len(found) == 5
 
 
@@ -52,18 +52,18 @@ def test_a_kernel_without_pressure_is_an_error(tmp_path: Path) -> None:
     names = ("cpu", "io", "memory", "irq")
     machine = lay_out(tmp_path, dict.fromkeys((f"proc/pressure/{name}" for name in names), None))
     with pytest.raises(OSError, match=f"no data in {tmp_path}/proc/pressure: requires Linux 4.20"):
-        Pressure().points(read(machine), 0.0)
+        pressure(read(machine), 0.0)
 
 
 def test_a_file_that_is_refused_while_it_is_read_is_named(tmp_path: Path) -> None:
     machine = lay_out(tmp_path, {"proc/pressure/cpu": None})
     (machine / "proc/pressure/cpu").mkdir()  # can be opened, but not read
     with pytest.raises(IsADirectoryError, match=f"{tmp_path}/proc/pressure/cpu"):
-        Pressure().points(read(machine), 0.0)
+        pressure(read(machine), 0.0)
 
 
 def test_the_kernel_s_own_names(tmp_path: Path) -> None:
-    (point,) = Uname().points(read(lay_out(tmp_path)), 0.0)
+    (point,) = uname(read(lay_out(tmp_path)), 0.0)
     assert dict(point.labels) == {
         "sysname": "Linux",
         "release": os.uname().release,
@@ -78,7 +78,7 @@ def test_time_zone_and_clocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("TZ", "XYZ-5:30")
     time.tzset()
     try:
-        found = values(Time().points(read(lay_out(tmp_path)), 1.5e9))
+        found = values(clocks(read(lay_out(tmp_path)), 1.5e9))
     finally:
         monkeypatch.undo()
         time.tzset()
@@ -94,5 +94,5 @@ def test_time_zone_and_clocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 def test_a_machine_without_clock_sources_has_its_time(tmp_path: Path) -> None:
     machine = lay_out(tmp_path)
-    found = values(Time().points(Files(f"{machine}/proc", f"{machine}/nowhere"), 1.5e9))
+    found = values(clocks(Files(f"{machine}/proc", f"{machine}/nowhere"), 1.5e9))
     assert [name.split()[0] for name in found] == ["node_time_seconds", "node_time_zone_offset_seconds"]
