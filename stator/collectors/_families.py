@@ -6,14 +6,12 @@ Each point has the whole name of its samples. A sample's timestamp and exemplar 
 from collections.abc import Iterable
 from math import inf, nan
 from operator import le, lt
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 from stator.points import Histogram, Labels, MetricType, Point, Summary
 
 if TYPE_CHECKING:
     from prometheus_client import Metric
-
-Parts: TypeAlias = dict[str, Any]
 
 # A sample's type, by its family's type and the suffix of its name. Others are unknown.
 _TYPES: dict[str, dict[str, MetricType]] = {
@@ -91,13 +89,13 @@ def _summaries(family: "Metric") -> list[tuple[Labels, Summary]] | None:
     return summaries
 
 
-def _grouped(family: "Metric", listed: str, key: str) -> dict[Labels, Parts]:
+def _grouped(family: "Metric", listed: str, key: str) -> dict[Labels, dict[str, Any]]:
     """Returns a family's samples by their labels, and within these by suffix.
 
     Samples with the suffix `listed` become a list of (number in the label `key`, value). A sample that does not belong
     there, or has its labels in another order, makes a group of its own that lacks the rest.
     """
-    groups: dict[Labels, Parts] = {}
+    groups: dict[Labels, dict[str, Any]] = {}
     for sample in family.samples:
         suffix, labels = sample.name.removeprefix(family.name), tuple(sample.labels.items())
         if suffix == listed:

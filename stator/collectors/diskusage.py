@@ -17,6 +17,12 @@ LOCAL = frozenset({"btrfs", "erofs", "ext2", "ext3", "ext4", "f2fs", "overlay", 
 _ESCAPED = re.compile(r"\\([0-7]{3})")
 
 
+def _has_changed(fd: int) -> bool:
+    poller = select.poll()
+    poller.register(fd, select.POLLPRI)
+    return bool(poller.poll(0))
+
+
 class Mounts:
     """Tells local filesystems, which never block, from network filesystems, which may.
 
@@ -29,13 +35,9 @@ class Mounts:
     """
 
     def __init__(
-        self,
-        paths: Iterable[str],
-        mountinfo: str = MOUNTINFO,
-        has_changed: Callable[[int], bool] | None = None,
+        self, paths: Iterable[str], mountinfo: str = MOUNTINFO, has_changed: Callable[[int], bool] = _has_changed
     ) -> None:
-        self._paths, self._mountinfo = tuple(paths), mountinfo
-        self._has_changed = has_changed or _has_changed
+        self._paths, self._mountinfo, self._has_changed = tuple(paths), mountinfo, has_changed
         self._fd, self._pid = -1, 0
         self._are_local = False
 
@@ -44,9 +46,9 @@ class Mounts:
         try:
             if self._pid != os.getpid():
                 self._open()
-                self._are_local = self._look()
-            elif self._has_changed(self._fd):
-                self._are_local = self._look()
+            elif not self._has_changed(self._fd):
+                return self._are_local
+            self._are_local = self._look()
         except OSError:
             return False  # the file can't be read, so nothing is known
         return self._are_local
@@ -95,13 +97,8 @@ class DiskUsage:
         return self._mounts.are_local()
 
     def collect(self, now: float) -> PointsAt:
-        """Returns the figures of each path.
-
-        Raises:
-            OSError: A path can't be read.
-        """
-        points = [point for path in self.paths for point in _usage(path)]
-        return PointsAt("du", now, points=points)
+        """Returns the figures of each path; raises OSError for one that can't be read."""
+        return PointsAt("du", now, points=[point for path in self.paths for point in _usage(path)])
 
 
 def _usage(path: str) -> Iterator[Point]:
@@ -110,18 +107,11 @@ def _usage(path: str) -> Iterator[Point]:
     used = usage.f_blocks - usage.f_bfree
     # As df does it: blocks that are reserved for root are neither used nor available.
     usable = used + usage.f_bavail
-    yield Point("size", "Total size of the filesystem", usage.f_blocks * usage.f_frsize, unit="bytes", labels=labels)
-    yield Point(
-        "available", "Available space on the filesystem", usage.f_bavail * usage.f_frsize, unit="bytes", labels=labels
-    )
+    size, available = usage.f_blocks * usage.f_frsize, usage.f_bavail * usage.f_frsize
     percent = 100 * used / usable if usable else 0.0
+    yield Point("size", "Total size of the filesystem", size, unit="bytes", labels=labels)
+    yield Point("available", "Available space on the filesystem", available, unit="bytes", labels=labels)
     yield Point("used", "Percentage of space on the filesystem in use", percent, unit="percent", labels=labels)
-
-
-def _has_changed(fd: int) -> bool:
-    poller = select.poll()
-    poller.register(fd, select.POLLPRI)
-    return bool(poller.poll(0))
 
 
 def _unescaped(path: str) -> str:

@@ -15,12 +15,9 @@ from stator.processes.service import Process, ServiceProcesses
 TICKS = os.sysconf("SC_CLK_TCK")
 PAGE = os.sysconf("SC_PAGE_SIZE")
 # prometheus_client reports these too, for the one process that answers.
-FAMILIES = frozenset(
-    f"process_{name}"
-    for name in (
-        *("cpu_seconds", "open_fds", "max_fds"),
-        *("virtual_memory_bytes", "resident_memory_bytes", "start_time_seconds"),
-    )
+FAMILIES = (
+    *("process_cpu_seconds", "process_open_fds", "process_max_fds", "process_virtual_memory_bytes"),
+    *("process_resident_memory_bytes", "process_start_time_seconds"),
 )
 
 
@@ -50,11 +47,7 @@ class ServiceProcess:
         return True
 
     def collect(self, now: float) -> PointsAt:
-        """Reads the numbers of all processes, whichever of them calls.
-
-        Raises:
-            OSError: The kernel denies them.
-        """
+        """Reads the numbers of all processes, whichever of them calls."""
         import psutil
 
         members = self.processes.stable_snapshot()

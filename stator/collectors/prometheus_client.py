@@ -32,11 +32,7 @@ class PrometheusClientConfig:
     """The `prometheus_client` collector has no settings, but the library has."""
 
     def build(self, context: CollectorContext) -> "PrometheusClient":
-        """Returns a collector of the default registry, or of the folder of all processes where the library has one.
-
-        Raises:
-            StartError: There is no such folder.
-        """
+        """Returns a collector of the default registry, or of the folder of all processes where the library has one."""
         import prometheus_client
         from prometheus_client.multiprocess import MultiProcessCollector
 
@@ -70,10 +66,6 @@ class PrometheusClient:
     without: Container[str] = ()
 
     def collect(self, now: float) -> PointsAt:
-        """Collects the registry.
-
-        Raises:
-            Exception: One of the application's own collectors failed.
-        """
+        """Collects the registry; raises what one of the application's own collectors raises."""
         families = (family for family in self.registry.collect() if family.name not in self.without)
         return PointsAt("", now, points=_families.points(families))

@@ -2,7 +2,7 @@
 
 import os
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from attrs import frozen
 
@@ -35,95 +35,55 @@ class RuntimeConfig:
 
     def build(self, context: CollectorContext) -> "Runtime":
         """Returns a collector whose points are labelled with the application and its run."""
-        return Runtime(context.app_id, context.run_id, context.processes)
+        import psutil
+
+        return Runtime(context.app_id, context.run_id, context.processes, psutil.boot_time())
 
 
+@frozen
 class Runtime:
     """Reports what the Python runtime and the kernel know of each process of the service.
 
     Whichever process answers, it reports all of them, except those that have ended. The label ``role`` is ``main``,
     ``arbiter`` or ``worker``; a worker's number is in ``worker``, and its replacement has the same number.
 
-    Args:
+    Attributes:
         app_id: Label that names the application.
         run_id: Label that names this run of it.
         processes: The service's processes.
+        booted: When the host booted, in Unix time.
     """
 
-    def __init__(self, app_id: str, run_id: str, processes: ServiceProcesses) -> None:
-        self._identity: LabelPairs = (("app_id", app_id), ("run_id", run_id))
-        self._processes = processes
-        self._known: dict[tuple[int, int], _Known] = {}
-        self._about = (("implementation", platform.python_implementation()), ("version", platform.python_version()))
+    app_id: str
+    run_id: str
+    processes: ServiceProcesses
+    booted: float
 
     def is_nonblocking(self) -> bool:
         """Returns True: it reads only files of the kernel that are in memory."""
         return True
 
     def collect(self, now: float) -> PointsAt:
-        """Reads the numbers of all processes, whichever of them calls.
-
-        Raises:
-            OSError: The kernel denies them.
-        """
-        alive = [each for each in self._processes.snapshot() if each.stat.is_alive]
-        keys = {(each.pid, each.stat.started): each for each in alive}
-        self._known = {key: self._known.get(key) or _Known.of(each) for key, each in keys.items()}
-        processes = [(each, self._known[key]) for key, each in keys.items()]
-        return PointsAt("pyrt", now, self._identity, _of_kernel(processes) + _of_interpreter(processes, self._about))
+        """Reads the numbers of all processes, whichever of them calls."""
+        alive = [each for each in self.processes.snapshot() if each.stat.is_alive]
+        points = [point for each in alive for point in _points(each, self.booted + each.stat.started / TICKS)]
+        return PointsAt("pyrt", now, (("app_id", self.app_id), ("run_id", self.run_id)), points)
 
 
-@frozen
-class _Known:
-    """What stays the same while a process lives: kept, since labels that are the same object format twice as fast.
-
-    Attributes:
-        labels: The labels of its points.
-        generations: The same with each generation of the garbage collector.
-        started: When it started, in Unix time.
-    """
-
-    labels: LabelPairs
-    generations: tuple[LabelPairs, ...]
-    started: float
-
-    @classmethod
-    def of(cls, process: Process) -> "_Known":
-        import psutil
-
-        labels: LabelPairs = (("process_id", str(process.pid)),)
-        if process.role:
-            labels += (("role", process.role),)
-        if process.worker:
-            labels += (("worker", str(process.worker)),)
-        generations = tuple((*labels, ("generation", str(nth))) for nth in range(len(process.generations)))
-        return cls(labels, generations, psutil.boot_time() + process.stat.started / TICKS)
-
-
-def _of_kernel(processes: list[tuple[Process, _Known]]) -> list[Point]:
-    points = [
-        Point(name, desc, value(each), type=type_, unit=unit, labels=known.labels)
-        for name, desc, unit, type_, value in KERNEL
-        for each, known in processes
-    ]
-    desc = "When the process started, in Unix time"
-    points += [Point("start_time", desc, known.started, unit="seconds", labels=known.labels) for _, known in processes]
-    return points
-
-
-def _of_interpreter(processes: list[tuple[Process, _Known]], about: LabelPairs) -> list[Point]:
-    points = [
-        Point(name, desc, generation[nth], type="counter", unit=unit, labels=labels)
-        for nth, (name, desc, unit) in enumerate(COLLECTIONS)
-        for process, known in processes
-        for generation, labels in zip(process.generations, known.generations, strict=True)
-    ]
-    desc = "Memory blocks that the interpreter holds"
-    points += [
-        Point("allocated_blocks", desc, process.blocks, labels=known.labels)
-        for process, known in processes
-        if process.blocks
-    ]
-    desc = "Python implementation and version"
-    points += [Point("info", desc, 1, type="info", labels=(*known.labels, *about)) for _, known in processes]
-    return points
+def _points(process: Process, started: float) -> Iterator[Point]:
+    labels: LabelPairs = (("process_id", str(process.pid)),)
+    if process.role:
+        labels += (("role", process.role),)
+    if process.worker:
+        labels += (("worker", str(process.worker)),)
+    for name, desc, unit, type_, value in KERNEL:
+        yield Point(name, desc, value(process), type=type_, unit=unit, labels=labels)
+    yield Point("start_time", "When the process started, in Unix time", started, unit="seconds", labels=labels)
+    for nth, generation in enumerate(process.generations):
+        own = (*labels, ("generation", str(nth)))
+        for (name, desc, unit), number in zip(COLLECTIONS, generation, strict=True):
+            yield Point(name, desc, number, type="counter", unit=unit, labels=own)
+    if process.blocks:
+        yield Point("allocated_blocks", "Memory blocks that the interpreter holds", process.blocks, labels=labels)
+    about = (("implementation", platform.python_implementation()), ("version", platform.python_version()))
+    yield Point("info", "Python implementation and version", 1, type="info", labels=(*labels, *about))

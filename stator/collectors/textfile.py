@@ -10,7 +10,7 @@ import stat
 from collections.abc import Iterable, Iterator
 from io import StringIO
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 from attrs import frozen
 
@@ -23,9 +23,6 @@ from stator.settings.declare import setting
 
 if TYPE_CHECKING:
     from prometheus_client import Metric
-
-Version: TypeAlias = tuple[int, ...]
-"""Differs after each change of a file."""
 
 # Longest file in bytes. One of this size takes longer to parse than a scrape waits: a longer one is a mistake.
 LARGEST = 64 << 20
@@ -56,13 +53,13 @@ class _File:
     """The content of a file when it was read.
 
     Attributes:
-        version: Which file it was, and at which time; None where it must be read again even if it has not changed.
+        version: Which file it was, and at which time; empty where it must be read again even if it has not changed.
         modified: When it was written, in whole Unix seconds, as node_exporter reports it.
         points: Its points.
         reason: Why none of them is exposed, or empty.
     """
 
-    version: Version | None
+    version: tuple[int, ...] = ()
     modified: int = 0
     points: tuple[Point, ...] = ()
     reason: str = ""
@@ -87,7 +84,7 @@ class Textfile:
     def collect(self, now: float) -> PointsAt:
         """Returns the points of all files that can be exposed."""
         read = {
-            path: _File(None, reason=reason) if reason else _read(path, self._read.get(path))
+            path: _File(reason=reason) if reason else _read(path, self._read.get(path))
             for path, reason in _found(self._paths).items()
         }
         if read != self._read or not self._points:
@@ -131,50 +128,42 @@ def _found(patterns: tuple[str, ...]) -> dict[str, str]:
                 names = sorted(os.listdir(folder))  # noqa: PTH208 # only the names are needed
             except OSError as error:
                 found[folder] = error.strerror or str(error)
-            else:
-                found |= dict(_named(folder, name) for name in names if name.endswith(".prom"))
+                continue
+            for path in (os.path.normpath(f"{folder}/{name}") for name in names if name.endswith(".prom")):
+                printable = os.fsencode(path).decode(errors="replace")
+                found[printable] = "" if printable == path else "its name is not UTF-8"
     return found
-
-
-def _named(folder: str, name: str) -> tuple[str, str]:
-    """Returns a file's path in UTF-8, and why the file can't be read, or an empty text."""
-    path = os.path.normpath(f"{folder}/{name}")
-    printable = os.fsencode(path).decode(errors="replace")
-    return printable, "" if printable == path else "its name is not UTF-8"
 
 
 def _read(path: str, last: _File | None) -> _File:
     """Returns a file's content, without reading it where it is the last version still."""
+    version: tuple[int, ...] = ()
     try:
         about = os.stat(path)  # noqa: PTH116
+        if not stat.S_ISREG(about.st_mode):
+            return _File(reason="it's no file")
         version = (about.st_dev, about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns)
         if last is not None and last.version == version:
             return last
-        if not stat.S_ISREG(about.st_mode):
-            return _File(None, reason="it's no file")
         with Path(path).open("rb") as file:
             # Not by the size in its status: that may be wrong, as in /proc, or the file may have grown.
             data = file.read(LARGEST + 1)
-    except OSError as error:
-        return _File(None, reason=error.strerror or str(error))
-    if len(data) > LARGEST:
-        return _File(version, reason=f"it has more than {LARGEST >> 20} MiB")
-    try:
         return _File(version, int(about.st_mtime), tuple(parse(data, path)))
+    except OSError as error:
+        return _File(reason=error.strerror or str(error))
     except BadFileError as error:
         return _File(version, reason=str(error))
 
 
 def parse(data: bytes, path: str) -> list[Point]:
-    """Parses a file in Prometheus' text format.
-
-    Args:
-        data: The file's content.
-        path: Its name, for the descriptions that it lacks.
+    """Parses a file in Prometheus' text format; the path is for the descriptions that it lacks.
 
     Raises:
-        BadFileError: It's in another format, or has samples with timestamps.
+        BadFileError: It's too long, in another format, or has samples with timestamps.
     """
+    if len(data) > LARGEST:
+        msg = f"it has more than {LARGEST >> 20} MiB"
+        raise BadFileError(msg)
     try:
         text = data.decode()
     except UnicodeDecodeError as error:

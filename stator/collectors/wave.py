@@ -2,7 +2,6 @@
 
 import math
 import random
-from functools import cache
 
 from attrs import frozen
 
@@ -66,17 +65,10 @@ class Wave:
         return PointsAt("wave", now, points=points)
 
 
+# https://mathworld.wolfram.com/FourierSeriesSquareWave.html
 def square(now: float, harmonics: int = HARMONICS) -> float:
-    """Returns the sum of the first odd harmonics of the Fourier series of a square wave of amplitude 1.
-
-    https://mathworld.wolfram.com/FourierSeriesSquareWave.html
-    """
-    return sum(sine.at(now) for sine in _square_waves(harmonics))
-
-
-@cache
-def _square_waves(harmonics: int) -> tuple[Sine, ...]:
-    return tuple(Sine(4 / (math.pi * nth), PERIOD / nth) for nth in range(1, 2 * harmonics, 2))
+    """Returns the sum of the first odd harmonics of the Fourier series of a square wave of amplitude 1."""
+    return sum(Sine(4 / (math.pi * nth), PERIOD / nth).at(now) for nth in range(1, 2 * harmonics, 2))
 
 
 def _random_sine(chance: random.Random) -> Sine:
