@@ -56,11 +56,10 @@ def _type(family: "Metric", name: str) -> MetricType:
     """Returns the type of a family's samples of one name."""
     suffix = name.removeprefix(family.name) if name.startswith(family.name) else name
     type_ = _TYPES.get(family.type, {}).get(suffix, "unknown")
-    if type_ == "counter" and not all(sample.value >= 0 for sample in family.samples if sample.name == name):
-        return "unknown"
-    if type_ == "info" and not all(sample.value == 1 for sample in family.samples if sample.name == name):
-        return "unknown"
-    return type_
+    values = [sample.value for sample in family.samples if sample.name == name]
+    if type_ == "counter":
+        return "counter" if all(value >= 0 for value in values) else "unknown"
+    return "unknown" if type_ == "info" and any(value != 1 for value in values) else type_
 
 
 def _histograms(family: "Metric") -> list[tuple[Labels, Histogram]] | None:

@@ -58,7 +58,6 @@ class PrometheusClient:
     process.
 
     Attributes:
-        registry: The registry.
         without: Names of families that are dropped.
     """
 

@@ -48,9 +48,6 @@ class Runtime:
     ``arbiter`` or ``worker``; a worker's number is in ``worker``, and its replacement has the same number.
 
     Attributes:
-        app_id: Label that names the application.
-        run_id: Label that names this run of it.
-        processes: The service's processes.
         booted: When the host booted, in Unix time.
     """
 

@@ -55,7 +55,6 @@ class _File:
     Attributes:
         version: Which file it was, and at which time; empty where it must be read again even if it has not changed.
         modified: When it was written, in whole Unix seconds, as node_exporter reports it.
-        points: Its points.
         reason: Why none of them is exposed, or empty.
     """
 

@@ -38,9 +38,6 @@ class Sine:
         return self.amplitude * math.sin(2 * math.pi * math.fmod(now, self.period) / self.period + self.phase)
 
 
-SIMPLE = Sine(1.0, PERIOD)
-
-
 @frozen
 class Wave:
     """Reports the series ``simple``, ``three_random`` and ``square``, each a pure function of time from -1.2 to 1.2.
@@ -57,7 +54,7 @@ class Wave:
     def collect(self, now: float) -> PointsAt:
         """Returns the value of each series at a time in Unix seconds."""
         values = {
-            "simple": SIMPLE.at(now),
+            "simple": Sine(1.0, PERIOD).at(now),
             "three_random": sum(sine.at(now) for sine in self.three_random),
             "square": square(now),
         }

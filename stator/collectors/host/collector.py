@@ -29,7 +29,6 @@ class Host:
     Attributes:
         groups: The groups by node_exporter's names.
         files: Returns the files for one scrape.
-        changes: Logs which groups fail.
     """
 
     groups: Mapping[str, Group]

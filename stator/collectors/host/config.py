@@ -1,6 +1,7 @@
 """Settings of the `host` collector, named as node_exporter's flags."""
 
 import re
+from functools import partial
 from typing import TYPE_CHECKING
 
 from attrs import frozen
@@ -118,12 +119,12 @@ class HostConfig:
             "filesystem": filesystem.points,
             "loadavg": system.loadavg,
             "meminfo": memory.meminfo,
-            "netdev": network.Netdev(_excluding(self.netdev.device_exclude)).points,
+            "netdev": partial(network.netdev, _excluding(self.netdev.device_exclude)),
             "pressure": system.pressure,
             "stat": system.stat,
             "time": system.clocks,
             "uname": system.uname,
-            "vmstat": memory.Vmstat(re.compile(self.vmstat.fields)).points,
+            "vmstat": partial(memory.vmstat, re.compile(self.vmstat.fields)),
         }
         chosen = {name: groups[name] for name in self.collectors}
         return Host(chosen, lambda: Files(self.procfs, self.sysfs), change_log(context.log, "group"))

@@ -36,11 +36,8 @@ class Mount:
 
     Attributes:
         path: Its path for statvfs(2).
-        device: What is mounted.
-        numbers: Its major and minor number, with a colon between them.
-        fstype: Type of the filesystem.
+        numbers: The device's major and minor number, with a colon between them.
         point: Where it is mounted, on the host.
-        read_only: Whether it can't be written to.
     """
 
     path: bytes
@@ -75,9 +72,7 @@ class Filesystem:
         points_excluded: Pattern of the mount points that are left out.
         types_excluded: Pattern of the types that are left out.
         rootfs: Where the host's root is, without a slash at the end.
-        pool: Calls statvfs(2).
         timeout: Seconds that filesystems have to answer.
-        changes: Logs which filesystems fail or hang.
     """
 
     points_excluded: re.Pattern[str]

@@ -6,8 +6,6 @@ https://docs.kernel.org/filesystems/proc.html#meminfo
 import re
 from collections.abc import Iterator
 
-from attrs import frozen
-
 from stator.collectors.host.family import Family
 from stator.collectors.host.files import Files
 from stator.points import Point
@@ -42,19 +40,9 @@ def meminfo(files: Files, _now: float) -> Iterator[Point]:
             yield family.at(int(rest[:-3]) * 1024 if rest.endswith(b" kB") else int(rest))
 
 
-@frozen
-class Vmstat:
-    """Reads some fields of /proc/vmstat.
-
-    Attributes:
-        wanted: Pattern of the names of these fields.
-    """
-
-    wanted: re.Pattern[str]
-
-    def points(self, files: Files, _now: float) -> Iterator[Point]:
-        """Yields a point for each field."""
-        for line in files.proc("vmstat").decode().splitlines():
-            field, _, value = line.partition(" ")
-            if self.wanted.search(field):
-                yield Point(f"vmstat_{field}", f"{field} of /proc/vmstat", int(value), type="unknown")
+def vmstat(wanted: re.Pattern[str], files: Files, _now: float) -> Iterator[Point]:
+    """Yields a point for each field of /proc/vmstat whose name matches a pattern."""
+    for line in files.proc("vmstat").decode().splitlines():
+        field, _, value = line.partition(" ")
+        if wanted.search(field):
+            yield Point(f"vmstat_{field}", f"{field} of /proc/vmstat", int(value), type="unknown")

@@ -7,8 +7,6 @@ import re
 from collections.abc import Iterator
 from contextlib import suppress
 
-from attrs import frozen
-
 from stator.collectors.host.family import Family, device_labels
 from stator.collectors.host.files import Files
 from stator.points import Point
@@ -33,24 +31,14 @@ FAMILIES = tuple(
 UNHANDLED = Family("network_receive_nohandler", "Packets that came on a device that takes none", "", "counter")
 
 
-@frozen
-class Netdev:
-    """Reads /proc/net/dev, and what only /sys/class/net has.
-
-    Attributes:
-        excluded: Pattern of the names of devices that are left out.
-    """
-
-    excluded: re.Pattern[str]
-
-    def points(self, files: Files, _now: float) -> Iterator[Point]:
-        """Yields all points of the group."""
-        for line in files.proc("net/dev").split(b"\n")[HEADER:]:
-            # The name of an alias contains colons.
-            name, colon, counts = line.rpartition(b":")
-            if colon and (labels := device_labels(name.strip(), self.excluded)):
-                for family, count in zip(FAMILIES, counts.split(), strict=False):
-                    yield family.at(int(count), labels)
-                with suppress(OSError):  # it has been removed since, or is an alias
-                    path = f"class/net/{labels[0][1]}/statistics/rx_nohandler"
-                    yield UNHANDLED.at(int(files.sys(path)), labels)
+def netdev(excluded: re.Pattern[str], files: Files, _now: float) -> Iterator[Point]:
+    """Yields the counts of all devices, without those whose names match a pattern."""
+    for line in files.proc("net/dev").split(b"\n")[HEADER:]:
+        # The name of an alias contains colons.
+        name, colon, counts = line.rpartition(b":")
+        if colon and (labels := device_labels(name.strip(), excluded)):
+            for family, count in zip(FAMILIES, counts.split(), strict=False):
+                yield family.at(int(count), labels)
+            with suppress(OSError):  # it has been removed since, or is an alias
+                path = f"class/net/{labels[0][1]}/statistics/rx_nohandler"
+                yield UNHANDLED.at(int(files.sys(path)), labels)

@@ -14,11 +14,7 @@ Figures: TypeAlias = os.statvfs_result | OSError
 
 
 class StatvfsPool:
-    """Calls statvfs(3) in threads; a filesystem that hangs keeps its thread, and is not called again until it returns.
-
-    Args:
-        statvfs: Calls it for a path.
-    """
+    """Calls statvfs(3) in threads; one that hangs keeps its thread, and is not called again until it returns."""
 
     def __init__(self, statvfs: Callable[[bytes], os.statvfs_result] = os.statvfs) -> None:
         self._statvfs = statvfs

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from stator.collectors.host.config import VmstatConfig
-from stator.collectors.host.memory import Vmstat, meminfo
+from stator.collectors.host.memory import meminfo, vmstat
 from tests.collectors.host.machine import FILES, lay_out, read, values
 
 
@@ -31,7 +31,7 @@ def test_a_field_that_is_no_number_is_an_error(tmp_path: Path) -> None:
 
 
 def test_paging_is_of_no_type_that_prometheus_knows(tmp_path: Path) -> None:
-    points = list(Vmstat(re.compile(VmstatConfig().fields)).points(read(lay_out(tmp_path)), 0.0))
+    points = list(vmstat(re.compile(VmstatConfig().fields), read(lay_out(tmp_path)), 0.0))
     assert {point.type for point in points} == {"unknown"}
     assert values(points) == {
         "node_vmstat_pgpgin": 770261,
@@ -45,7 +45,7 @@ def test_paging_is_of_no_type_that_prometheus_knows(tmp_path: Path) -> None:
 
 
 def test_fields_are_found_again_where_they_have_moved(tmp_path: Path) -> None:
-    vmstat, machine = Vmstat(re.compile("^oom_kill$")), lay_out(tmp_path)
+    wanted, machine = re.compile("^oom_kill$"), lay_out(tmp_path)
     for text in (FILES["proc/vmstat"], f"new_field 9\n{FILES['proc/vmstat']}"):
         lay_out(tmp_path, {"proc/vmstat": text})
-        assert values(vmstat.points(read(machine), 0.0)) == {"node_vmstat_oom_kill": 4}
+        assert values(vmstat(wanted, read(machine), 0.0)) == {"node_vmstat_oom_kill": 4}
