@@ -9,11 +9,7 @@ from stator.settings.types import SETTING_TYPES, setting_type
 
 
 def check_config(config: Any) -> None:
-    """Checks that an environment can give a Config.
-
-    Raises:
-        StartError: It can't; the message says why.
-    """
+    """Raises StartError where no environment can give a Config."""
     _check_fields(config)
     for setting in iter_settings(config, ""):
         if reason := _invalid(setting):

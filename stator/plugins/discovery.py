@@ -8,18 +8,16 @@ Config, otherwise without arguments.
 
 import re
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from keyword import iskeyword
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from attrs import evolve, field, frozen
 
 from stator.plugins.config import check_config
 from stator.plugins.loading import PluginType, add_search_path, describe, load_class, load_file
 from stator.settings.declare import Setting, StartError, iter_settings, variables_of
-
-if TYPE_CHECKING:
-    from importlib.metadata import EntryPoint
 
 # How the failure of a name begins that names nothing.
 UNKNOWN = "there is no"
@@ -39,8 +37,6 @@ class Plugin:
         spec: The name by which it is chosen: ``queue_depth``, or ``module:Class``.
         name: The name of its settings: ``queue_depth``.
         prefix: First part of its variables' names: ``STTR_QUEUE_DEPTH``.
-        make: The class.
-        config_type: The class of its Config.
         config: Its Config, once that is decoded.
     """
 
@@ -56,11 +52,7 @@ class Plugin:
         return iter_settings(self.config_type, self.prefix)
 
     def build(self, context: object = None) -> Any:
-        """Returns an instance.
-
-        Raises:
-            StartError: The class raised an error.
-        """
+        """Returns an instance; raises StartError where the class raises anything."""
         try:
             return self.make() if self.config_type is NoConfig else self.make(self.config)
         except (Exception, SystemExit) as error:
@@ -90,10 +82,8 @@ class Plugins:
 
     def decoded(self, read: Callable[[Any, str], Any]) -> "Plugins":
         """Returns the same plugins with Configs, which a function reads from the class and the prefix."""
-        return evolve(
-            self,
-            found={spec: evolve(each, config=read(each.config_type, each.prefix)) for spec, each in self.found.items()},
-        )
+        found = {spec: evolve(each, config=read(each.config_type, each.prefix)) for spec, each in self.found.items()}
+        return evolve(self, found=found)
 
 
 def load_plugins(kind: PluginType, specs: Iterable[str], folder: str, prefix: str, taken: Iterable[str]) -> Plugins:
@@ -103,37 +93,36 @@ def load_plugins(kind: PluginType, specs: Iterable[str], folder: str, prefix: st
         kind: What they must be.
         specs: Their names.
         folder: The folder of plain files, or empty where there is none.
-        prefix: First part of each variable's name.
+        prefix: First part of the names of their variables.
         taken: Variables that other settings read.
     """
     plugins, known = Plugins(), set(taken)
     for spec in dict.fromkeys(specs):
-        if folder:
-            add_search_path(Path(folder).absolute())
         try:
             plugin = _load(kind, spec, folder, prefix)
-            variables = variables_of(plugin.settings())
-            _check_conflicts(plugin, plugins, variables & known)
+            _check_conflicts(plugin, plugins.found.values(), known)
         except StartError as error:
             plugins.failures.append(str(error))
         else:
-            known |= variables
+            known |= variables_of(plugin.settings())
             plugins.found[spec] = plugin
     return plugins
 
 
 def available(folder: str) -> list[str]:
-    """Returns the names of the plugins in a folder of plain files.
-
-    Raises:
-        OSError: The folder can't be read.
-    """
+    """Returns the names of the plugins in a folder of plain files; raises OSError where it can't be read."""
     return sorted(file.stem for file in Path(folder).iterdir() if file.suffix == ".py" and file.name[0] != "_")
 
 
 def _load(kind: PluginType, spec: str, folder: str, prefix: str) -> Plugin:
-    found = load_class(spec, kind) if ":" in spec else _load_named(kind, spec, folder)
-    name = _WORDS.sub("_", found.__name__).lower().strip("_") if ":" in spec else re.sub(r"\W", "_", spec).lower()
+    if folder:
+        add_search_path(Path(folder).absolute())
+    if ":" in spec:
+        found = load_class(spec, kind)
+        name = _WORDS.sub("_", found.__name__).lower().strip("_")
+    else:
+        found = _load_named(kind, spec, folder)
+        name = re.sub(r"\W", "_", spec).lower()
     config = getattr(found, "Config", NoConfig)
     if config is not NoConfig:
         if not name.isidentifier() or iskeyword(name):
@@ -151,37 +140,26 @@ def _load_named(kind: PluginType, spec: str, folder: str) -> type:
     """Returns the class of a file or an entry point."""
     from importlib.metadata import entry_points
 
-    file, installed = _file(spec, folder), list(entry_points(group=f"stator.{kind}s", name=spec))
-    sources = [f"{each.value} of the package {_package(each)}" for each in installed]
-    if file:
-        sources.insert(0, str(file))
-    if len(sources) > 1:
-        msg = f"{spec!r} may be {' or '.join(sources)}: there must be one"
-        raise StartError(msg)
-    if not sources:
-        msg = f"{UNKNOWN} {spec!r}"
-        raise StartError(msg)
+    file = None
+    with suppress(OSError):  # a problem of the folder, and not of the name
+        file = Path(folder, f"{spec}.py").absolute() if folder and spec in available(folder) else None
+    installed = list(entry_points(group=f"stator.{kind}s", name=spec))
+    sources = [str(file)] if file else []
+    sources += [
+        f"{each.value} of the package {each.dist.name if each.dist else 'without a name'}" for each in installed
+    ]
+    if len(sources) != 1:
+        several = f"{spec!r} may be {' or '.join(sources)}: there must be one"
+        raise StartError(several if sources else f"{UNKNOWN} {spec!r}")
     return load_file(file, kind) if file else load_class(f"{installed[0].module}:{installed[0].attr}", kind)
 
 
-def _file(name: str, folder: str) -> Path | None:
-    try:
-        is_there = bool(folder) and name in available(folder)
-    except OSError:
-        return None  # a problem of the folder, and not of the name
-    return Path(folder, f"{name}.py").absolute() if is_there else None
-
-
-def _package(entry_point: "EntryPoint") -> str:
-    return entry_point.dist.name if entry_point.dist else "without a name"
-
-
-def _check_conflicts(plugin: Plugin, others: Plugins, taken: set[str]) -> None:
+def _check_conflicts(plugin: Plugin, others: Iterable[Plugin], known: set[str]) -> None:
     """Raises StartError where a plugin's settings have the name or a variable of others."""
-    for other in others.found.values():
+    for other in others:
         if plugin.name == other.name and NoConfig not in (plugin.config_type, other.config_type):
             msg = f"{plugin.spec} and {other.spec} both call their settings {plugin.name.upper()}: rename one of them"
             raise StartError(msg)
-    if taken:
+    if taken := known & variables_of(plugin.settings()):
         msg = f"{plugin.spec} can't have a setting {min(taken)}: there is one already"
         raise StartError(msg)

@@ -1,4 +1,4 @@
-"""Loads a plugin's class: from a module, or from a plain file."""
+"""Loads a plugin's class from a module or from a plain file, or raises a StartError that says why it can't."""
 
 import sys
 import traceback
@@ -23,11 +23,7 @@ def add_search_path(folder: Path) -> None:
 
 
 def load_class(spec: str, kind: PluginType) -> type:
-    """Returns the class that a ``module:Class`` names; the module may lie in the working folder.
-
-    Raises:
-        StartError: There is no such class, or it lacks the method; the message says why.
-    """
+    """Returns the class that a ``module:Class`` names; the module may lie in the working folder."""
     module_name, _, class_name = spec.partition(":")
     with suppress(OSError):  # it may have been removed
         add_search_path(Path.cwd())
@@ -49,16 +45,10 @@ def load_file(file: Path, kind: PluginType) -> type:
     """Returns the only plugin's class in a file.
 
     Classes whose names begin with an underscore do not count, nor do those that the file imports.
-
-    Raises:
-        StartError: The file can't be imported, or has no such class, or several; the message says why.
     """
     module = _import_file(file)
-    classes: dict[str, type] = {
-        name: value
-        for name, value in vars(module).items()
-        if _fits(value, kind) and value.__module__ == module.__name__ and not name.startswith("_")
-    }
+    own = ((name, value) for name, value in vars(module).items() if not name.startswith("_") and _fits(value, kind))
+    classes: dict[str, type] = {name: value for name, value in own if value.__module__ == module.__name__}
     if not classes:
         msg = f"{file} has no {kind}: no class with a method {METHODS[kind]}"
         raise StartError(msg)
