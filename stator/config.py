@@ -6,7 +6,6 @@ the import of a collector may wait for that.
 """
 
 from collections.abc import Iterator, Mapping
-from types import MappingProxyType
 from typing import Any
 
 from attrs import evolve, field, frozen
@@ -68,11 +67,7 @@ class Config:
         return bool(self.client.base_uri) if name == "auto" else name != "none"
 
     def registrar(self, log: Log) -> Registrar | None:
-        """Returns the chosen registrar; None registers nowhere.
-
-        Raises:
-            StartError: It is a plugin that can't be built.
-        """
+        """Returns the chosen registrar; None registers nowhere."""
         if plugin := self.registrars.found.get(self.roster.registrar):
             registrar: Registrar = plugin.build()
             return registrar
@@ -90,14 +85,7 @@ class Config:
 
 @frozen
 class Environment:
-    """The variables of a start, and the settings that read them: those of `Config`, and of the chosen plugins.
-
-    Attributes:
-        prefix: First part of each variable's name.
-        variables: The variables.
-        collectors: The collectors that are plugins.
-        registrars: The registrar that is one.
-    """
+    """The variables of a start, and the settings that read them: those of `Config`, and of the chosen plugins."""
 
     prefix: str
     variables: Mapping[str, str]
@@ -122,18 +110,15 @@ class Environment:
         at = max(nth for nth, each in enumerate(own) if each.path[0] == "collectors") + 1
         return [*own[:at], *self.collectors.settings(), *self.registrars.settings(), *own[at:]]
 
-    def decode(self, given: Mapping[str, Any] = MappingProxyType({})) -> Config:
-        """Builds the root Config, and that of each plugin.
+    def decode(self, given: Mapping[str, Any] | None = None) -> Config:
+        """Builds the root Config, and that of each plugin; raises ConfigError with all that can't be used.
 
         Args:
-            given: Values by variable, which win over the variables.
-
-        Raises:
-            ConfigError: Some variables can't be used; the error lists all of them.
+            given: Values by variable, which win over the texts.
         """
         from stator.settings.environment import Reader
 
-        reader = Reader(self.variables, given)
+        reader = Reader(self.variables, given or {})
         collectors, registrars = self.collectors.decoded(reader.read), self.registrars.decoded(reader.read)
         config = reader.read(Config, self.prefix)
         config = evolve(config, collectors=evolve(config.collectors, plugins=collectors), registrars=registrars)

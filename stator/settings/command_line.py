@@ -47,8 +47,7 @@ class Loaded(Generic[C]):
     """The settings of a start.
 
     Attributes:
-        config: The root Config.
-        redacted: The same as plain data without secrets.
+        redacted: The root Config as plain data without secrets.
         warnings: A sentence for each variable that no setting reads.
     """
 
@@ -110,10 +109,8 @@ def load(
 
 def _flags(argv: Sequence[str]) -> argparse.Namespace:
     parser = _Parser(prog="stator", add_help=False, allow_abbrev=False)
-    parser.add_argument("-h", "--help", action="store_true")
-    parser.add_argument("-V", "--version", action="store_true")
-    parser.add_argument("-c", "--conf", action="store_true")
-    parser.add_argument("--check", action="store_true")
+    for names in (("-h", "--help"), ("-V", "--version"), ("-c", "--conf"), ("--check",)):
+        parser.add_argument(*names, action="store_true")
     parser.add_argument("-e", "--env-file", metavar="FILE")
     flags, unknown = parser.parse_known_args(argv)
     if unknown and not (flags.help or flags.version):
@@ -122,11 +119,7 @@ def _flags(argv: Sequence[str]) -> argparse.Namespace:
 
 
 def _variables(flags: argparse.Namespace, environ: Mapping[str, str]) -> Mapping[str, str]:
-    """Returns all variables; ``-h`` goes without a file that can't be read.
-
-    Raises:
-        ConfigError: The file can't be read.
-    """
+    """Returns all variables; ``-h`` goes without a file that can't be read."""
     if flags.env_file is None:
         return environ
     from stator.settings.environment import read_env_file

@@ -83,11 +83,7 @@ class Constraint:
     holds: Callable[[Any], bool]
 
     def __call__(self, _config: object, attribute: "attrs.Attribute[Any]", value: object) -> None:
-        """Checks the value in a Config that code constructs, as a validator of attrs.
-
-        Raises:
-            ValueError: The value is out of bounds.
-        """
+        """Validates the value in a Config that code constructs; raises ValueError where it is out of bounds."""
         if not self.holds(value):
             has_secrets = options_of(attribute).show is not None
             msg = f"{attribute.name}{'' if has_secrets else f'={value!r}'}: expected {self.expected}"
@@ -112,10 +108,6 @@ class Setting:
     Attributes:
         name: The variable: ``STTR_SERVER_PORT``.
         path: Field names from the root Config down: ``("server", "port")``.
-        type: The field's type.
-        default: The value where the variable is not set.
-        desc: What it is for.
-        check: The bound on its value, if any.
         holds_secrets: Whether a part of its value may be secret.
     """
 
@@ -174,11 +166,7 @@ def section(config: Callable[[], C], *, env: str | None = None) -> C:
 
 
 def options_of(attribute: "attrs.Attribute[Any]") -> FieldOptions:
-    """Returns how a field was declared.
-
-    Raises:
-        KeyError: It comes from neither `setting` nor `section`.
-    """
+    """Returns how a field was declared; raises KeyError for one from neither `setting` nor `section`."""
     options: FieldOptions = attribute.metadata[_KEY]
     return options
 

@@ -5,7 +5,6 @@ from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from functools import reduce
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, TypeVar
 
 import cattrs
@@ -17,16 +16,11 @@ from stator.settings.duration import Duration
 from stator.settings.types import setting_type
 
 C = TypeVar("C")
-NOTHING: Mapping[str, Any] = MappingProxyType({})
 _USER_OF_URI = re.compile(r"(?<=://).*@")
 
 
 def read_env_file(path: str) -> dict[str, str]:
-    """Reads ``NAME=value`` lines, as Compose and systemd take them; values are not expanded.
-
-    Raises:
-        ConfigError: The file can't be read, or holds lines of another form.
-    """
+    """Reads ``NAME=value`` lines, as Compose and systemd take them; values are not expanded."""
     try:
         with Path(path).open(encoding="utf-8") as file:
             bindings = list(parse_stream(file))
@@ -38,34 +32,10 @@ def read_env_file(path: str) -> dict[str, str]:
     return {each.key: each.value for each in bindings if each.key is not None and each.value is not None}
 
 
-def decode(config: type[C], prefix: str, variables: Mapping[str, str], given: Mapping[str, Any] = NOTHING) -> C:
-    """Builds a Config from variables.
-
-    Args:
-        config: The Config class.
-        prefix: First part of each variable's name.
-        variables: Texts by variable.
-        given: Values by variable, which win over the texts.
-
-    Raises:
-        ConfigError: Some variables can't be used; the error lists all of them.
-    """
-    reader = Reader(variables, given)
-    decoded = reader.read(config, prefix)
-    reader.check(decoded, prefix)
-    reader.finish()
-    return decoded
-
-
 class Reader:
-    """Builds Configs from variables, and collects what is wrong, so that one error lists every mistake.
+    """Builds Configs from variables, or from given values, which win; collects all mistakes for one error."""
 
-    Args:
-        variables: Texts by variable.
-        given: Values by variable, which win over the texts.
-    """
-
-    def __init__(self, variables: Mapping[str, str], given: Mapping[str, Any] = NOTHING) -> None:
+    def __init__(self, variables: Mapping[str, str], given: Mapping[str, Any]) -> None:
         self._variables, self._given = variables, given
         self._problems: dict[str, str] = {}
         # Not cattrs.Converter, which takes ten times as long to compile code that would run once.
@@ -121,8 +91,7 @@ class Reader:
             for field, expected in find() if callable(find) else ():
                 each = settings[*path, *field.split(".")]
                 value = self._given.get(each.name, self._variables.get(each.name))
-                line = _problem(each.name, value, expected, hidden=each.hidden)
-                self._problems.setdefault(each.name, line)
+                self._problems.setdefault(each.name, _problem(each.name, value, expected, hidden=each.hidden))
 
     def finish(self) -> None:
         """Raises ConfigError where something was wrong."""

@@ -15,14 +15,13 @@ _MARKUP = re.compile(r"[\\*<]")
 
 def rows(settings: Iterable[Setting]) -> list[tuple[str, str, str, str, str]]:
     """Returns KEY, TYPE, DEFAULT, REQUIRED and DESCRIPTION of each setting."""
-    return [_row(each) for each in settings]
-
-
-def _row(setting: Setting) -> tuple[str, str, str, str, str]:
-    type_ = setting_type(setting.type)
-    default = "" if setting.secret else type_.write(setting.default)
-    desc = f"{setting.desc} (or {setting.name}{FILE_SUFFIX}: a file that holds it)" if setting.secret else setting.desc
-    return setting.name, type_.label, default, "", desc
+    found = []
+    for each in settings:
+        type_ = setting_type(each.type)
+        default = "" if each.secret else type_.write(each.default)
+        desc = f"{each.desc} (or {each.name}{FILE_SUFFIX}: a file that holds it)" if each.secret else each.desc
+        found.append((each.name, type_.label, default, "", desc))
+    return found
 
 
 def table(rows: Iterable[tuple[str, ...]]) -> str:

@@ -17,11 +17,9 @@ BOOLEANS = dict.fromkeys(("1", "t", "true", "y", "yes", "on"), True) | dict.from
 
 @frozen
 class SettingType:
-    """One type of value.
+    """One type of value: its name in the table of settings, what a text must be, and how values become texts and back.
 
     Attributes:
-        label: Its name in the table of settings.
-        expected: What a text must be, for an error message.
         parse: Returns the value of a text; raises ValueError, TypeError or LookupError where it has none.
         write: Returns the text that parses as the same value.
         keeps_empty: Whether an empty text is a value; if not, it stands for the default.
@@ -35,11 +33,7 @@ class SettingType:
 
 
 def setting_type(type_: Any) -> SettingType:
-    """Returns what is known of a field's type.
-
-    Raises:
-        KeyError: No text can be read as this type.
-    """
+    """Returns how a field's type is read and written; raises KeyError where no text can be read as this type."""
     if get_origin(type_) is Literal:
         choices = get_args(type_)
         names = ", ".join(choices)

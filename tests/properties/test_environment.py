@@ -4,7 +4,8 @@ from hypothesis import given
 
 from stator.config import Config
 from stator.settings.declare import ConfigError, iter_settings
-from stator.settings.environment import decode, unknown_variables
+from stator.settings.environment import unknown_variables
+from tests.decoding import decode
 from tests.properties.configs import configs, environments, written
 
 

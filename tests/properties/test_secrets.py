@@ -14,7 +14,7 @@ from stator.log.redact import SECRET_HEADERS
 from stator.settings import command_line
 from stator.settings.declare import ConfigError
 from stator.settings.dump import dump
-from stator.settings.environment import decode
+from tests.decoding import decode
 
 # Long and odd enough that no output has one by chance.
 SECRETS = st.text(alphabet=string.ascii_letters + string.digits + "§$%&/()?'\"\\ ü", min_size=8, max_size=30).map(

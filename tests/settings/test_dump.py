@@ -7,7 +7,7 @@ from msgspec import json
 
 from stator.config import Config
 from stator.settings.dump import dump
-from stator.settings.environment import decode
+from tests.decoding import decode
 
 
 def dumped(**variables: str) -> dict[str, Any]:

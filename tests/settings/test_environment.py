@@ -9,7 +9,8 @@ from attrs import evolve, frozen
 from stator.config import Config
 from stator.settings.declare import ConfigError, Constraint, Secret, at_least, iter_settings, section, setting
 from stator.settings.duration import Duration
-from stator.settings.environment import decode, unknown_variables
+from stator.settings.environment import unknown_variables
+from tests.decoding import decode
 
 
 @frozen

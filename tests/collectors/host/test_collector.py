@@ -10,10 +10,10 @@ from stator.exposition.encoder import Encoder
 from stator.exposition.text import TEXT_0_0_4
 from stator.points import Labels, PointsAt, family_name
 from stator.settings.declare import ConfigError
-from stator.settings.environment import decode
 from tests.captured_log import CapturedLog
 from tests.collectors.contexts import context
 from tests.collectors.host.machine import hosted, lay_out
+from tests.decoding import decode
 
 
 @pytest.fixture

@@ -27,7 +27,9 @@ def story(tmp_path: Path) -> Iterator[CapturedLog]:
 def filesystems_of(machine: Path, story: CapturedLog) -> Filesystem:
     own = FilesystemConfig()
     points, types = re.compile(own.mount_points_exclude), re.compile(own.fs_types_exclude)
-    return Filesystem(points, types, f"{machine}/rootfs".encode(), StatvfsPool(), 60.0, change_log(story.log, "filesystem"))
+    return Filesystem(
+        points, types, f"{machine}/rootfs".encode(), StatvfsPool(), 60.0, change_log(story.log, "filesystem")
+    )
 
 
 def points_of(machine: Path, story: CapturedLog) -> list[Point]:
