@@ -58,7 +58,7 @@ __all__ = [
 
 if not TYPE_CHECKING:  # to a type checker, too, another name is an error
     _LATE = {
-        "ConfigError": "stator.settings.environment",
+        "ConfigError": "stator.settings.declare",
         "Registration": "stator.embedding.registration",
         **dict.fromkeys(("Stator", "add_routes", "asgi_app", "registered", "wsgi_app"), "stator.embedding.api"),
     }

@@ -8,7 +8,7 @@ from stator.config import Config
 from stator.roster.consul.limits import service_problems
 from stator.roster.service import ServiceConfig
 from stator.settings.declare import ConfigError
-from stator.settings.environment import decode
+from tests.decoding import decode
 
 
 def reported(**settings: Any) -> list[str]:
