@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from http.client import HTTPConnection, HTTPException
+from itertools import cycle, islice
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self, TypeVar
@@ -40,21 +42,35 @@ def program_path(peer: str, program: str = "") -> Path:
     pytest.skip(reason)
 
 
+def _own_ports() -> Iterator[int]:
+    """Give ports of this process's own, for ever: several may run tests at the same time.
+
+    They lie below those that the kernel gives to clients, so that nobody gets one by chance before it is used.
+    """
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 8
+    own = range(10_000 + worker * 2_500, 10_000 + (worker + 1) * 2_500)
+    yield from islice(cycle(own), random.randrange(len(own)), None)
+
+
+_PORTS = _own_ports()
+
+
 def free_ports(count: int, host: str = "127.0.0.1") -> list[int]:
     """Give ports of an address of ours that nothing uses, neither over TCP nor, as Consul's gossip does, over UDP."""
-    ports: list[int] = []
-    with ExitStack() as held:  # until all are chosen, so that none is chosen twice
-        while len(ports) < count:
-            tcp = held.enter_context(socket.socket(socket.AF_INET, socket.SOCK_STREAM))
-            udp = held.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
-            tcp.bind((host, 0))
-            port: int = tcp.getsockname()[1]
-            try:
-                udp.bind((host, port))
-            except OSError:
-                continue
-            ports.append(port)
-    return ports
+    return list(islice((port for port in _PORTS if _is_free(host, port)), count))
+
+
+def _is_free(host: str, port: int) -> bool:
+    with (
+        socket.socket(socket.AF_INET, socket.SOCK_STREAM) as tcp,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp,
+    ):
+        try:
+            tcp.bind((host, port))
+            udp.bind((host, port))
+        except OSError:
+            return False
+    return True
 
 
 def eventually(probe: Callable[[], T], within: float = 20.0, every: float = 0.05) -> T:
