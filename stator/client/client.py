@@ -82,6 +82,7 @@ class Client:
                     socket.socket.shutdown(each, socket.SHUT_RDWR)
             if self._idle is not None:
                 self._idle.close()
+                self._idle = None
 
     def send(self, request: Request, *, timeout: float | None = None, long_poll: float = 0.0) -> Response:
         """Sends a request and reads the whole answer; redirects are not followed.

@@ -534,3 +534,11 @@ def test_a_connection_that_is_to_be_closed_is_not_used_again(agent: Agent, conne
     for _ in range(20):
         client.send("GET", "/", headers={"Connection": "close"})
     assert agent.connections == 20
+
+
+def test_a_client_that_was_closed_while_idle_sends_no_more(agent: Agent, connect: Connect) -> None:
+    client = connect(agent.uri)
+    client.send("GET", "/")
+    client.close()
+    assert failure(client).kind == "unreachable"
+    assert len(agent.requests) == 1
