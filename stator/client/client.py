@@ -13,7 +13,7 @@ from typing import Any, cast
 from urllib.parse import SplitResult
 from weakref import WeakSet
 
-from attrs import frozen
+from attrs import define, evolve, field, frozen
 
 from stator.client.errors import ClientError, ErrorKind
 from stator.client.transport import SOCKET_OPTIONS, DeadlineSocket, DeadlineTLSSocket
@@ -48,29 +48,28 @@ class Response:
     body: bytes
 
 
+@define(eq=False)
 class Client:
-    """Sends requests to the server of a URI, and keeps one idle connection for the next. Thread-safe.
+    """Sends requests to the server of a base URI, and keeps one idle connection for the next. Thread-safe.
 
-    Args:
-        uri: Scheme, host and port of the server.
-        tls: Makes the TLS context of each new connection to an https URI, as `transport.tls_context` does.
+    Attributes:
+        tls: Makes the TLS context of each new connection to an https URI.
         timeout: Longest time in seconds for an exchange, except for the look-up of the host, which can't be bounded.
         timeout_short: Longest time in seconds to connect, and from then until the headers of the answer are read.
     """
 
-    def __init__(
-        self, uri: SplitResult, tls: Callable[[], ssl.SSLContext], timeout: float, timeout_short: float
-    ) -> None:
-        self._uri, self._tls = uri, tls
-        self._timeout, self._short = timeout, timeout_short
-        self._lock = threading.Lock()
-        self._idle: HTTPConnection | None = None
-        self._sockets: WeakSet[socket.socket] = WeakSet()
-        self._is_closed = False
+    uri: SplitResult
+    tls: Callable[[], ssl.SSLContext]
+    timeout: float
+    timeout_short: float
+    _lock: threading.Lock = field(factory=threading.Lock, init=False)
+    _idle: HTTPConnection | None = field(default=None, init=False)
+    _sockets: WeakSet[socket.socket] = field(factory=WeakSet, init=False)
+    _is_closed: bool = field(default=False, init=False)
 
     def clone(self) -> "Client":
-        """A client with the same settings, and connections of its own."""
-        return Client(self._uri, self._tls, self._timeout, self._short)
+        """Returns a client with the same settings, and connections of its own."""
+        return evolve(self)
 
     def close(self) -> None:
         """Closes all connections: requests of other threads and later ones fail at once."""
@@ -85,34 +84,25 @@ class Client:
                 self._idle = None
 
     def send(self, request: Request, *, timeout: float | None = None, long_poll: float = 0.0) -> Response:
-        """Sends a request and reads the whole answer; redirects are not followed.
+        """Sends a request and returns the whole answer; follows no redirect; raises ClientError.
 
-        Args:
-            request: What to send; with the header `Connection: close` the connection is not kept.
-            timeout: Longest time in seconds, if it is shorter than the configured one.
-            long_poll: Seconds that the server may take beyond that before it begins to answer.
-
-        Raises:
-            ClientError: No answer, not in time, too long, or not HTTP.
+        A `timeout` counts if it is shorter than the configured one. The server may take `long_poll` seconds beyond
+        that before it begins to answer. With the header `Connection: close` the connection is not kept.
         """
-        total = min(timeout or inf, self._timeout)
-        short = min(total, self._short)
-        end = time.monotonic() + total + long_poll
-
-        def exchange(connection: HTTPConnection) -> Response:
-            return self._exchange(connection, request, short + long_poll, total, end)
-
+        total = min(timeout or inf, self.timeout)
+        short = min(total, self.timeout_short)
+        limits = (short + long_poll, total, time.monotonic() + total + long_poll)
         with self._lock:
             idle, self._idle = self._idle, None
         try:
             if idle is not None:
                 try:
-                    return exchange(idle)
+                    return self._exchange(idle, request, *limits)
                 except TimeoutError:
                     raise
                 except OSError:
                     pass  # The server closed the connection while it was idle.
-            return exchange(self._connect(time.monotonic() + short))
+            return self._exchange(self._connect(time.monotonic() + short), request, *limits)
         except (OSError, HTTPException, ValueError) as error:
             msg = f"{request}: {describe(error)}"
             raise ClientError(msg, error_kind(error)) from error
@@ -139,40 +129,42 @@ class Client:
             keep = connection.sock is not None and request.headers.get("Connection") != "close"
             if keep and self._idle is None and not self._is_closed:
                 self._idle = connection
-                return answer
-        connection.close()
+            else:
+                connection.close()
         return answer
 
     def _connect(self, deadline: float) -> HTTPConnection:
-        port = self._uri.port or (443 if self._uri.scheme == "https" else 80)
-        addresses = socket.getaddrinfo(self._uri.hostname, port, type=socket.SOCK_STREAM)
+        port = self.uri.port or (443 if self.uri.scheme == "https" else 80)
+        untried = socket.getaddrinfo(self.uri.hostname, port, type=socket.SOCK_STREAM)
         while True:
             # Each address has its share of the time that is left.
             now = time.monotonic()
-            share = (deadline - now) / len(addresses)
-            family, kind, protocol, _, address = addresses.pop(0)
+            share = (deadline - now) / len(untried)
+            family, kind, protocol, _, address = untried.pop(0)
             try:
                 return self._open(DeadlineSocket(family, kind, protocol), address, port, now + share)
             except OSError:
-                if not addresses:
+                if not untried:
                     raise
 
     def _open(self, sock: DeadlineSocket, address: Any, port: int, deadline: float) -> HTTPConnection:
-        host = self._uri.hostname or ""
+        host = self.uri.hostname or ""
         try:
-            self._watch(sock, deadline)
             for option in SOCKET_OPTIONS:
                 sock.setsockopt(*option)
+            self._watch(sock, deadline)
             sock.connect(address)
-            connection = HTTPConnection(host, port)
-            if self._uri.scheme == "https":
-                context = self._tls()
-                connection = HTTPSConnection(host, port, context=context)
+            if self.uri.scheme == "https":
+                context = self.tls()
+                connection: HTTPConnection = HTTPSConnection(host, port, context=context)
+                # wrap_socket would leave open what `close` has shut down.
                 self._check_open()
                 secure = context.wrap_socket(sock, do_handshake_on_connect=False, server_hostname=host)
                 sock = cast(DeadlineTLSSocket, secure)
                 self._watch(sock, deadline)
                 sock.do_handshake()
+            else:
+                connection = HTTPConnection(host, port)
         except BaseException:
             sock.close()
             raise
@@ -180,7 +172,9 @@ class Client:
         return connection
 
     def _watch(self, sock: DeadlineSocket, deadline: float) -> None:
+        """Bounds the connect or handshake that comes next, and lets `close` abort it."""
         sock.deadline = deadline
+        sock.limit()
         with self._lock:
             self._check_open()
             self._sockets.add(sock)
@@ -206,23 +200,21 @@ def _read(response: HTTPResponse) -> bytes:
 
 
 def error_kind(error: BaseException) -> ErrorKind:
-    """How a request failed, by the error of the socket, of ssl or of http.client."""
-    match root_cause(error):
-        case TimeoutError():
-            return "timeout"
-        case OSError() | IncompleteRead():
-            return "unreachable"
-    return "invalid"
+    """Returns how a request failed, by the error of the socket, of ssl or of http.client."""
+    cause = root_cause(error)
+    if isinstance(cause, TimeoutError):
+        return "timeout"
+    return "unreachable" if isinstance(cause, OSError | IncompleteRead) else "invalid"
 
 
 def root_cause(error: BaseException) -> BaseException:
-    """The error itself, or what http.client found wrong with a chunk and raises an IncompleteRead for."""
+    """Returns the error itself, or what http.client found wrong with a chunk and raises an IncompleteRead for."""
     inner = error.__cause__ or error.__context__
     return root_cause(inner) if isinstance(error, IncompleteRead) and inner else error
 
 
 def describe(error: BaseException) -> str:
-    """What happened, for a reader, with the settings that would mend it: ``Connection refused``."""
+    """Returns what happened, for a reader, with the settings that would mend it: ``Connection refused``."""
     cause = root_cause(error)
     if isinstance(cause, BadStatusLine) and not isinstance(cause, OSError):
         return f"not an HTTP answer: {str(cause)[:80]!r}"

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def _redact_pairs(config: "ClientConfig", words: tuple[str, ...]) -> list[str]:
-    """Header pairs without the values of secret headers; a last name may have no value yet."""
+    """Returns header pairs without the values of secret headers; a last name may have no value yet."""
     secret = SECRET_HEADERS | config.secret_headers
     return [REDACTED if at % 2 and words[at - 1].lower() in secret else word for at, word in enumerate(words)]
 
@@ -47,7 +47,7 @@ class ClientConfig:
     key_file: str = setting("", desc="PEM file of the client certificate's key")
 
     def problems(self) -> Iterator[tuple[str, str]]:
-        """Problems between settings, or with a URI or file that they name."""
+        """Yields what is wrong between settings, or with a URI or file that they name."""
         if self.base_uri:
             yield from self._uri_problems()
         if not all(is_header(*pair) for pair in header_pairs(self.headers)):
@@ -87,11 +87,11 @@ class ClientConfig:
 
     @property
     def secret_headers(self) -> frozenset[str]:
-        """Names of headers to hide, in lower case."""
+        """The names of headers to hide, in lower case."""
         return frozenset(name.lower() for name in self.redact_headers)
 
     def request_headers(self) -> dict[str, str]:
-        """Headers of every request, with the password as it is now."""
+        """Returns the headers of every request, with the password as it is now."""
         headers = {"Accept": "application/json", "User-Agent": "stator"}
         if self.user:
             # https://www.rfc-editor.org/rfc/rfc7617#section-2.1
@@ -100,7 +100,7 @@ class ClientConfig:
         return headers | dict(header_pairs(self.headers))
 
     def build(self, log: Log) -> "LoggedClient":
-        """A client that logs what it sends and receives."""
+        """Returns a client that logs what it sends and receives."""
         from stator.client.client import Client
         from stator.client.logged import LoggedClient
         from stator.client.transport import tls_context
@@ -109,4 +109,4 @@ class ClientConfig:
             log.warning("STTR_CLIENT_PASS is ignored, since STTR_CLIENT_USER is not set")
         tls = partial(tls_context, self.ca_file, self.cert_file, self.key_file, skip_verify=self.skip_verify)
         client = Client(urlsplit(self.base_uri), tls, self.timeout.seconds, self.timeout_short.seconds)
-        return LoggedClient(client, self.base_uri, self.request_headers, log, self.secret_headers, self.skip_body)
+        return LoggedClient(client, self.request_headers, log, self.secret_headers, self.skip_body)

@@ -7,13 +7,7 @@ ErrorKind: TypeAlias = Literal["unreachable", "timeout", "invalid", "status"]
 
 
 class ClientError(Exception):
-    """A request got no usable answer.
-
-    Attributes:
-        kind: How it failed.
-        status: The HTTP status of the answer, or None if there was none.
-        body: The body of an answer with an error status.
-    """
+    """A request got no usable answer; `status` and `body` are those of an answer with an error status."""
 
     def __init__(self, message: str, kind: ErrorKind, status: int | None = None, body: bytes = b"") -> None:
         super().__init__(message)

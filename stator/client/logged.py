@@ -17,26 +17,18 @@ from stator.log.redact import redact_headers
 
 @frozen
 class LoggedClient:
-    """Sends requests through a client, and logs each request and its response with the same ``request_id``.
-
-    Attributes:
-        client: Sends the requests.
-        base_uri: URI below which the paths of requests are.
-        headers: Returns the headers of every request.
-        log: Where to log.
-        secret_headers: Names of headers to redact, in lower case.
-        skip_body: Whether bodies are left out of the log.
-    """
+    """Sends requests through a client, and logs each request and its response with the same ``request_id``."""
 
     client: Client
-    base_uri: str
+    # Returns the headers of every request.
     headers: Callable[[], Mapping[str, str]]
     log: Log
+    # Names of headers to redact, in lower case.
     secret_headers: frozenset[str]
     skip_body: bool
 
     def clone(self) -> "LoggedClient":
-        """A client with the same settings, and connections of its own."""
+        """Returns a client with the same settings, and connections of its own."""
         return evolve(self, client=self.client.clone())
 
     def close(self) -> None:
@@ -55,20 +47,10 @@ class LoggedClient:
         long_poll: float = 0.0,
         level: str = "info",
     ) -> Response:
-        """Sends one request and waits for the whole answer.
+        """Sends one request and returns the whole answer; raises ClientError, also for a status of 300 or more.
 
-        Args:
-            method: HTTP method.
-            path: Path below the base URI, with the query if there is one.
-            payload: What to send as JSON; None sends no body.
-            log_payload: What to log in place of the payload, if that holds secrets.
-            headers: Headers beside those of every request.
-            timeout: Longest time in seconds, if it is shorter than the configured one.
-            long_poll: Seconds that the server may take beyond that before it begins to answer.
-            level: Level at which request and response are logged.
-
-        Raises:
-            ClientError: No answer, not in time, too long, or with a status of 300 or more.
+        The path, with its query, is below the client's URI. The payload is sent as JSON; `log_payload` is logged in its
+        place if it holds secrets. For `timeout` and `long_poll` see `Client.send`; `level` is that of both lines.
         """
         request = self._request(method, path, payload, headers or {})
         log = getattr(self.log.bind(request_id=new_id()), level)
@@ -108,7 +90,7 @@ class LoggedClient:
         if bad := [name for name, value in sent.items() if not is_header(name, value)]:
             msg = f"can't send header {', '.join(bad)}: a control character, or no name at all"
             raise ClientError(msg, "invalid")
-        base = urlsplit(self.base_uri)
+        base = self.client.uri
         # Quotes what can't stand in a request line, and leaves what is quoted already.
         target = quote(base.path.rstrip("/") + path, safe=punctuation)
         uri = urlsplit(f"{base.scheme}://{base.netloc}{target}")

@@ -19,17 +19,20 @@ SOCKET_OPTIONS = (
 
 
 class DeadlineSocket(socket.socket):
-    """A socket whose calls raise TimeoutError at `deadline`, a time of `time.monotonic`."""
+    """A socket that sends and receives until `deadline`, a time of `time.monotonic`; then it raises TimeoutError."""
 
     deadline = 0.0
 
-    def connect(self, address: Any) -> None:
-        """Connects until the deadline."""
-        self.limit()
-        super().connect(address)
+    def limit(self) -> None:
+        """Limits the next call to the time that is left; raises TimeoutError if there is none."""
+        left = self.deadline - time.monotonic()
+        if left <= 0:
+            msg = "timed out"
+            raise TimeoutError(msg)
+        self.settimeout(left)
 
     def send(self, *args: Any, **kwargs: Any) -> int:
-        """Sends until the deadline."""
+        """Sends until the deadline; with TLS, `sendall` calls it for each part."""
         self.limit()
         return super().send(*args, **kwargs)
 
@@ -43,42 +46,15 @@ class DeadlineSocket(socket.socket):
         self.limit()
         return super().recv_into(*args, **kwargs)
 
-    def limit(self) -> None:
-        """Limits the next call to the time that is left.
-
-        Raises:
-            TimeoutError: There is none.
-        """
-        left = self.deadline - time.monotonic()
-        if left <= 0:
-            msg = "timed out"
-            raise TimeoutError(msg)
-        self.settimeout(left)
-
 
 class DeadlineTLSSocket(DeadlineSocket, ssl.SSLSocket):
     """The same with TLS."""
-
-    def do_handshake(self, block: bool = False) -> None:
-        """Performs the handshake until the deadline."""
-        self.limit()
-        super().do_handshake(block)
 
 
 def tls_context(
     ca_file: str = "", cert_file: str = "", key_file: str = "", *, skip_verify: bool = False
 ) -> ssl.SSLContext:
-    """A context whose sockets have deadlines.
-
-    Args:
-        ca_file: PEM file of the authorities to trust, instead of the system's.
-        cert_file: PEM file of the client certificate, with its key if `key_file` is empty.
-        key_file: PEM file of the client certificate's key.
-        skip_verify: Whether to accept any certificate.
-
-    Raises:
-        OSError, ValueError: A file can't be read, or holds no PEM.
-    """
+    """Returns a context whose sockets have deadlines; raises OSError or ValueError for a file that can't be used."""
     context = ssl.create_default_context(cafile=ca_file or None)
     if skip_verify:
         context.check_hostname = False

@@ -54,7 +54,7 @@ class Counted(Client):
     """A client whose requests are counted."""
 
     def __init__(self, client: Client, tally: Tally) -> None:
-        self.client, self.tally = client, tally
+        self.client, self.tally, self.uri = client, tally, client.uri
 
     def send(self, request: Request, **how: Any) -> Response:
         """Sends a request, as the client does."""
