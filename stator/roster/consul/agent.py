@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlencode
 
 import msgspec
-from attrs import evolve, frozen
+from attrs import frozen
 
 from stator.client.errors import ClientError
 from stator.roster.registrar import Reason, RegistrarError
+from stator.roster.service import Service
 from stator.settings.declare import Secret
 
 if TYPE_CHECKING:
@@ -27,25 +28,11 @@ CLOSE = {"Connection": "close"}
 
 @frozen
 class AgentClient:
-    """Sends requests to an agent.
-
-    Attributes:
-        client: Client whose base URI is the agent's.
-        token: Sent with each request, unless it is empty.
-        scope: Namespace and partition of all requests: ``ns`` and ``partition``, as far as they are set.
-    """
+    """Sends requests to an agent, with a token, and with ``ns`` and ``partition`` as far as `scope` has them."""
 
     client: "LoggedClient"
     token: Secret
     scope: Mapping[str, str]
-
-    def clone(self) -> "AgentClient":
-        """A client of the same agent, with connections of its own."""
-        return evolve(self, client=self.client.clone())
-
-    def close(self) -> None:
-        """Closes all connections: requests of other threads and later ones fail at once."""
-        self.client.close()
 
     def put(
         self,
@@ -57,20 +44,14 @@ class AgentClient:
         timeout: float | None = None,
         level: str = "info",
     ) -> None:
-        """Sends a PUT, as `LoggedClient.send` does.
-
-        Raises:
-            ClientError: No answer, or an error status.
-        """
+        """Sends a PUT, as `LoggedClient.send` does; raises ClientError."""
         url, headers = self._url(path, query or {}), CLOSE | self._headers()
         self.client.send("PUT", url, payload, log_payload=log_payload, headers=headers, timeout=timeout, level=level)
 
     def get(self, path: str, type_: type[T], query: Mapping[str, str] | None = None, *, long_poll: float = 0.0) -> T:
-        """Returns the answer to a GET, decoded from JSON; fields that the type does not name are left out.
+        """Returns the answer to a GET, decoded from JSON without fields that the type does not name.
 
-        Raises:
-            ClientError: No answer, or an error status.
-            RegistrarError: The answer is not JSON, or not of the type.
+        Raises ClientError, or RegistrarError if the answer is not of the type.
         """
         url = self._url(path, query or {})
         response = self.client.send("GET", url, headers=self._headers(), long_poll=long_poll, level="debug")
@@ -81,27 +62,20 @@ class AgentClient:
             raise RegistrarError(msg, "invalid") from error
 
     @contextmanager
-    def translated_errors(self, permission: str) -> Iterator[None]:
-        """Raises a RegistrarError for each ClientError within.
-
-        Args:
-            permission: What the token must allow, in Consul's words: ``service:write on "stator"``.
-
-        Raises:
-            RegistrarError: A request failed.
-        """
+    def translated_errors(self, access: str, service: Service) -> Iterator[None]:
+        """Raises a RegistrarError for each ClientError within; `access` is what it takes: ``read`` or ``write``."""
         try:
             yield
         except ClientError as error:
-            raise RegistrarError(self._explain(error, permission), _reason(error)) from error
+            raise RegistrarError(self._explain(error, access, service), _reason(error)) from error
 
-    def _explain(self, error: ClientError, permission: str) -> str:
+    def _explain(self, error: ClientError, access: str, service: Service) -> str:
         if error.status != HTTPStatus.FORBIDDEN:
             return str(error)
         if b"ACL not found" in error.body:
             return f"Consul has no such token as STTR_CONSUL_TOKEN: {error}"
         token = "the token" if self.token.reveal() else "STTR_CONSUL_TOKEN is not set, and the anonymous token"
-        return f"{token} lacks {permission}: {error}"
+        return f'{token} lacks service:{access} on "{service.name}": {error}'
 
     def _url(self, path: str, query: Mapping[str, str]) -> str:
         encoded = urlencode({**query, **self.scope})

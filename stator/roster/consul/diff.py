@@ -1,9 +1,6 @@
-"""Compares a registration with what the agent reports.
+"""Compares a registration with what the agent reports, whatever fields the registration has."""
 
-Compares whatever fields a registration has, so that a further field needs no change here.
-"""
-
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any, TypeAlias, TypedDict
 
 Payload: TypeAlias = Mapping[str, Any]
@@ -12,15 +9,8 @@ Payload: TypeAlias = Mapping[str, Any]
 REPORTED_AS = {"Name": "Service"}
 
 
-class TaggedAddress(TypedDict, total=False):
-    """An address within `AgentService`."""
-
-    Address: str
-    Port: int
-
-
 class AgentService(TypedDict, total=False):
-    """A service as the agent reports it: https://developer.hashicorp.com/consul/api-docs/agent/service."""
+    """A service as the agent reports it."""
 
     ID: str
     Service: str
@@ -28,26 +18,20 @@ class AgentService(TypedDict, total=False):
     Meta: dict[str, str] | None
     Address: str
     Port: int
-    TaggedAddresses: dict[str, TaggedAddress] | None
+    TaggedAddresses: dict[str, dict[str, Any]] | None
     Weights: dict[str, int] | None
     ContentHash: str
 
 
 class AgentCheck(TypedDict, total=False):
-    """A check as the agent reports it: https://developer.hashicorp.com/consul/api-docs/agent/check."""
+    """A check as the agent reports it."""
 
     ServiceID: str
     Type: str
 
 
 def differences(registration: Payload, reported: Payload, checks: Mapping[str, Payload]) -> Iterator[str]:
-    """What is missing or differs, for a reader.
-
-    Args:
-        registration: What was registered, in the words of the agent's register endpoint.
-        reported: The service as the agent reports it.
-        checks: The service's checks as the agent reports them, by id.
-    """
+    """Yields what is missing or differs in a service and its checks, by id, as the agent reports them."""
     # A registration without tags or metadata asks for none.
     wanted = {"Tags": (), "Meta": {}, **registration}
     for name, value in wanted.items():
@@ -63,19 +47,16 @@ def differences(registration: Payload, reported: Payload, checks: Mapping[str, P
 
 
 def check_id(registration: Payload) -> str:
-    """The id of a registration's check; the agent derives it from the service's, if there is none."""
+    """Returns the id of a registration's check; the agent derives it from the service's, if there is none."""
     return str(registration["Check"].get("CheckID") or f"service:{registration['ID']}")
 
 
 def _is_same(wanted: Any, reported: Any, *, exactly: bool = False) -> bool:
-    """Whether all that is wanted is reported; the agent adds, for example, addresses with tags of its own."""
-    match wanted:
-        case Mapping():
-            reported = reported or {}
-            extra = exactly and len(reported) > len(wanted)
-            return not extra and all(_is_same(value, reported.get(key)) for key, value in wanted.items())
-        case str():
-            return bool(wanted == reported)
-        case Sequence():
-            return list(wanted) == list(reported or ())
+    """Whether all that is wanted is reported: the agent adds, for example, addresses with tags of its own."""
+    if isinstance(wanted, Mapping):
+        reported = reported or {}
+        extra = exactly and len(reported) > len(wanted)
+        return not extra and all(_is_same(value, reported.get(key)) for key, value in wanted.items())
+    if isinstance(wanted, list | tuple):
+        return list(wanted) == list(reported or ())
     return bool(wanted == reported)

@@ -11,15 +11,10 @@ from stator.settings.declare import REDACTED
 from stator.settings.duration import Duration
 
 
-def http_check_id(service: Service) -> str:
-    """The id that the agent gives to the only check of a service."""
-    return f"service:{service.id}"
-
-
 def ttl_check_id(service: Service) -> str:
-    """The id that we give to a TTL check.
+    """Returns the id of a TTL check.
 
-    It differs from an HTTP check's: if a check of one type takes the id of the other, Consul 1.8 continues the old one.
+    It is not an HTTP check's: if a check of one type takes the id of the other, Consul 1.8 continues the old one.
     """
     return f"service:{service.id}:ttl"
 
@@ -27,7 +22,7 @@ def ttl_check_id(service: Service) -> str:
 def http_check(
     service: Service, interval: Duration, timeout: Duration, headers: Iterable[tuple[str, str]], *, skip_verify: bool
 ) -> dict[str, Any]:
-    """A check that the agent performs; fields that are not needed are left out, as in the original."""
+    """Returns a check that the agent performs; fields that are not needed are left out, as in the original."""
     check: dict[str, Any] = {"HTTP": service.monitor_url, "Interval": str(interval), "Timeout": str(timeout)}
     by_name: dict[str, list[str]] = {}
     for name, value in headers:
@@ -39,13 +34,8 @@ def http_check(
     return check
 
 
-def ttl_check(service: Service, ttl: Duration) -> dict[str, Any]:
-    """A check that fails unless the service's health is reported within each `ttl`."""
-    return {"CheckID": ttl_check_id(service), "TTL": str(ttl)}
-
-
 def registration(service: Service, check: dict[str, Any], deregister_after: Duration) -> dict[str, Any]:
-    """The whole payload; what is Consul's default is left out, as in the original."""
+    """Returns the whole payload; what is Consul's default is left out, as in the original."""
     optional: dict[str, Any] = {}
     if service.meta:
         optional["Meta"] = dict(service.meta)
@@ -66,7 +56,7 @@ def registration(service: Service, check: dict[str, Any], deregister_after: Dura
 
 
 def redacted(registration: dict[str, Any]) -> dict[str, Any]:
-    """A registration without the values of its check's headers, any of which may be a secret."""
+    """Returns a registration without the values of its check's headers, any of which may be a secret."""
     check = registration["Check"]
     hidden = {"Header": {name: [REDACTED] for name in check["Header"]}} if "Header" in check else {}
     return registration | {"Check": check | hidden}

@@ -4,27 +4,20 @@ https://developer.hashicorp.com/consul/api-docs/agent/service
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from http import HTTPStatus
 from math import ceil
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote
 
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 
 from stator.client.errors import ClientError
 from stator.client.headers import HEADER_PAIRS, HEADER_SYNTAX, header_pairs, is_header
 from stator.log.logger import Log
 from stator.roster.consul.agent import AgentClient
 from stator.roster.consul.diff import AgentCheck, AgentService, check_id, differences
-from stator.roster.consul.payload import (
-    http_check,
-    http_check_id,
-    redacted,
-    registration,
-    ttl_check,
-    ttl_check_id,
-)
+from stator.roster.consul.payload import http_check, redacted, registration, ttl_check_id
 from stator.roster.heartbeat import Health, HealthProbe, Heartbeat
 from stator.roster.registrar import Observation
 from stator.roster.service import Service
@@ -40,7 +33,7 @@ MAX_OUTPUT = 4096
 
 
 def _redact_values(_config: object, words: tuple[str, ...]) -> list[str]:
-    """Header pairs without the values, any of which may be a secret."""
+    """Returns header pairs without the values, any of which may be a secret."""
     return [word if at % 2 == 0 else REDACTED for at, word in enumerate(words)]
 
 
@@ -72,7 +65,7 @@ class ConsulConfig:
     partition: str = setting("", desc="admin partition (Consul Enterprise)", check=ENTERPRISE_NAME)
 
     def problems(self) -> Iterator[tuple[str, str]]:
-        """Headers that can't be sent."""
+        """Yields check headers that can't be sent."""
         if not all(is_header(*pair) for pair in header_pairs(self.check_headers)):
             yield "check_headers", HEADER_SYNTAX
 
@@ -82,27 +75,25 @@ class ConsulConfig:
         return Duration(min(LONGEST, 2 * (self.check_interval + self.check_timeout)))
 
     def registration(self, service: Service) -> dict[str, Any]:
-        """The payload that registers a service."""
+        """Returns the payload that registers a service."""
         if self.check == "ttl":
-            check = ttl_check(service, self.ttl)
-        else:
-            headers = header_pairs(self.check_headers)
-            check = http_check(
-                service, self.check_interval, self.check_timeout, headers, skip_verify=self.check_skip_verify
-            )
+            check = {"CheckID": ttl_check_id(service), "TTL": str(self.ttl)}
+            return registration(service, check, self.deregister_after)
+        headers, skip_verify = header_pairs(self.check_headers), self.check_skip_verify
+        check = http_check(service, self.check_interval, self.check_timeout, headers, skip_verify=skip_verify)
         return registration(service, check, self.deregister_after)
 
     def heartbeat(self, log: Log) -> Heartbeat | None:
-        """Reports health to the agent, unless the agent checks it."""
+        """Returns what reports health to the agent, unless the agent checks it."""
         if self.check == "http":
             return None
         return Heartbeat(HealthProbe(self.check_timeout, self.check_headers, log), self.check_interval.seconds, log)
 
     def build(self, client: "LoggedClient", heartbeat: Heartbeat | None = None) -> "Consul":
-        """A registrar that reaches the agent through a client."""
+        """Returns a registrar that reaches the agent through a client."""
         scope = {"ns": self.namespace, "partition": self.partition}
         agent = AgentClient(client, self.token, {name: value for name, value in scope.items() if value})
-        return Consul(self, agent, agent.clone(), heartbeat)
+        return Consul(self, agent, evolve(agent, client=client.clone()), heartbeat)
 
 
 @define
@@ -110,12 +101,7 @@ class Consul:
     """Registers a service with an agent, and observes how the agent reports it.
 
     The check starts as passing: the roster registers only a service that answers. Of a check that exists already,
-    Consul keeps the status.
-
-    Attributes:
-        agent: Client for requests that are answered at once.
-        watcher: Client for requests that wait for a change; it is closed on its own to cancel them.
-        heartbeat: Reports health, if the agent does not check it.
+    Consul keeps the status. The watcher sends requests that wait for a change; closing it alone cancels them.
     """
 
     config: ConsulConfig
@@ -130,7 +116,7 @@ class Consul:
         path, payload = "/v1/agent/service/register", self.config.registration(service)
         query = {} if keep_checks else {"replace-existing-checks": "true"}
         token = self.config.token.reveal()
-        with self.agent.translated_errors(_permission("write", service)):
+        with self.agent.translated_errors("write", service):
             self.agent.put(path, payload, query=query, log_payload=redacted(payload), level=level)
         self._token = token
         if self.heartbeat is not None:
@@ -140,7 +126,7 @@ class Consul:
         """Unregisters a service; raises RegistrarError."""
         if self.heartbeat is not None:
             self.heartbeat.stop()
-        with self.agent.translated_errors(_permission("write", service)):
+        with self.agent.translated_errors("write", service):
             try:
                 self.agent.put(f"/v1/agent/service/deregister/{quote(service.id, safe='')}", timeout=timeout)
             except ClientError as error:
@@ -153,40 +139,36 @@ class Consul:
 
         It waits for no change of checks, as no agent can, and the agent adds up to a sixteenth to the wait.
         """
-        with self.watcher.translated_errors(_permission("read", service)):
+        with self.watcher.translated_errors("read", service):
             reported = self._service(service, since, wait)
             if reported is None:
                 return Observation("the agent does not know the service")
-            checks = self._checks(service)
+            found = self.watcher.get("/v1/agent/checks", dict[str, AgentCheck], _filter("ServiceID", service.id))
+        checks = {id_: check for id_, check in found.items() if check.get("ServiceID") == service.id}
         # The operator's: https://developer.hashicorp.com/consul/api-docs/agent/service#enable-maintenance-mode
         keep = f"_service_maintenance:{service.id}" in checks
-        problems = self._problems(service, reported, checks, keep_checks=keep)
+        wanted = self.config.registration(service)
+        problems = list(differences(wanted, reported, checks))
+        if not keep:
+            # Of an earlier run with another STTR_CONSUL_CHECK.
+            other = {f"service:{service.id}", ttl_check_id(service)} - {check_id(wanted)}
+            problems += [f"check {id_} is not wanted any more" for id_ in other & checks.keys()]
+        # The agent passes the registration on to the servers with the token of that time, which may be revoked by now.
+        if self._token is not None and self._token != self.config.token.reveal():
+            problems.append("the token has changed")
         return Observation("; ".join(problems), reported.get("ContentHash", ""), keep)
 
     def cancel(self) -> None:
         """Cancels a blocked `observe` and makes later ones fail immediately. Thread-safe."""
-        self.watcher.close()
+        self.watcher.client.close()
 
     def close(self) -> None:
         """Closes all connections."""
-        self.watcher.close()
-        self.agent.close()
-
-    def _problems(
-        self, service: Service, reported: AgentService, checks: Mapping[str, AgentCheck], *, keep_checks: bool
-    ) -> Iterator[str]:
-        wanted = self.config.registration(service)
-        yield from differences(wanted, reported, checks)
-        # Of an earlier run with another STTR_CONSUL_CHECK.
-        other = {http_check_id(service), ttl_check_id(service)} - {check_id(wanted)}
-        if not keep_checks:
-            yield from (f"check {id_} is not wanted any more" for id_ in sorted(other & checks.keys()))
-        # The agent passes the registration on to the servers with the token of that time, which may be revoked by now.
-        if self._token is not None and self._token != self.config.token.reveal():
-            yield "the token has changed"
+        self.cancel()
+        self.agent.client.close()
 
     def _service(self, service: Service, since: str, wait: float) -> AgentService | None:
-        """The service as the agent reports it, or None if it is not registered."""
+        """Returns the service as the agent reports it, or None if it is not registered."""
         # The agent takes a wait of 0 for its longest.
         query = {"hash": since, "wait": f"{ceil(wait * 1000)}ms"} if since else {}
         path = f"/v1/agent/service/{quote(service.id, safe='')}"
@@ -203,20 +185,11 @@ class Consul:
         # That endpoint can't wait for a change.
         return reported and {**reported, "ContentHash": ""}
 
-    def _checks(self, service: Service) -> dict[str, AgentCheck]:
-        """The service's checks, by id."""
-        checks = self.watcher.get("/v1/agent/checks", dict[str, AgentCheck], _filter("ServiceID", service.id))
-        return {id_: check for id_, check in checks.items() if check.get("ServiceID") == service.id}
-
     def _report(self, service: Service, health: Health) -> None:
         path = f"/v1/agent/check/update/{quote(ttl_check_id(service), safe='')}"
         status = "passing" if health.passing else "critical"
-        with self.agent.translated_errors(_permission("write", service)):
+        with self.agent.translated_errors("write", service):
             self.agent.put(path, {"Status": status, "Output": health.output[:MAX_OUTPUT]}, level="debug")
-
-
-def _permission(access: str, service: Service) -> str:
-    return f'service:{access} on "{service.name}"'
 
 
 def _is_unknown(error: ClientError) -> bool:
@@ -224,7 +197,7 @@ def _is_unknown(error: ClientError) -> bool:
 
 
 def _filter(name: str, value: str) -> dict[str, str]:
-    """A query for fewer entries, which agents before 1.5 ignore; empty if the value can't be quoted.
+    """Returns a query for fewer entries, which agents before 1.5 ignore; empty if the value can't be quoted.
 
     https://developer.hashicorp.com/consul/api-docs/features/filtering
     """
