@@ -8,8 +8,8 @@ import re
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import msgspec
 from attrs import field, frozen
@@ -31,7 +31,7 @@ class FileConfig:
     )
 
     def problems(self) -> Iterator[tuple[str, str]]:
-        """A path that Prometheus would not read, or that can't be written."""
+        """Yields that Prometheus would not read the path, or that it can't be written."""
         if not self.path:
             return
         if not self.path.endswith(".json"):
@@ -40,7 +40,7 @@ class FileConfig:
             yield "path", f"a path that can be written ({reason})"
 
     def build(self) -> "File":
-        """A registrar that writes the file."""
+        """Returns a registrar that writes the file."""
         return File(Path(self.path))
 
 
@@ -56,32 +56,38 @@ class File:
 
     def register(self, service: Service, *, keep_checks: bool = True, level: str = "info") -> None:
         """Writes the file; raises RegistrarError."""
-        try:
+        with self._translated_errors("write"):
             _replace(Path(os.path.realpath(self.path)), _content(service))
-        except OSError as error:
-            msg = f"can't write {self.path}: {error.strerror}"
-            raise RegistrarError(msg, "file") from error
 
     def unregister(self, service: Service, *, timeout: float | None = None) -> None:
         """Removes the file; raises RegistrarError."""
-        try:
+        with self._translated_errors("remove"):
             Path(os.path.realpath(self.path)).unlink(missing_ok=True)
-        except OSError as error:
-            msg = f"can't remove {self.path}: {error.strerror}"
-            raise RegistrarError(msg, "file") from error
 
     def observe(self, service: Service, *, since: str = "", wait: float = 0.0) -> Observation:
         """Compares the file with what `register` writes; raises RegistrarError."""
         deadline = time.monotonic() + wait
-        try:
+        with self._translated_errors("read"):
             while (version := _version(self.path)) == since and (left := deadline - time.monotonic()) > 0:
                 if self._cancelled.wait(min(left, POLL)):
                     break
             if not version:
                 return Observation("the file is gone")
             return Observation("" if self._holds(_content(service)) else "the file holds something else", version)
+
+    def cancel(self) -> None:
+        """Makes a blocked `observe` and later ones return immediately. Thread-safe."""
+        self._cancelled.set()
+
+    def close(self) -> None:
+        """Does nothing: no file is kept open."""
+
+    @contextmanager
+    def _translated_errors(self, verb: str) -> Iterator[None]:
+        try:
+            yield
         except OSError as error:
-            msg = f"can't read {self.path}: {error.strerror}"
+            msg = f"can't {verb} {self.path}: {error.strerror}"
             raise RegistrarError(msg, "file") from error
 
     def _holds(self, data: bytes) -> bool:
@@ -92,16 +98,9 @@ class File:
         finally:
             os.close(fd)
 
-    def cancel(self) -> None:
-        """Makes a blocked `observe` and later ones return immediately. Thread-safe."""
-        self._cancelled.set()
-
-    def close(self) -> None:
-        """Does nothing: no file is kept open."""
-
 
 def _version(path: Path) -> str:
-    """Identifies the file as it was written last; empty if there is none."""
+    """Returns what identifies the file as it was written last; empty if there is none."""
     try:
         stat = path.stat()
     except FileNotFoundError:
@@ -110,14 +109,11 @@ def _version(path: Path) -> str:
 
 
 def _content(service: Service) -> bytes:
-    return msgspec.json.format(msgspec.json.encode(_targets(service)), indent=2) + b"\n"
-
-
-def _targets(service: Service) -> list[dict[str, Any]]:
     address = f"[{service.address}]" if ":" in service.address else service.address
     labels = {"service": service.name, "service_id": service.id, "tags": f",{','.join(service.tags)},"}
     labels |= {f"meta_{re.sub('[^a-zA-Z0-9_]', '_', key)}": value for key, value in service.meta}
-    return [{"targets": [f"{address}:{service.port}"], "labels": labels}]
+    targets = [{"targets": [f"{address}:{service.port}"], "labels": labels}]
+    return msgspec.json.format(msgspec.json.encode(targets), indent=2) + b"\n"
 
 
 def _replace(path: Path, data: bytes) -> None:
@@ -136,7 +132,7 @@ def _replace(path: Path, data: bytes) -> None:
 
 
 def _unwritable(path: Path) -> str | None:
-    """Why a file can't be written, or None if it can."""
+    """Returns why a file can't be written, or None if it can."""
     try:
         folder = Path(os.path.realpath(path)).parent
         if path.is_dir():

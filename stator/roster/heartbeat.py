@@ -1,7 +1,6 @@
 """Reports our health to a discovery service that does not check it, from a thread of its own.
 
-The thread runs from the first registration until the service stops. If the process crashes, the discovery service gets
-no more reports, and marks the service as critical.
+If the process crashes, the reports end, and the discovery service marks the service as critical.
 """
 
 import threading
@@ -27,12 +26,7 @@ GRACE = 0.5
 
 @frozen
 class Health:
-    """The result of a health check.
-
-    Attributes:
-        passing: Whether the service answered with a status from 200 to 299.
-        output: The answer, or why there was none.
-    """
+    """The result of a health check; `output` is the answer, or why there was none."""
 
     passing: bool
     output: str
@@ -40,13 +34,7 @@ class Health:
 
 @frozen
 class HealthProbe:
-    """Checks the health of a service of our own.
-
-    Attributes:
-        timeout: Longest time for an answer.
-        headers: name,value,name,value to send.
-        log: Where requests and responses are logged, at level debug.
-    """
+    """Checks the health of a service of our own, and logs requests and responses at level debug."""
 
     timeout: Duration
     headers: tuple[str, ...]
@@ -73,35 +61,18 @@ class HealthProbe:
 
 
 class Heartbeat:
-    """Checks the health of a registered service periodically, and reports it.
-
-    Args:
-        check: Returns the health of a service.
-        interval: Seconds between two reports.
-        log: Where changes of the health, and failures to report it, are logged.
-    """
+    """Checks the health of a registered service every `interval` seconds, and reports it."""
 
     def __init__(self, check: Callable[[Service], Health], interval: float, log: Log) -> None:
         self._check, self._interval, self._log = check, interval, log
         self._due, self._stopping = threading.Event(), threading.Event()
         self._thread: threading.Thread | None = None
         self._passing: bool | None = None
-        self._failures = ChangeLog(
-            log,
-            "service",
-            "failed to report health, trying again",
-            "reporting health again",
-            level="error",
-            expected=(RegistrarError,),
-        )
+        begins, ends = "failed to report health, trying again", "reporting health again"
+        self._failures = ChangeLog(log, "service", begins, ends, level="error", expected=(RegistrarError,))
 
     def report_now(self, service: Service, report: Callable[[Service, Health], object]) -> None:
-        """Reports the health of a service that was registered just now, and from then on periodically.
-
-        Args:
-            service: What is registered.
-            report: Reports to the discovery service; raises RegistrarError.
-        """
+        """Reports the health of a service that was registered just now, and from then on periodically."""
         if self._thread is None:
             self._thread = threading.Thread(target=self._work, args=(service, report), name="heartbeat", daemon=True)
             self._thread.start()

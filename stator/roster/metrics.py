@@ -23,13 +23,8 @@ SIZE = SharedTable.size(1, _COLUMNS)
 class RosterMetrics:
     """The state of the registration: the roster's thread reports events, any process collects the metrics.
 
-    It must be created before the processes fork, unless they share its memory otherwise.
-
-    Args:
-        log: Where changes are logged.
-        memory: `SIZE` bytes; None for new memory.
-        now: Returns the Unix time in seconds.
-        clock: Returns monotonic seconds.
+    It must be created before the processes fork, unless they share its memory (`SIZE` bytes). `now` returns the Unix
+    time, and `clock` monotonic seconds.
     """
 
     def __init__(
@@ -99,11 +94,11 @@ class RosterMetrics:
         return bool(self._table.read(0)[4])
 
     def is_nonblocking(self) -> bool:
-        """True: the numbers are in memory."""
+        """Returns True: the numbers are in memory."""
         return True
 
     def collect(self, now: float) -> PointsAt:
-        """The metrics, the same in every process."""
+        """Returns the metrics, the same in every process."""
         return PointsAt("stator_roster", now, points=list(_points(self._table.read(0))))
 
     def _deserves_line(self, reason: str, fields: dict[str, object]) -> bool:

@@ -1,7 +1,6 @@
 """Keeps a service registered, from a thread of its own that also unregisters it in the end.
 
-The thread observes the registration again and again, and registers the service whenever it finds a problem. A failed
-observation is repeated until it succeeds.
+The thread observes the registration again and again, and registers the service whenever it finds a problem.
 """
 
 import random
@@ -10,7 +9,7 @@ import time
 from collections.abc import Callable
 from mmap import mmap
 
-from attrs import frozen
+from attrs import define, field, frozen
 
 from stator.log.changes import error_fields
 from stator.log.logger import Log, bind, new_id
@@ -72,63 +71,52 @@ class RosterConfig:
         own_url: str = "",
         memory: mmap | None = None,
     ) -> "Roster":
-        """A roster for the service that listens at an address: host, empty for all of this host's, and port."""
+        """Returns a roster for the service that listens at an address: host, empty for all of this host's, and port."""
         host, port = address
         find_service = lambda: self.service.build(port, discovery_uri, host, own_url)  # noqa: E731
         return Roster(self, registrar, find_service, is_serving, log, memory=memory)
 
 
+@define(eq=False)
 class Roster:
-    """Registers a service when it is started, keeps it registered, and unregisters it when it is stopped.
+    """Registers a service when it is started, keeps it registered, and unregisters it when it is stopped."""
 
-    Args:
-        config: Periods.
-        registrar: Registers with the discovery service; None registers nowhere.
-        find_service: Returns the service to register; raises OSError while its address can't be looked up.
-        is_serving: Whether the service answers; otherwise it is not registered, since Consul would list it as passing.
-        log: Where changes and failures are logged.
-        memory: Holds the metrics; None for memory that is shared with processes forked later.
-        jitter: Returns a random number from 0 to 1.
-        clock: Returns monotonic seconds.
-    """
+    _config: RosterConfig
+    # None registers nowhere.
+    _registrar: Registrar | None
+    # Raises OSError while our address can't be looked up.
+    _find_service: Callable[[], Service]
+    # A service that does not answer is not registered, since Consul would list it as passing.
+    _is_serving: Callable[[], bool]
+    _log: Log
+    # Returns a random number from 0 to 1.
+    _jitter: Callable[[], float] = field(default=random.random, kw_only=True)
+    _clock: Callable[[], float] = field(default=time.monotonic, kw_only=True)
+    # Holds the metrics; None for memory that is shared with processes forked later.
+    _memory: mmap | None = field(default=None, kw_only=True)
+    metrics: RosterMetrics = field(init=False)
+    _stopping: threading.Event = field(factory=threading.Event, init=False)
+    _stay: bool = field(default=False, init=False)
+    _deadline: float = field(default=0.0, init=False)
+    _thread: threading.Thread | None = field(default=None, init=False)
+    _service: Service | None = field(default=None, init=False)
+    # The last observation; None if the registration may have changed since.
+    _last: Observation | None = field(default=NOT_YET_REGISTERED, init=False)
+    # Whether a registration was ever accepted.
+    _registered: bool = field(default=False, init=False)
+    _failures: int = field(default=0, init=False)
+    _recurrences: int = field(default=0, init=False)
+    _lost_at: float = field(default=-CALM, init=False)
 
-    def __init__(
-        self,
-        config: RosterConfig,
-        registrar: Registrar | None,
-        find_service: Callable[[], Service],
-        is_serving: Callable[[], bool],
-        log: Log,
-        *,
-        memory: mmap | None = None,
-        jitter: Callable[[], float] = random.random,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._config, self._registrar, self._log = config, registrar, log
-        self._find_service, self._is_serving = find_service, is_serving
-        self._jitter, self._clock = jitter, clock
-        self.metrics = RosterMetrics(log, memory=memory, clock=clock)
-        self._stopping = threading.Event()
-        self._stay, self._deadline = False, 0.0
-        self._thread: threading.Thread | None = None
-        self._service: Service | None = None
-        # The last observation; None if the registration may have changed since.
-        self._last: Observation | None = NOT_YET_REGISTERED
-        # Whether a registration was ever accepted.
-        self._registered = False
-        self._failures = self._losses = 0
-        self._lost_at = -CALM
+    def __attrs_post_init__(self) -> None:
+        self.metrics = RosterMetrics(self._log, memory=self._memory, clock=self._clock)
 
     def collectors(self) -> dict[str, RosterMetrics]:
-        """The collector of the roster's metrics, by name; none if it registers nowhere."""
+        """Returns the collector of the roster's metrics, by name; none if it registers nowhere."""
         return {} if self._registrar is None else {"roster": self.metrics}
 
     def start(self) -> None:
-        """Starts to register, in the background.
-
-        Raises:
-            StartError: No thread can be started.
-        """
+        """Starts to register, in the background; raises StartError if no thread can be started."""
         if self._registrar is None:
             self._log.info("not registering: no discovery service is configured (STTR_CLIENT_BASEURI)")
             return
@@ -182,30 +170,31 @@ class Roster:
 
     def _step(self, registrar: Registrar) -> float:
         """Registers if the last observation found a problem, then observes; returns seconds until the next step."""
-        self._service = self._service or self._found()
+        if self._service is None:
+            self._service = self._found()
         last = self._last
         if last is not None and last.problem:
-            self._register(registrar, self._service, keep_checks=last.keep_checks)
+            if not self._is_serving():
+                msg = "the service itself does not answer"
+                raise RegistrarError(msg, "unready")
+            level = "debug" if self._failures else "info"
+            registrar.register(self._service, keep_checks=last.keep_checks, level=level)
+            self._registered = True
+            self.metrics.accepted()
             last = None
-        wait = self._wait() if last else 0.0
+        # Less than allowed, as an agent adds up to a sixteenth.
+        longest = min(OBSERVE_MAX, self._config.interval.seconds) * (0.8 + 0.1 * self._jitter())
+        since, wait = (last.version, longest) if last else ("", 0.0)
         start = self._clock()
-        self._last = now = registrar.observe(self._service, since=last.version if last else "", wait=wait)
+        self._last = now = registrar.observe(self._service, since=since, wait=wait)
         self._failures = 0
         if now.problem:
             self.metrics.out_of_sync(now.problem)
             return self._settle()
         self.metrics.confirmed(self._service.id)
-        if now.version and (last is None or now.version != last.version or self._clock() - start > wait / 2):
+        if now.version and (now.version != since or self._clock() - start > wait / 2):
             return OBSERVE_MIN
         return min(POLL, self._config.interval.seconds)
-
-    def _register(self, registrar: Registrar, service: Service, *, keep_checks: bool) -> None:
-        if not self._is_serving():
-            msg = "the service itself does not answer"
-            raise RegistrarError(msg, "unready")
-        registrar.register(service, keep_checks=keep_checks, level="debug" if self._failures else "info")
-        self._registered = True
-        self.metrics.accepted()
 
     def _found(self) -> Service:
         try:
@@ -214,32 +203,25 @@ class Roster:
             msg = f"can't look up our address: {error}"
             raise RegistrarError(msg, "address") from error
 
-    def _wait(self) -> float:
-        """Seconds that an observation may wait: less than allowed, as an agent adds up to a sixteenth."""
-        return min(OBSERVE_MAX, self._config.interval.seconds) * (0.8 + 0.1 * self._jitter())
-
     def _fail(self, error: Exception) -> float:
         """Records a failure; returns the seconds until the next try."""
         if self._stopping.is_set():
             return 0.0
         self._last = None if self._registered else NOT_YET_REGISTERED
         self._failures += 1
-        self._losses = 0
+        self._lost_at = -CALM
         self.metrics.failed(error)
         return self._backoff(self._failures, self._config.retry_max.seconds)
 
     def _settle(self) -> float:
-        """Seconds until a problem is corrected.
-
-        None at first, more if it recurs: somebody else changes the registration, or uses the same id.
-        """
+        """Returns the seconds until a problem is corrected: none at first, more if it recurs within `CALM`."""
         now = self._clock()
-        self._losses = 1 + (self._losses if now - self._lost_at < CALM else 0)
+        self._recurrences = self._recurrences + 1 if now - self._lost_at < CALM else 0
         self._lost_at = now
-        return self._backoff(self._losses - 1, CALM / 2) if self._losses > 1 else 0.0
+        return self._backoff(self._recurrences, CALM / 2) if self._recurrences else 0.0
 
     def _backoff(self, times: int, longest: float) -> float:
-        """Seconds to wait after this many failures, with full jitter, so that many services don't retry in step.
+        """Returns a random wait that grows with the failures, so that many services don't retry in step.
 
         A tenth is left for the next try, so that an outage is over within the longest wait.
         https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/

@@ -38,7 +38,7 @@ class ServiceConfig:
     )
 
     def problems(self) -> Iterator[tuple[str, str]]:
-        """Problems of single settings beyond their type."""
+        """Yields problems of single settings beyond their type."""
         if not self.name:
             yield "name", "a name"
         if not self.ip_address:
@@ -50,26 +50,19 @@ class ServiceConfig:
             yield "tagged_addresses", "different names, each with host or host:port, IPv6 as [2001:db8::1]:8087"
 
     def monitor_url(self, address: str, port: int) -> str:
-        """The URL of the health check of a service at an address."""
+        """Returns the URL of the health check of a service at an address."""
         return _filled(self.monitor_spec, address, port)
 
     def build(self, port: int, discovery_uri: str, host: str = "", own_url: str = "") -> "Service":
-        """The service to register.
+        """Returns the service to register; raises OSError if its address can't be looked up.
 
-        Args:
-            port: Port on which it listens.
-            discovery_uri: Base URI of the discovery service, or empty.
-            host: The only address at which it listens, or empty if it listens at all of this host's.
-            own_url: URL at which we check its health ourselves; empty for ``/monitor`` at that address.
-
-        Raises:
-            OSError: The address can't be looked up.
+        It listens at one host, or at all addresses of this one. We check its health at `own_url`, or at ``/monitor``.
         """
         address = (host or look_up(discovery_uri)) if self.ip_address == LOOKUP else self.ip_address
         tagged = ((name, parse_endpoint(text)) for name, text in self.tagged_addresses)
-        own = self.id or f"{socket.gethostname()}-{port}"
+        own_id = self.id or f"{socket.gethostname()}-{port}"
         return Service(
-            id=f"{self.name}-{own}",
+            id=f"{self.name}-{own_id}",
             name=self.name,
             tags=self.tags,
             meta=self.meta,
@@ -84,19 +77,11 @@ class ServiceConfig:
 
 @frozen
 class Service:
-    """One instance of a service.
+    """One instance of a service: all instances have the same name, and each has an id of its own.
 
-    Attributes:
-        id: Unique among all instances: ``stator-123654``.
-        name: Shared by all instances.
-        tags: Words by which it can be found.
-        meta: (key, value) pairs.
-        address: IP address or host name at which others reach it.
-        port: Port on which it listens.
-        monitor_url: URL at which others check its health.
-        own_url: URL at which we check it ourselves, whatever lies between us and others.
-        weights: Shares of DNS answers while passing and while its check warns.
-        tagged_addresses: Further (name, address, port) at which others reach it.
+    Others check its health at `monitor_url`, and we check it at `own_url`, whatever lies between us and others.
+    `weights` are the shares of DNS answers while passing and while its check warns; `tagged_addresses` are further
+    (name, address, port) at which others reach it.
     """
 
     id: str
@@ -112,18 +97,10 @@ class Service:
 
 
 def look_up(discovery_uri: str) -> str:
-    """Returns our address that the kernel would use toward the discovery service; nothing is sent.
-
-    Raises:
-        OSError: The discovery service's name can't be resolved, or there is no route.
-    """
+    """Returns our address that the kernel would use toward the discovery service; sends nothing; raises OSError."""
     uri = urlsplit(discovery_uri)
-    targets = (
-        socket.getaddrinfo(uri.hostname, uri.port or 80, type=socket.SOCK_DGRAM)
-        if uri.hostname
-        else [(socket.AF_INET, socket.SOCK_DGRAM, 0, "", OUTSIDE)]
-    )
-    family, kind, protocol, _, address = targets[0]
+    host, port = (uri.hostname, uri.port or 80) if uri.hostname else OUTSIDE
+    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0]
     with socket.socket(family, kind, protocol) as probe:
         probe.connect(address)
         return str(probe.getsockname()[0])
@@ -136,7 +113,7 @@ def _filled(spec: str, address: str, port: int) -> str:
 
 
 def parse_endpoint(text: str) -> tuple[str, int | None] | None:
-    """Host and port of ``host``, ``host:port``, ``[IPv6]`` or ``[IPv6]:port``; None if it is none of these."""
+    """Returns host and port of ``host``, ``host:port``, ``[IPv6]`` or ``[IPv6]:port``; None if it is none of these."""
     match = _ENDPOINT.fullmatch(text)
     if not match or not 0 < int(match["port"] or 1) < 65536:
         return None
