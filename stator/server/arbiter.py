@@ -86,17 +86,17 @@ class _Arbiter(Arbiter):
         Returns:
             The new worker's process id, or None if there is none.
         """
-        signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)  # the worker unblocks them
+        signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
         try:
             pid = super().spawn_worker()
         except OSError as error:
             if self._refused != error.errno:
                 self.log.error("can't start a worker, trying again: %s", error)
-            self._refused = error.errno
-            return None
-        finally:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
-        self._refused = None
+            self._refused, pid = error.errno, None
+        else:
+            self._refused = None
+        # Not in the worker, which blocks them but while it can handle them.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
         return pid
 
 
@@ -115,7 +115,8 @@ class _Application(BaseApplication):
     def load_config(self) -> None:
         """Called by gunicorn at start and at reload."""
         for name, value in self._settings.items():
-            self.cfg.set(name, value)
+            if name in self.cfg.settings:  # an older gunicorn has no control socket
+                self.cfg.set(name, value)
 
     def load(self) -> Any:
         """Called by gunicorn, once."""

@@ -163,6 +163,12 @@ class Connection(HttpToolsProtocol):
         super().on_response_complete()
         self.loop.call_soon(self._proceed, context=self._context)  # not in that of the request
 
+    def shutdown(self) -> None:
+        """Called when the server stops: closes the connection, or has the answer say that it will be closed."""
+        if self.is_answering and self.cycle.keep_alive:
+            self.cycle.default_headers = [*self.cycle.default_headers, CLOSE_HEADER]  # uvicorn below 0.53 does not
+        super().shutdown()
+
     def timeout_keep_alive_handler(self) -> None:
         """Called by uvicorn's timer, in place of which `Connections` has all deadlines."""
 

@@ -7,9 +7,9 @@ from stator.settings.declare import StartError
 
 # The lowest that works, and the first that may not; pyproject.toml declares the same.
 SUPPORTED = {
-    "gunicorn": ("27.0.1", "27.1"),
-    "httptools": ("0.9", "0.10"),
-    "uvicorn": ("0.54", "0.55"),
+    "gunicorn": ("23", "28"),
+    "httptools": ("0.6.4", "0.10"),
+    "uvicorn": ("0.45", "0.55"),
     "uvicorn_worker": ("0.4", "0.5"),
 }
 

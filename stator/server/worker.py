@@ -82,6 +82,8 @@ class Server(uvicorn.Server):
             loop.add_signal_handler(each, self.handle_exit, each, None)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
         yield
+        # The arbiter may send another, and the event loop restores the handlers that kill.
+        signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # uvicorn's signature
         """Called at a signal; all but SIGTERM end the server without waiting for requests."""
