@@ -59,7 +59,7 @@ class Load:
     def __init__(self, program: Program) -> None:
         self.outcomes: list[str] = []
         self._program = program
-        self._threads = [threading.Thread(target=self._ask, args=(path,)) for path in ("/monitor", "/metrics") * 2]
+        self._threads = [threading.Thread(target=self._ask, args=(path,)) for path in ("/monitor/live", "/metrics") * 2]
         for thread in self._threads:
             thread.start()
 

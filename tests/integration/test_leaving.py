@@ -75,7 +75,7 @@ class Load:
         used = False
         while not self._stopped.is_set():
             try:
-                connection.request("GET", "/monitor")
+                connection.request("GET", "/monitor/live")
                 answer = connection.getresponse()
                 answer.read()
             except ConnectionRefusedError:

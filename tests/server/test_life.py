@@ -109,7 +109,7 @@ def test_a_second_signal_does_not_wait_for_a_request(starts: Starts) -> None:
 def test_an_idle_connection_does_not_delay_the_end(starts: Starts) -> None:
     program = starts()
     connection = program.connect()
-    connection.request("GET", "/monitor")
+    connection.request("GET", "/monitor/live")
     connection.getresponse().read()
     with program.dial():
         assert ends(program, SIGTERM) == 0
@@ -179,7 +179,7 @@ def clients(program: Program) -> Iterator[list[str]]:
             except ConnectionRefusedError:
                 return
             with connection:
-                connection.sendall(b"GET /monitor HTTP/1.1\r\nHost: stator\r\n\r\n")
+                connection.sendall(b"GET /monitor/live HTTP/1.1\r\nHost: stator\r\n\r\n")
                 outcomes.append(connection.recv(1000).decode()[:15])
 
     threads = [threading.Thread(target=ask) for _ in range(4)]
