@@ -88,8 +88,8 @@ def stator() -> Iterator[Started]:
 
 @contextmanager
 def bare() -> Iterator[Started]:
-    """Gunicorn's asgi worker with a Falcon application that only answers /monitor."""
+    """Gunicorn and uvicorn's worker, as Stator has them, with a Falcon application that only answers /monitor."""
     port = free_port()
-    command = [sys.executable, "-m", "gunicorn", "-k", "asgi", "--no-control-socket"]
+    command = [sys.executable, "-m", "gunicorn", "-k", "uvicorn_worker.UvicornWorker", "--no-control-socket"]
     with started([*command, "-b", f"127.0.0.1:{port}", "tests.bench.bare:app"], port) as running:
         yield running
