@@ -31,11 +31,7 @@ REGISTRARS = ("auto", "consul", "file", "none")
 
 @frozen
 class Config:
-    """The root Config, with the settings of everything but plugins.
-
-    Attributes:
-        registrars: The registrar that is a plugin, if one is chosen; no variable gives this field.
-    """
+    """The root Config, with the settings of everything but plugins."""
 
     logger: LoggerConfig = section(LoggerConfig)
     client: ClientConfig = section(ClientConfig)
@@ -45,7 +41,7 @@ class Config:
     collectors: Collectors = section(Collectors, env="")
     metrics: MetricsConfig = section(MetricsConfig)
     server: ServerConfig = section(ServerConfig)
-    registrars: Plugins = field(factory=Plugins)
+    registrars: Plugins = field(factory=Plugins)  # the chosen one, if it is a plugin; no variable gives it
 
     def problems(self) -> Iterator[tuple[str, str]]:
         """Yields what the chosen registrar lacks or would refuse."""
@@ -113,8 +109,7 @@ class Environment:
     def decode(self, given: Mapping[str, Any] | None = None) -> Config:
         """Builds the root Config, and that of each plugin; raises ConfigError with all that can't be used.
 
-        Args:
-            given: Values by variable, which win over the texts.
+        Values given by variable win over the texts.
         """
         from stator.settings.environment import Reader
 

@@ -64,11 +64,6 @@ class Exporter:
 
     Collectors that may block are called in threads of their own, and have failed if they don't return in time. Scrapes
     that come while a collector is at work share its next result, so that none gets values from before it came.
-
-    Args:
-        collectors: Collectors by name, in the order in which they are exposed.
-        build: Labels of ``stator_build_info``.
-        now: Returns Unix time in seconds.
     """
 
     def __init__(
@@ -83,9 +78,9 @@ class Exporter:
         self._collectors, self._config, self._build, self._now = dict(collectors), config, build, now
         self.names = list(collectors)
         self._nonblocking = {name: each for name, each in collectors.items() if isinstance(each, NonBlockingCollector)}
-        self._threads = DaemonThreads()
-        self._answers: SingleFlight[object, ScrapeResponse] = SingleFlight(self._threads.run)
-        self._collections: SingleFlight[str, PointsAt] = SingleFlight(self._threads.run)
+        threads = DaemonThreads()
+        self._answers: SingleFlight[object, ScrapeResponse] = SingleFlight(threads.run)
+        self._collections: SingleFlight[str, PointsAt] = SingleFlight(threads.run)
         expected = (CollectionTimeout, PointError)
         self._failures = ChangeLog(
             log, "collector", "failed to collect", "collects again", level="error", expected=expected
@@ -98,10 +93,9 @@ class Exporter:
     def submit(
         self, request: ScrapeRequest, run_nonblocking: Run, run_blocking: Run | None = None
     ) -> "Future[Outcome[ScrapeResponse]]":
-        """Begins to answer a scrape.
+        """Begins to answer a scrape: by `run_nonblocking`, an event loop's ``call_soon``, where no collector may block.
 
-        Where no collector may block, `run_nonblocking` answers, as an event loop's ``call_soon``; else `run_blocking`,
-        or a thread.
+        If one may, `run_blocking` answers, or a thread.
         """
         names = [name for name in self.names if request.collectors is None or name in request.collectors]
         inline = {name for name in names if name in self._nonblocking and self._nonblocking[name].is_nonblocking()}

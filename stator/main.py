@@ -32,15 +32,10 @@ def run() -> int:
 
 
 def main(argv: Sequence[str], environ: Mapping[str, str], starting: AbstractContextManager[None] | None = None) -> int:
-    """Loads the config, and runs the service until it is stopped.
+    """Loads the config, and runs the service until it is stopped; returns the exit status.
 
-    Args:
-        argv: Command line, without the program's name.
-        environ: The process's environment.
-        starting: What watches over the start, in which plugins are loaded.
-
-    Raises:
-        SystemExit: A flag was answered, or the environment is wrong.
+    `starting` watches over the start, in which plugins are loaded. Raises SystemExit where a flag was answered, or the
+    environment is wrong.
     """
     with starting or nullcontext():
         loaded = command_line.load(
@@ -51,7 +46,8 @@ def main(argv: Sequence[str], environ: Mapping[str, str], starting: AbstractCont
         log = loaded.config.logger.build(sink, terminal=os.isatty(1)).bind(app_id=APP_ID, run_id=run_id)
         adopt_stdlib(log)
         log.info("starting up", config=loaded.redacted)
-        loaded.log_warnings(log)
+        for warning in loaded.warnings:
+            log.warning(warning)
         try:
             supervisor = assemble(loaded.config, loaded.redacted, run_id, log)
         except StartError as error:
@@ -67,12 +63,8 @@ def _failed(log: Log, error: StartError) -> int:
     return FAILED
 
 
-def assemble(config: Config, shown: dict[str, Any], run_id: str, log: Log) -> Supervisor:
-    """Makes all parts.
-
-    Raises:
-        StartError: A part can't be made.
-    """
+def assemble(config: Config, redacted: dict[str, Any], run_id: str, log: Log) -> Supervisor:
+    """Builds all parts; raises StartError where one can't be built."""
     processes = ServiceProcesses(config.server.workers)
     collectors = config.collectors.build(CollectorContext(APP_ID, run_id, processes, log))
     formats = config.formats()
@@ -86,8 +78,8 @@ def assemble(config: Config, shown: dict[str, Any], run_id: str, log: Log) -> Su
         from stator.web.checks import Checks
 
         checks = Checks({}, log, is_draining=roster.metrics.is_draining)
-        made = app.asgi_app(exporter, formats, shown, log, checks)
-        return access_log.AccessLogMiddleware(made, log, config.client.secret_headers, config.server.timeout.seconds)
+        inner = app.asgi_app(exporter, formats, redacted, log, checks)
+        return access_log.AccessLogMiddleware(inner, log, config.client.secret_headers, config.server.timeout.seconds)
 
     drain = config.roster.drain.seconds
     return Supervisor(config.server, listener, app, roster, drain=drain, processes=processes, log=log)

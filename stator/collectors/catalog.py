@@ -16,6 +16,7 @@ from stator.points import Collector, CollectorContext
 from stator.settings.declare import declared_fields, options_of, section, setting, variable_part
 
 DEFAULT = ("runtime", "diskusage", "wave")
+ENABLED = "collectors that run: {}, a plugin's name, or module:Class for one of your own"
 
 
 @frozen
@@ -23,18 +24,9 @@ class Collectors:
     """Which collectors run, and their settings.
 
     A section here registers a built-in collector, under the name that its settings have in variables.
-
-    Attributes:
-        plugins: The chosen collectors of the user's own; no variable gives this field.
     """
 
-    enabled: tuple[str, ...] = setting(
-        DEFAULT,
-        env="COLLECTORS",
-        desc=lambda: (
-            f"collectors that run: {', '.join(BUILT_IN)}, a plugin's name, or module:Class for one of your own"
-        ),
-    )
+    enabled: tuple[str, ...] = setting(DEFAULT, env="COLLECTORS", desc=lambda: ENABLED.format(", ".join(BUILT_IN)))
     plugins_path: str = setting("", env="PLUGINS_PATH", desc="folder of plugins: each .py file of it is a collector")
     runtime: RuntimeConfig = section(RuntimeConfig)
     disk_usage: DiskUsageConfig = section(DiskUsageConfig)
@@ -43,7 +35,7 @@ class Collectors:
     host: HostConfig = section(HostConfig)
     text_files: TextfileConfig = section(TextfileConfig, env="TEXTFILE")
     prometheus_client: PrometheusClientConfig = section(PrometheusClientConfig, env="PROMETHEUS_CLIENT")
-    plugins: Plugins = field(factory=Plugins)
+    plugins: Plugins = field(factory=Plugins)  # of the user's own, the chosen ones; no variable gives them
 
     def problems(self) -> Iterator[tuple[str, str]]:
         """Yields what is wrong with the folder of plugins, and which collectors don't exist or can't be loaded."""

@@ -18,6 +18,7 @@ _ESCAPED = re.compile(r"\\([0-7]{3})")
 
 
 def _has_changed(fd: int) -> bool:
+    """Whether the list of mounts, as an open file, has changed since the last call."""
     poller = select.poll()
     poller.register(fd, select.POLLPRI)
     return bool(poller.poll(0))
@@ -27,10 +28,6 @@ class Mounts:
     """Separates local filesystems, which never block, from network filesystems, which may.
 
     The kernel's list of mounts is read again only when it has changed: reading it takes 50 times as long as asking.
-
-    Args:
-        mountinfo: File in which the kernel lists the mounts.
-        has_changed: Whether that file, given as a descriptor, has changed since the last call.
     """
 
     def __init__(
@@ -57,14 +54,13 @@ class Mounts:
         if self._fd >= 0:
             os.close(self._fd)
         self._fd, self._pid = -1, 0
-        self._fd = os.open(self._mountinfo, os.O_RDONLY | os.O_CLOEXEC)
-        self._pid = os.getpid()
+        self._fd, self._pid = os.open(self._mountinfo, os.O_RDONLY | os.O_CLOEXEC), os.getpid()
 
     def _look(self) -> bool:
         with open(self._fd, closefd=False, errors="surrogateescape") as file:
             file.seek(0)
-            lines = file.read().splitlines()
-        types = {_unescaped(fields[4]): fields[fields.index("-") + 1] for fields in map(str.split, lines)}
+            lines = [line.split() for line in file]
+        types = {_ESCAPED.sub(lambda code: chr(int(code[1], 8)), line[4]): line[line.index("-") + 1] for line in lines}
         return all(_is_local(path, types) for path in self._paths)
 
 
@@ -108,13 +104,9 @@ def _usage(path: str) -> Iterator[Point]:
     usable = used + usage.f_bavail
     size, available = usage.f_blocks * usage.f_frsize, usage.f_bavail * usage.f_frsize
     percent = 100 * used / usable if usable else 0.0
-    yield Point("size", "Total size of the filesystem", size, unit="bytes", labels=labels)
-    yield Point("available", "Available space on the filesystem", available, unit="bytes", labels=labels)
-    yield Point("used", "Percentage of space on the filesystem in use", percent, unit="percent", labels=labels)
-
-
-def _unescaped(path: str) -> str:
-    return _ESCAPED.sub(lambda code: chr(int(code[1], 8)), path)
+    yield Point("size", "Total size of the filesystem", size, "gauge", "bytes", labels)
+    yield Point("available", "Available space on the filesystem", available, "gauge", "bytes", labels)
+    yield Point("used", "Percentage of space on the filesystem in use", percent, "gauge", "percent", labels)
 
 
 def _is_local(path: str, types: dict[str, str]) -> bool:

@@ -3,17 +3,16 @@
 https://prometheus.io/docs/instrumenting/writing_clientlibs/#process-metrics
 """
 
-import os
 from collections.abc import Sequence
+from contextlib import suppress
 from resource import RLIM_INFINITY, RLIMIT_NOFILE, prlimit
 
 from attrs import frozen
 
-from stator.points import CollectorContext, MetricType, Point, PointsAt
+from stator.points import CollectorContext, Point, PointsAt
+from stator.processes.procfs import PAGE, TICKS
 from stator.processes.service import Process, ServiceProcesses
 
-TICKS = os.sysconf("SC_CLK_TCK")
-PAGE = os.sysconf("SC_PAGE_SIZE")
 # prometheus_client reports these too, for the one process that answers.
 FAMILIES = (
     *("process_cpu_seconds", "process_open_fds", "process_max_fds", "process_virtual_memory_bytes"),
@@ -57,12 +56,12 @@ class ServiceProcess:
         virtual = sum(stat.virtual for stat in stats)
         started = psutil.boot_time() + min(stat.started for stat in stats) / TICKS
         points = [
-            _point("cpu", "CPU time spent by all processes, those that have ended included", "seconds", cpu, "counter"),
-            _point("open_fds", "Count of open file descriptors", "", sum(each.fds for each in members)),
-            _point("max_fds", "Most file descriptors that may be open", "", _max_fds(members)),
-            _point("virtual_memory", "Memory that is mapped", "bytes", virtual),
-            _point("resident_memory", "Memory in RAM; what processes share is counted for each", "bytes", resident),
-            _point("start_time", "When the service started, in Unix time", "seconds", started),
+            Point("cpu", "CPU time spent by all processes, those that have ended included", cpu, "counter", "seconds"),
+            Point("open_fds", "Count of open file descriptors", sum(each.fds for each in members)),
+            Point("max_fds", "Most file descriptors that may be open", _max_fds(members)),
+            Point("virtual_memory", "Memory that is mapped", virtual, unit="bytes"),
+            Point("resident_memory", "Memory in RAM; what processes share is counted for each", resident, unit="bytes"),
+            Point("start_time", "When the service started, in Unix time", started, unit="seconds"),
         ]
         return PointsAt("process", now, points=points)
 
@@ -70,12 +69,6 @@ class ServiceProcess:
 def _max_fds(members: Sequence[Process]) -> float:
     limits = []
     for each in members:
-        try:
+        with suppress(ProcessLookupError, PermissionError):  # it has ended since, or is another user's
             limits.append(prlimit(each.pid, RLIMIT_NOFILE)[0])
-        except (ProcessLookupError, PermissionError):  # it has ended since, or is another user's
-            continue
     return float("inf") if RLIM_INFINITY in limits else sum(limits)
-
-
-def _point(name: str, desc: str, unit: str, value: float, type_: MetricType = "gauge") -> Point:
-    return Point(name, desc, value, type=type_, unit=unit)

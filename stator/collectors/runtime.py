@@ -1,16 +1,14 @@
 """The Python runtime of each of the service's processes: CPU, memory, threads, files, garbage collection."""
 
-import os
 import platform
 from collections.abc import Callable, Iterator
 
 from attrs import frozen
 
 from stator.points import CollectorContext, LabelPairs, MetricType, Point, PointsAt
+from stator.processes.procfs import PAGE, TICKS
 from stator.processes.service import Process, ServiceProcesses
 
-TICKS = os.sysconf("SC_CLK_TCK")
-PAGE = os.sysconf("SC_PAGE_SIZE")
 # Families of the kernel: name, description, unit, type, and how a process gives the value.
 KERNEL: tuple[tuple[str, str, str, MetricType, Callable[[Process], float]], ...] = (
     ("cpu_user", "CPU time spent running Python and native code", "seconds", "counter", lambda p: p.stat.user / TICKS),
@@ -46,15 +44,12 @@ class Runtime:
 
     Whichever process answers, it reports all of them, except those that have ended. The label ``role`` is ``main``,
     ``arbiter`` or ``worker``; a worker's number is in ``worker``, and its replacement has the same number.
-
-    Attributes:
-        booted: When the host booted, in Unix time.
     """
 
     app_id: str
     run_id: str
     processes: ServiceProcesses
-    booted: float
+    booted: float  # the host, in Unix time
 
     def is_nonblocking(self) -> bool:
         """Returns True: it reads only files of the kernel that are in memory."""
@@ -74,12 +69,11 @@ def _points(process: Process, started: float) -> Iterator[Point]:
     if process.worker:
         labels += (("worker", str(process.worker)),)
     for name, desc, unit, type_, value in KERNEL:
-        yield Point(name, desc, value(process), type=type_, unit=unit, labels=labels)
+        yield Point(name, desc, value(process), type_, unit, labels)
     yield Point("start_time", "When the process started, in Unix time", started, unit="seconds", labels=labels)
     for nth, generation in enumerate(process.generations):
-        own = (*labels, ("generation", str(nth)))
         for (name, desc, unit), number in zip(COLLECTIONS, generation, strict=True):
-            yield Point(name, desc, number, type="counter", unit=unit, labels=own)
+            yield Point(name, desc, number, "counter", unit, (*labels, ("generation", str(nth))))
     if process.blocks:
         yield Point("allocated_blocks", "Memory blocks that the interpreter holds", process.blocks, labels=labels)
     about = (("implementation", platform.python_implementation()), ("version", platform.python_version()))

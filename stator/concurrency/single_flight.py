@@ -40,20 +40,13 @@ class Outcome(NamedTuple, Generic[T]):
 
 @define(eq=False)
 class Call(Generic[T]):
-    """A call that several may wait for.
-
-    Attributes:
-        deadline: When the last of those who wait gives up; a call that goes on beyond that is stuck.
-        began: When it began, or None if it has not yet.
-        earlier: The call that must end before this one begins.
-        next: The call that begins when this one ends.
-    """
+    """A call that several may wait for; one that goes on beyond its deadline, when the last gives up, is stuck."""
 
     function: Callable[[], T]
     deadline: float
     began: float | None = None
-    earlier: "Call[T] | None" = None
-    next: "Call[T] | None" = None
+    earlier: "Call[T] | None" = None  # it must end before this one begins
+    next: "Call[T] | None" = None  # it begins when this one ends
     future: "Future[Outcome[T]]" = field(factory=Future)
 
     def __attrs_post_init__(self) -> None:
@@ -85,13 +78,9 @@ class SingleFlight(Generic[K, T]):
         self._running: dict[K, Call[T]] = {}
 
     def submit(self, key: K, function: Callable[[], T], deadline: float, run: Run | None = None) -> Call[T]:
-        """Returns the next call for a key, which is begun if none is at work; it has the caller's context variables.
+        """Returns the next call for a key, which is begun, by `run`, if none is at work.
 
-        Args:
-            key: Names what is called.
-            function: Makes the call, unless the caller shares one.
-            deadline: When the caller gives up, as a time of `time.monotonic`.
-            run: Runs the call if none is at work: in this thread, say, where it never blocks.
+        It has the caller's context variables. At the deadline, a time of `time.monotonic`, the caller gives up.
         """
         call = Call(partial(contextvars.copy_context().run, function), deadline)
         with self._lock:

@@ -12,15 +12,10 @@ class DaemonThreads:
         self._idle_timeout = idle_timeout
         self._work: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
         self._lock = threading.Lock()
-        # Threads that wait for work, less the functions in the queue.
-        self._idle = 0
+        self._idle = 0  # threads that wait for work, less the functions in the queue
 
     def run(self, function: Callable[[], object]) -> None:
-        """Runs a function, which must not raise, in an idle thread or in a new one.
-
-        Raises:
-            RuntimeError: No thread can be started.
-        """
+        """Runs a function, which must not raise, in a thread; raises RuntimeError where none can be started."""
         with self._lock:
             if self._idle:
                 self._idle -= 1

@@ -20,21 +20,14 @@ def error_fields(error: BaseException, *expected: type[BaseException]) -> dict[s
 
 @define(eq=False)
 class ChangeLog:
-    """Logs problems of named subjects when they begin, when their reason changes, and when they are over. Thread-safe.
-
-    Attributes:
-        subject: Name of the field that names the subject: `check`, `collector`, `filesystem`.
-        begins: Message when a problem begins, or its reason changes.
-        ends: Message when it is over, at level `info`.
-        level: Level of `begins`.
-        expected: Types of errors whose message is enough; others are logged with their traceback.
-    """
+    """Logs problems of named subjects when they begin, when their reason changes, and when they end. Thread-safe."""
 
     log: Log
-    subject: str
-    begins: str
-    ends: str
-    level: str = field(default="warning", kw_only=True)
+    subject: str  # the field that names the subject: check, collector, filesystem
+    begins: str  # the message when a problem begins, or its reason changes
+    ends: str  # the message when it is over, at level info
+    level: str = field(default="warning", kw_only=True)  # of `begins`
+    # Types of errors whose message is enough; others are logged with their traceback.
     expected: tuple[type[BaseException], ...] = field(default=(), kw_only=True)
     _lock: threading.Lock = field(factory=threading.Lock, init=False)
     _known: dict[str, str] = field(factory=dict, init=False)

@@ -9,12 +9,9 @@ SECRET_HEADERS = frozenset({"authorization", "cookie", "proxy-authorization", "s
 
 
 def redact_headers(headers: Iterable[tuple[str, str]], secret: frozenset[str]) -> dict[str, list[str]]:
-    """Returns headers for the log: canonical names with a list of values each, those of secret headers redacted.
-
-    `secret` has the lower-case names of secret headers beside `SECRET_HEADERS`.
-    """
+    """Returns values by canonical name for the log, without those of `SECRET_HEADERS` and `secret` (in lower case)."""
+    secret |= SECRET_HEADERS
     redacted: dict[str, list[str]] = {}
     for name, value in headers:
-        is_secret = name.lower() in SECRET_HEADERS or name.lower() in secret
-        redacted.setdefault(name.title(), []).append(REDACTED if is_secret else value)
+        redacted.setdefault(name.title(), []).append(REDACTED if name.lower() in secret else value)
     return redacted

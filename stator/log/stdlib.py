@@ -1,11 +1,10 @@
 """To and from the standard library's logging: records of libraries become lines, an embedded Stator's lines records."""
 
 import logging
-from collections.abc import MutableMapping
 from typing import TYPE_CHECKING, Any
 
 from stator.log.logger import Log
-from stator.log.render import safely
+from stator.log.render import Event, safely
 
 if TYPE_CHECKING:
     from structlog.typing import Processor
@@ -28,9 +27,7 @@ def stdlib_logger(logger: logging.Logger) -> Log:
     return log
 
 
-def _record_arguments(
-    _logger: logging.Logger, _level: str, event: MutableMapping[str, Any]
-) -> tuple[tuple[str, str], dict[str, Any]]:
+def _record_arguments(_logger: object, _level: str, event: Event) -> tuple[tuple[str, str], dict[str, Any]]:
     message = event.pop("event", None)
     error = event.pop("error") if isinstance(event.get("error"), BaseException) else None
     text = " ".join([safely(str, message), *(f"{name}={safely(repr, value)}" for name, value in event.items())])

@@ -1,5 +1,6 @@
 """Checks the Config class of a plugin, before a variable is read for it."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import attrs
@@ -10,35 +11,36 @@ from stator.settings.types import SETTING_TYPES, setting_type
 
 def check_config(config: Any) -> None:
     """Raises StartError where no environment can give a Config."""
-    _check_fields(config)
+    for problem in _problems(config):
+        raise StartError(problem)
+
+
+def _problems(config: Any) -> Iterator[str]:
+    """Yields what is wrong with a Config; to be stopped at the first problem, since what follows relies on none."""
+    yield from _field_problems(config)
     for setting in iter_settings(config, ""):
         if reason := _invalid(setting):
-            msg = f"Config.{'.'.join(setting.path)} {reason}"
-            raise StartError(msg)
+            yield f"Config.{'.'.join(setting.path)} {reason}"
     try:
         config()
-    except Exception as error:
-        msg = f"its Config can't have its defaults: {type(error).__name__}: {error}"
-        raise StartError(msg) from error
+    except Exception as error:  # noqa: BLE001 # a plugin's code
+        yield f"its Config can't have its defaults: {type(error).__name__}: {error}"
 
 
-def _check_fields(config: Any) -> None:
-    """Checks the types and declarations of a Config's fields, and of its sections'."""
+def _field_problems(config: Any) -> Iterator[str]:
+    """Yields what is wrong with the types and declarations of a Config's fields, and of its sections'."""
     if not (isinstance(config, type) and attrs.has(config)):
-        msg = "Config must be an attrs class: put @attrs.frozen above it"
-        raise StartError(msg)
+        yield "Config must be an attrs class: put @attrs.frozen above it"
     try:
         attrs.resolve_types(config)  # they are texts where the module imports annotations from __future__
     except (NameError, AttributeError, TypeError) as error:
-        msg = f"the types of its Config can't be found: {error}"
-        raise StartError(msg) from error
+        yield f"the types of its Config can't be found: {error}"
     declared = list(declared_fields(config))
     for attribute in attrs.fields(config):
         if attribute not in declared:
-            msg = f"Config.{attribute.name} must be declared with setting(...)"
-            raise StartError(msg)
+            yield f"Config.{attribute.name} must be declared with setting(...)"
         if options_of(attribute).is_section:
-            _check_fields(attribute.type)
+            yield from _field_problems(attribute.type)
 
 
 def _invalid(setting: Setting) -> str | None:

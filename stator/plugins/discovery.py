@@ -31,21 +31,14 @@ class NoConfig:
 
 @frozen
 class Plugin:
-    """A class of the user's own.
+    """A class of the user's own."""
 
-    Attributes:
-        spec: The name by which it is chosen: ``queue_depth``, or ``module:Class``.
-        name: The name of its settings: ``queue_depth``.
-        prefix: First part of its variables' names: ``STTR_QUEUE_DEPTH``.
-        config: Its Config, once that is decoded.
-    """
-
-    spec: str
-    name: str
-    prefix: str
+    spec: str  # the name by which it is chosen: queue_depth, or module:Class
+    name: str  # of its settings: queue_depth
+    prefix: str  # of its variables: STTR_QUEUE_DEPTH
     make: Callable[..., Any]
     config_type: type[Any]
-    config: Any = None
+    config: Any = None  # once it is decoded
 
     def settings(self) -> Iterator[Setting]:
         """Returns its settings."""
@@ -62,12 +55,7 @@ class Plugin:
 
 @frozen
 class Plugins:
-    """The plugins that were chosen.
-
-    Attributes:
-        found: Plugins by the names that they were chosen by.
-        failures: Why there is no plugin for the other names, a sentence each.
-    """
+    """The plugins that were chosen, by the names that chose them; a sentence for each name without one says why."""
 
     found: dict[str, Plugin] = field(factory=dict)
     failures: list[str] = field(factory=list)
@@ -87,15 +75,7 @@ class Plugins:
 
 
 def load_plugins(kind: PluginType, specs: Iterable[str], folder: str, prefix: str, taken: Iterable[str]) -> Plugins:
-    """Loads plugins; their modules may lie in the folder too.
-
-    Args:
-        kind: What they must be.
-        specs: Their names.
-        folder: The folder of plain files, or empty where there is none.
-        prefix: First part of the names of their variables.
-        taken: Variables that other settings read.
-    """
+    """Loads plugins, whose modules may lie in the folder too; `taken` are the variables that other settings read."""
     plugins, known = Plugins(), set(taken)
     for spec in dict.fromkeys(specs):
         try:

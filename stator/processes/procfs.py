@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import NamedTuple
 from weakref import finalize
 
+# The kernel's units: CPU ticks per second, bytes per page.
+TICKS, PAGE = os.sysconf("SC_CLK_TCK"), os.sysconf("SC_PAGE_SIZE")
 # The kernel's PF_FORKNOEXEC: https://github.com/torvalds/linux/blob/master/include/linux/sched.h
 _FORKED = 0x40
 # Tables of TCP sockets, and the state of one that listens: https://docs.kernel.org/networking/proc_net_tcp.html
@@ -29,19 +31,14 @@ class Stat(NamedTuple):
     """Fields of /proc/{pid}/stat: https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html.
 
     CPU times and the start, counted from the boot, are in ticks, mapped memory in bytes, and resident memory in pages.
-
-    Attributes:
-        state: A letter; ``Z`` for a zombie.
-        is_forked: Whether it was forked and runs its parent's program, without an exec since.
-        reaped: CPU time of its reaped children.
     """
 
-    state: bytes
+    state: bytes  # a letter; Z for a zombie
     session: int
-    is_forked: bool
+    is_forked: bool  # it runs its parent's program, without an exec since
     user: int
     system: int
-    reaped: int
+    reaped: int  # CPU time of its reaped children
     threads: int
     started: int
     virtual: int

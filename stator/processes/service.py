@@ -35,23 +35,15 @@ class Generation(NamedTuple):
 
 
 class Process(NamedTuple):
-    """A process of the service.
-
-    Attributes:
-        role: What it does; empty for one that did not register.
-        worker: Number of a worker, from 1; the one that replaces it has the same.
-        blocks: Memory blocks that its interpreter holds, as of its last garbage collection or later; 0 if unknown.
-        generations: What its garbage collector did since it registered; empty if unknown.
-        fds: Number of its open file descriptors; 0 if only its owner may read that.
-    """
+    """A process of the service; what only it knows is as of its last garbage collection or later."""
 
     pid: int
-    role: Role
-    worker: int
-    blocks: int
-    generations: tuple[Generation, ...]
+    role: Role  # empty for one that did not register
+    worker: int  # from 1, as is that of its replacement; 0 for no worker
+    blocks: int  # of memory, that its interpreter holds; 0 if unknown
+    generations: tuple[Generation, ...]  # since it registered; empty if unknown
     stat: Stat
-    fds: int
+    fds: int  # count of open file descriptors; 0 if only its owner may read that
 
 
 class _SelfStats:

@@ -37,9 +37,6 @@ class Siblings(ServiceProcesses):
 
     If anything goes wrong, `failed` is called with the error, and the process sees itself alone. Workers of another
     service with the same parent are no siblings.
-
-    Attributes:
-        run: A text that only the siblings have in common; None if they have not found each other.
     """
 
     def __init__(self, service: str, failed: Callable[[Exception], object]) -> None:
@@ -47,6 +44,7 @@ class Siblings(ServiceProcesses):
         self._failed = failed
         self._are_forked = True
         self._fd = self._creator = -1
+        # A text that only the siblings have in common; None if they have not found each other.
         self.run: str | None = None
         self._attempt(lambda: self._begin(service))
 
@@ -105,11 +103,7 @@ class Siblings(ServiceProcesses):
 
 
 def server_pid() -> int:
-    """Returns the id of the server's main process: this process's parent if this is a worker, else its own.
-
-    Raises:
-        OSError: The kernel says nothing of the parent.
-    """
+    """Returns the id of the server's main process, this process's parent if this is a worker; may raise OSError."""
     from multiprocessing.process import parent_process
 
     own, parent, starter = Stat.of(os.getpid()), os.getppid(), parent_process()

@@ -44,21 +44,11 @@ class Environment(Protocol[C]):
 
 @frozen
 class Loaded(Generic[C]):
-    """The settings of a start.
-
-    Attributes:
-        redacted: The root Config as plain data without secrets.
-        warnings: A sentence for each variable that no setting reads.
-    """
+    """The settings of a start."""
 
     config: C
-    redacted: dict[str, Any]
-    warnings: list[str]
-
-    def log_warnings(self, log: Any) -> None:
-        """Logs the warnings."""
-        for warning in self.warnings:
-            log.warning(warning)
+    redacted: dict[str, Any]  # the same as plain data without secrets
+    warnings: list[str]  # a sentence for each variable that no setting reads
 
 
 def load(
@@ -70,15 +60,7 @@ def load(
     argv: Sequence[str],
     environ: Mapping[str, str],
 ) -> Loaded[C]:
-    """Parses flags and decodes the environment; answers the flags that end the program at once.
-
-    Args:
-        environment: Returns the settings for a prefix and variables.
-        prefix: First part of each variable's name.
-        about: One line on what the program does.
-        version: The program's version.
-        argv: Command line, without the program's name.
-        environ: The process's environment; it wins over ``--env-file``.
+    """Parses flags and decodes the environment, which wins over ``--env-file``; answers flags that end the program.
 
     Raises:
         SystemExit: A flag was answered (status 0; 1 where stdout can't be written), or the command line or environment
@@ -98,11 +80,11 @@ def load(
         warnings = unknown_variables(loaded.settings(), prefix, variables)
         config = loaded.decode()
     except ConfigError as error:
-        _complain([*error.problems, *_marked(warnings)])
+        _complain([*error.problems, *(f"warning: {each}" for each in warnings)])
         raise SystemExit(BAD_CONFIG) from None
     redacted = {"version": version, **loaded.dump(config)}
     if flags.check or flags.conf:
-        _complain(_marked(warnings))
+        _complain(f"warning: {each}" for each in warnings)
         _end(json.format(json.encode(redacted), indent=2) + b"\n" if flags.conf else b"")
     return Loaded(config, redacted, warnings)
 
@@ -150,10 +132,6 @@ def _end(output: bytes) -> NoReturn:
         _complain([f"can't write to stdout: {error.strerror}"])
         raise SystemExit(FAILED) from None
     raise SystemExit(0)
-
-
-def _marked(warnings: Iterable[str]) -> Iterable[str]:
-    return (f"warning: {warning}" for warning in warnings)
 
 
 def _complain(lines: Iterable[str]) -> None:

@@ -103,31 +103,20 @@ class FieldOptions:
 
 @frozen
 class Setting:
-    """One variable that a Config reads.
+    """One variable that a Config reads."""
 
-    Attributes:
-        name: The variable: ``STTR_SERVER_PORT``.
-        path: Field names from the root Config down: ``("server", "port")``.
-        holds_secrets: Whether a part of its value may be secret.
-    """
-
-    name: str
-    path: tuple[str, ...]
+    name: str  # of the variable: STTR_SERVER_PORT
+    path: tuple[str, ...]  # field names from the root Config down: ("server", "port")
     type: Any
     default: Any
     desc: str
     check: Constraint | None
-    holds_secrets: bool
+    hidden: bool  # an error must leave out the value, since it is secret or a part of it may be
 
     @property
     def secret(self) -> bool:
         """Whether the whole value is secret: it can come from a file, and is never written anywhere."""
         return self.type is Secret
-
-    @property
-    def hidden(self) -> bool:
-        """Whether an error must leave out the value."""
-        return self.secret or self.holds_secrets
 
     @property
     def variables(self) -> tuple[str, ...]:
@@ -192,7 +181,8 @@ def iter_settings(config: type[Any], prefix: str, path: tuple[str, ...] = ()) ->
             yield from iter_settings(type_, name, here)
         else:
             desc = options.desc() if callable(options.desc) else options.desc
-            yield Setting(name, here, type_, attribute.default, desc, options.check, options.show is not None)
+            hidden = type_ is Secret or options.show is not None
+            yield Setting(name, here, type_, attribute.default, desc, options.check, hidden)
 
 
 def variables_of(settings: Iterable[Setting]) -> set[str]:

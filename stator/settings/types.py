@@ -17,19 +17,13 @@ BOOLEANS = dict.fromkeys(("1", "t", "true", "y", "yes", "on"), True) | dict.from
 
 @frozen
 class SettingType:
-    """One type of value: its name in the table of settings, what a text must be, and how values become texts and back.
-
-    Attributes:
-        parse: Returns the value of a text; raises ValueError, TypeError or LookupError where it has none.
-        write: Returns the text that parses as the same value.
-        keeps_empty: Whether an empty text is a value; if not, it stands for the default.
-    """
+    """A type: its name in the table of settings, what a text must be, and how texts become values and back."""
 
     label: str
     expected: str
-    parse: Callable[[str], Any]
-    write: Callable[[Any], str] = str
-    keeps_empty: bool = False
+    parse: Callable[[str], Any]  # raises ValueError, TypeError or LookupError where a text has no value
+    write: Callable[[Any], str] = str  # the text that parses as the same value
+    keeps_empty: bool = False  # whether an empty text is a value; if not, it stands for the default
 
 
 def setting_type(type_: Any) -> SettingType:
@@ -43,16 +37,14 @@ def setting_type(type_: Any) -> SettingType:
 
 def _integer(text: str) -> int:
     number = int(text)
-    # Many readers of JSON take no larger ones.
-    if not -(2**63) <= number < 2**63:
+    if not -(2**63) <= number < 2**63:  # many readers of JSON take no larger ones
         raise ValueError(text)
     return number
 
 
 def _number(text: str) -> float:
     number = float(text)
-    # JSON has no word for the others.
-    if not isfinite(number):
+    if not isfinite(number):  # JSON has no word for the others
         raise ValueError(text)
     return number
 

@@ -25,14 +25,10 @@ class Host:
 
     Each group can fail without the others. Its families depend on the kernel and the devices, and those of ``vmstat``
     on the chosen fields too.
-
-    Attributes:
-        groups: The groups by node_exporter's names.
-        files: Returns the files for one scrape.
     """
 
     groups: Mapping[str, Group]
-    files: Callable[[], Files]
+    files: Callable[[], Files]  # for one scrape
     changes: ChangeLog
 
     def collect(self, now: float) -> PointsAt:
@@ -41,7 +37,7 @@ class Host:
         for name, group in self.groups.items():
             begin = time.perf_counter()
             try:
-                points += _checked(list(group(files, now)))
+                points += _checked(group(files, now))
             except Exception as error:  # noqa: BLE001 # another kernel may write anything: the other groups go on
                 problems[name] = f"{type(error).__name__}: {error}"
             labels = (("collector", name),)
@@ -51,18 +47,16 @@ class Host:
         return PointsAt("node", now, points=points)
 
 
-def _checked(points: list[Point]) -> list[Point]:
+def _checked(points: Iterable[Point]) -> list[Point]:
     """Returns a group's points; raises PointError for those that would make the whole host fail to be exposed."""
-    if len(set(map(_series, points))) < len(points):
-        twice = next(point for at, point in enumerate(points) if _series(point) in map(_series, points[:at]))
-        msg = f"node_{twice.name} {[*twice.labels]} comes twice"
-        raise PointError(msg)
+    checked: dict[tuple[str, Labels], Point] = {}
     for point in points:
+        series = point.name, point.labels
+        if series in checked:
+            msg = f"node_{point.name} {[*point.labels]} comes twice"
+            raise PointError(msg)
         if point.type == "counter" and isinstance(point.value, int | float) and point.value < 0:
             msg = f"node_{point.name} {[*point.labels]}: a counter can't be {point.value!r}"
             raise PointError(msg)
-    return points
-
-
-def _series(point: Point) -> tuple[str, Labels]:
-    return point.name, point.labels
+        checked[series] = point
+    return list(checked.values())

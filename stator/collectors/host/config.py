@@ -19,6 +19,14 @@ GROUPS = (
     *("cpu", "diskstats", "filesystem", "loadavg", "meminfo", "netdev"),
     *("pressure", "stat", "time", "uname", "vmstat"),
 )
+# As in node_exporter: memory and files used as disks, floppies, partitions.
+DISKS = r"^(z?ram|loop|fd|(h|s|v|xv)d[a-z]|nvme\d+n\d+p)\d+$"
+# As in Debian's node_exporter: filesystems without data, or without data of this host.
+MOUNTS = "^/(dev|proc|run|sys|mnt|media|var/lib/docker/.+|var/lib/containers/storage/.+)($|/)"
+TYPES = (
+    "^(autofs|binfmt_misc|bpf|cgroup2?|configfs|debugfs|devpts|devtmpfs|fusectl|hugetlbfs|iso9660|mqueue|nsfs"
+    "|overlay|proc|procfs|pstore|rpc_pipefs|securityfs|selinuxfs|squashfs|sysfs|tracefs)$"
+)
 
 
 def _is_pattern(text: str) -> bool:
@@ -36,30 +44,15 @@ PATTERN = Constraint("a regular expression", _is_pattern)
 class DiskstatsConfig:
     """Which disks are reported."""
 
-    # As in node_exporter: memory and files used as disks, floppies, partitions.
-    device_exclude: str = setting(
-        r"^(z?ram|loop|fd|(h|s|v|xv)d[a-z]|nvme\d+n\d+p)\d+$",
-        desc="regular expression for disks to leave out",
-        check=PATTERN,
-    )
+    device_exclude: str = setting(DISKS, desc="regular expression for disks to leave out", check=PATTERN)
 
 
 @frozen
 class FilesystemConfig:
     """Which filesystems are reported, and how long a scrape waits for them."""
 
-    # As in Debian's node_exporter: filesystems without data, or without data of this host.
-    mount_points_exclude: str = setting(
-        "^/(dev|proc|run|sys|mnt|media|var/lib/docker/.+|var/lib/containers/storage/.+)($|/)",
-        desc="regular expression for mount points to leave out",
-        check=PATTERN,
-    )
-    fs_types_exclude: str = setting(
-        "^(autofs|binfmt_misc|bpf|cgroup2?|configfs|debugfs|devpts|devtmpfs|fusectl|hugetlbfs|iso9660|mqueue|nsfs"
-        "|overlay|proc|procfs|pstore|rpc_pipefs|securityfs|selinuxfs|squashfs|sysfs|tracefs)$",
-        desc="regular expression for filesystem types to leave out",
-        check=PATTERN,
-    )
+    mount_points_exclude: str = setting(MOUNTS, desc="regular expression for mount points to leave out", check=PATTERN)
+    fs_types_exclude: str = setting(TYPES, desc="regular expression for filesystem types to leave out", check=PATTERN)
     mount_timeout: Duration = setting(Duration.parse("1s"), desc="longest time to wait for filesystems", check=positive)
 
 
@@ -131,7 +124,7 @@ class HostConfig:
 
 
 def _excluding(text: str) -> re.Pattern[str]:
-    """Returns the pattern of names to leave out; none of them for an empty text."""
+    """Returns the pattern of names to leave out: none for an empty text."""
     return re.compile(text or "(?!)")
 
 

@@ -3,15 +3,14 @@
 https://docs.kernel.org/filesystems/proc.html#miscellaneous-kernel-statistics-in-proc-stat
 """
 
-import os
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 
 from stator.collectors.host.family import Family
 from stator.collectors.host.files import Files
 from stator.points import LabelPairs, Point
+from stator.processes.procfs import TICKS
 
-TICKS = os.sysconf("SC_CLK_TCK")
 # Columns of /proc/stat; the two that follow are the time of guests, which user and nice include.
 MODES = ("user", "nice", "system", "idle", "iowait", "irq", "softirq", "steal")
 COLUMNS = len(MODES) + 2

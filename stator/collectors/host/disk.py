@@ -56,15 +56,10 @@ SERIALS = ("SCSI_IDENT_SERIAL", "ID_SERIAL_SHORT", "ID_SERIAL")
 
 @frozen
 class Diskstats:
-    """Reads what devices do from /proc/diskstats, and what they are from udev and /sys/block.
+    """Reads what devices do from /proc/diskstats, and what they are from udev and /sys/block."""
 
-    Attributes:
-        excluded: Pattern of the names of devices that are left out.
-        udev: Folder of udev's database.
-    """
-
-    excluded: re.Pattern[str]
-    udev: str
+    excluded: re.Pattern[str]  # names of devices
+    udev: str  # folder of its database
 
     def points(self, files: Files, _now: float) -> Iterator[Point]:
         """Yields all points of the group."""

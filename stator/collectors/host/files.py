@@ -10,12 +10,7 @@ CHUNK = 1 << 16
 
 @frozen
 class Files:
-    """The files of one scrape, so that all its groups see the same content. Reading raises an OSError that names one.
-
-    Attributes:
-        procfs: Where the host's /proc is.
-        sysfs: Where its /sys is.
-    """
+    """The files of one scrape, all of whose groups see the same content. Reading raises an OSError that names one."""
 
     procfs: str = "/proc"
     sysfs: str = "/sys"

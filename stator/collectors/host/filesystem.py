@@ -32,19 +32,13 @@ INFO = Family("filesystem_mount_info", "Where a device is mounted")
 
 @frozen
 class Mount:
-    """A filesystem that is mounted.
+    """A filesystem that is mounted."""
 
-    Attributes:
-        path: Its path for statvfs(2).
-        numbers: The device's major and minor number, with a colon between them.
-        point: Where it is mounted, on the host.
-    """
-
-    path: bytes
+    path: bytes  # for statvfs(2)
     device: str
-    numbers: str
+    numbers: str  # the device's, major:minor
     fstype: str
-    point: str
+    point: str  # where it is mounted, on the host
     read_only: bool
 
     def points(self, figures: Figures | None) -> Iterator[Point]:
@@ -66,20 +60,13 @@ class Mount:
 
 @define(eq=False)
 class Filesystem:
-    """Calls statvfs(2) for each filesystem; one that hangs is reported so, and not waited for.
-
-    Attributes:
-        points_excluded: Pattern of the mount points that are left out.
-        types_excluded: Pattern of the types that are left out.
-        rootfs: Where the host's root is, without a slash at the end.
-        timeout: Seconds that filesystems have to answer.
-    """
+    """Calls statvfs(2) for each filesystem; one that hangs is reported so, and not waited for."""
 
     points_excluded: re.Pattern[str]
     types_excluded: re.Pattern[str]
-    rootfs: bytes
+    rootfs: bytes  # where the host's root is, without a slash at the end
     pool: StatvfsPool
-    timeout: float
+    timeout: float  # seconds that filesystems have to answer
     changes: ChangeLog
     _mountinfo: bytes = field(default=b"", init=False)
     _mounts: list[Mount] = field(factory=list, init=False)
