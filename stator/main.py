@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from functools import partial
 from typing import Any
 
@@ -37,30 +37,24 @@ def main(argv: Sequence[str], environ: Mapping[str, str], starting: AbstractCont
     `starting` watches over the start, in which plugins are loaded. Raises SystemExit where a flag was answered, or the
     environment is wrong.
     """
-    with starting or nullcontext():
+    with ExitStack() as start:
+        start.enter_context(starting or nullcontext())
         loaded = command_line.load(
             Environment.of, prefix="STTR", about=ABOUT, version=__version__, argv=argv, environ=environ
         )
         run_id = new_id()
-        sink = Sink(1)
-        log = loaded.config.logger.build(sink, terminal=os.isatty(1)).bind(app_id=APP_ID, run_id=run_id)
+        log = loaded.config.logger.build(Sink(1), terminal=os.isatty(1)).bind(app_id=APP_ID, run_id=run_id)
         adopt_stdlib(log)
         log.info("starting up", config=loaded.redacted)
         for warning in loaded.warnings:
             log.warning(warning)
         try:
             supervisor = assemble(loaded.config, loaded.redacted, run_id, log)
+            start.close()
+            return supervisor.run()
         except StartError as error:
-            return _failed(log, error)
-    try:
-        return supervisor.run()
-    except StartError as error:
-        return _failed(log, error)
-
-
-def _failed(log: Log, error: StartError) -> int:
-    log.error("can't start", reason=str(error))
-    return FAILED
+            log.error("can't start", reason=str(error))
+            return FAILED
 
 
 def assemble(config: Config, redacted: dict[str, Any], run_id: str, log: Log) -> Supervisor:

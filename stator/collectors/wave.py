@@ -10,8 +10,6 @@ from stator.settings.declare import setting
 
 # Period of the simple and of the square wave, in seconds.
 PERIOD = 60.0
-# Number of odd harmonics of the square wave's Fourier series that are summed.
-HARMONICS = 4
 
 
 @frozen
@@ -63,7 +61,7 @@ class Wave:
 
 
 # https://mathworld.wolfram.com/FourierSeriesSquareWave.html
-def square(now: float, harmonics: int = HARMONICS) -> float:
+def square(now: float, harmonics: int = 4) -> float:
     """Returns the sum of the first odd harmonics of the Fourier series of a square wave of amplitude 1."""
     return sum(Sine(4 / (math.pi * nth), PERIOD / nth).at(now) for nth in range(1, 2 * harmonics, 2))
 

@@ -1,7 +1,4 @@
-"""Structured logging: one JSON object a line, with structlog.
-
-Fields bound to a context, a request's or a thread's, are on every line that is logged in it, whichever module logs it.
-"""
+"""Structured logging: one JSON object a line, with structlog."""
 
 import random
 import string
@@ -58,10 +55,7 @@ class LoggerConfig:
 
 
 def bind(**fields: str) -> Mapping[str, Token[Any]]:
-    """Adds fields to all that this thread or task logs, until `unbind`.
-
-    They lie in structlog's own context, so that an application's lines about a request have its ``request_id`` too.
-    """
+    """Adds fields to all that this thread or task logs by structlog, an application's own lines too, until `unbind`."""
     import structlog
 
     return structlog.contextvars.bind_contextvars(**fields)

@@ -49,7 +49,9 @@ class Sink:
 
     def _write_line(self, line: bytes) -> None:
         if self._dropped:
-            line = _report(self._dropped) + line
+            now = datetime.now(UTC).replace(tzinfo=None).isoformat(timespec="microseconds")
+            report = f'{{"ts":"{now}Z","level":"warning","msg":"log lines were dropped","dropped":{self._dropped}}}\n'
+            line = report.encode() + line
         if self._unfinished and not self._push(self._unfinished):
             self._dropped += 1
         elif self._push(line) or self._unfinished:
@@ -79,16 +81,10 @@ class Sink:
         return bool(poller.poll(milliseconds))
 
 
-def _report(dropped: int) -> bytes:
-    now = datetime.now(UTC).replace(tzinfo=None).isoformat(timespec="microseconds")
-    return f'{{"ts":"{now}Z","level":"warning","msg":"log lines were dropped","dropped":{dropped}}}\n'.encode()
-
-
 def _open(fd: int) -> tuple[Callable[[memoryview], int], int]:
-    """Opens a descriptor for writing without waiting, which changes nothing for other processes that share it.
+    """Returns a function that writes what there is room for, or raises BlockingIOError; and the descriptor to poll.
 
-    Returns:
-        A function that writes what there is room for, or raises BlockingIOError; and the descriptor to poll.
+    Nothing changes for other processes that share the descriptor.
     """
     try:
         mode = os.fstat(fd).st_mode

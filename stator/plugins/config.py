@@ -5,18 +5,12 @@ from typing import Any
 
 import attrs
 
-from stator.settings.declare import Setting, StartError, declared_fields, iter_settings, options_of
+from stator.settings.declare import Setting, declared_fields, iter_settings, options_of
 from stator.settings.types import SETTING_TYPES, setting_type
 
 
-def check_config(config: Any) -> None:
-    """Raises StartError where no environment can give a Config."""
-    for problem in _problems(config):
-        raise StartError(problem)
-
-
-def _problems(config: Any) -> Iterator[str]:
-    """Yields what is wrong with a Config; to be stopped at the first problem, since what follows relies on none."""
+def config_problems(config: Any) -> Iterator[str]:
+    """Yields why no environment can give a Config; only the first counts, since checks rely on those before."""
     yield from _field_problems(config)
     for setting in iter_settings(config, ""):
         if reason := _invalid(setting):
@@ -57,6 +51,6 @@ def _invalid(setting: Setting) -> str | None:
         holds = setting.check is None or setting.check.holds(setting.default)
     except Exception:  # noqa: BLE001 # a plugin's code
         holds = False
-    if setting.check and not holds:
-        return f"is to be {setting.check.expected}, which its default {setting.default!r} is not"
-    return None
+    if holds or not setting.check:
+        return None
+    return f"is to be {setting.check.expected}, which its default {setting.default!r} is not"

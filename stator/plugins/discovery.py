@@ -15,7 +15,7 @@ from typing import Any
 
 from attrs import evolve, field, frozen
 
-from stator.plugins.config import check_config
+from stator.plugins.config import config_problems
 from stator.plugins.loading import PluginType, add_search_path, describe, load_class, load_file
 from stator.settings.declare import Setting, StartError, iter_settings, variables_of
 
@@ -108,11 +108,9 @@ def _load(kind: PluginType, spec: str, folder: str, prefix: str) -> Plugin:
         if not name.isidentifier() or iskeyword(name):
             msg = f"{spec} can't have settings: {name!r} is no name in Python"
             raise StartError(msg)
-        try:
-            check_config(config)
-        except StartError as error:
-            msg = f"{spec}: {error}"
-            raise StartError(msg) from error
+        if problem := next(config_problems(config), None):
+            msg = f"{spec}: {problem}"
+            raise StartError(msg)
     return Plugin(spec, name, f"{prefix}_{name.upper()}", found, config)
 
 

@@ -8,14 +8,11 @@ _BYTES = 8
 
 
 class SharedTable:
-    """Rows of numbers in memory that is shared with processes forked later.
+    """Rows of float64 in memory, by default new and shared with processes forked later; 0 before the first write.
 
     Each row has one writer at a time and any number of readers, which always see all values of one write. There is no
-    lock: a writer that dies in the middle of a row leaves the row as it was.
-
-    There are two copies of each row. The count of its writes says by being even or odd which copy to read; a writer
-    fills the other copy, and then increments the count. Values are float64, and 0 before the first write, as is the
-    memory if any is given: `size` bytes.
+    lock: a writer that dies in the middle of a row leaves the row as it was. There are two copies of each row, and the
+    count of its writes says, even or odd, which one to read; a writer fills the other, and then increments the count.
     """
 
     def __init__(self, rows: int, columns: int, memory: mmap | None = None) -> None:

@@ -32,17 +32,13 @@ class Siblings(ServiceProcesses):
     """The workers of one server and their parent, as each worker sees them; any other process sees itself alone.
 
     To be created by each worker, or by their parent before it forks them. Each worker has a number from 1, and a row of
-    the shared memory, which it locks: the kernel unlocks the row of a worker that is killed. Of the parent only what
-    the kernel says is known.
-
-    If anything goes wrong, `failed` is called with the error, and the process sees itself alone. Workers of another
-    service with the same parent are no siblings.
+    the shared memory, which it locks: the kernel unlocks the row of a worker that is killed. The parent writes no row.
+    If anything goes wrong, `failed` is called with the error, and the process sees itself alone.
     """
 
     def __init__(self, service: str, failed: Callable[[Exception], object]) -> None:
         super().__init__()
-        self._failed = failed
-        self._are_forked = True
+        self._failed, self._are_forked = failed, True
         self._fd = self._creator = -1
         # A text that only the siblings have in common; None if they have not found each other.
         self.run: str | None = None

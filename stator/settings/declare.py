@@ -6,6 +6,7 @@ within a name: ``roster.service.ip_address`` is ``STTR_ROSTER_SERVICE_IPADDRESS`
 """
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -56,10 +57,8 @@ class Secret:
     def reveal(self) -> str:
         """Returns the current text; the last known one while its file is missing or empty."""
         if self._path is not None:
-            try:
+            with suppress(OSError, UnicodeDecodeError):
                 self._text = self._path.read_text("utf-8").strip() or self._text
-            except (OSError, UnicodeDecodeError):
-                return self._text
         return self._text
 
     def __bool__(self) -> bool:

@@ -26,9 +26,7 @@ def _family(field: str, unit: str = "") -> Family:
     return Family(f"memory_{name}", f"{field} of /proc/meminfo", unit)
 
 
-FAMILIES = {field.encode(): _family(field, "bytes") for field in SIZES} | {
-    field.encode(): _family(field) for field in COUNTS
-}
+FAMILIES = {each.encode(): _family(each, "bytes") for each in SIZES} | {each.encode(): _family(each) for each in COUNTS}
 
 
 def meminfo(files: Files, _now: float) -> Iterator[Point]:

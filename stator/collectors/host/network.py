@@ -23,11 +23,7 @@ def _family(direction: str, column: str) -> Family:
 
 
 # In the order of /proc/net/dev.
-FAMILIES = tuple(
-    _family(direction, column)
-    for direction, columns in (("receive", RECEIVED), ("transmit", SENT))
-    for column in columns
-)
+FAMILIES = (*(_family("receive", each) for each in RECEIVED), *(_family("transmit", each) for each in SENT))
 UNHANDLED = Family("network_receive_nohandler", "Packets that came on a device that takes none", "", "counter")
 
 

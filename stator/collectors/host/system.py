@@ -24,7 +24,6 @@ PRESSURES = {
     ("memory", b"full"): Family("pressure_memory_stalled", "Time that all waited for memory", "seconds", "counter"),
     ("irq", b"full"): Family("pressure_irq_stalled", "Time that all waited for interrupts", "seconds", "counter"),
 }
-RESOURCES = tuple(dict.fromkeys(resource for resource, _ in PRESSURES))
 STATS = {
     b"intr": Family("intr", "Interrupts that were served", "", "counter"),
     b"ctxt": Family("context_switches", "Context switches", "", "counter"),
@@ -72,15 +71,11 @@ def stat(files: Files, _now: float) -> Iterator[Point]:
 
 def pressure(files: Files, _now: float) -> list[Point]:
     """Returns the time that was lost waiting for each resource: https://docs.kernel.org/accounting/psi.html."""
-    lines: list[tuple[str, bytes]] = []
-    for resource in RESOURCES:
+    points: list[Point] = []
+    for (resource, who), family in PRESSURES.items():
         with suppress(FileNotFoundError):  # older kernels have no file for interrupts
-            lines += ((resource, line) for line in files.proc(f"pressure/{resource}").split(b"\n"))
-    points = [
-        family.at(int(line.rpartition(b"=")[2]) / 1_000_000)
-        for resource, line in lines
-        if (family := PRESSURES.get((resource, line[:4])))
-    ]
+            lines = files.proc(f"pressure/{resource}").split(b"\n")
+            points += [family.at(int(line.rpartition(b"=")[2]) / 1_000_000) for line in lines if line[:4] == who]
     if not points:
         msg = f"no data in {files.procfs}/pressure: requires Linux 4.20+ with PSI enabled (psi=1)"
         raise OSError(msg)
