@@ -14,7 +14,7 @@ from contextlib import suppress
 from typing import Literal, NamedTuple, TypeAlias
 from weakref import WeakMethod, finalize
 
-from stator.processes.procfs import ProcessStat, Stat
+from stator.processes.procfs import Stat, open_files
 from stator.processes.shared_table import SharedTable
 
 Role: TypeAlias = Literal["main", "arbiter", "worker", ""]
@@ -80,9 +80,6 @@ class ServiceProcesses:
         self._row: int | None = None
         self._pid = self._started = 0
         self._self_stats = _SelfStats()
-        # By process id and start, as rows have them.
-        self._stats: dict[tuple[float, ...], ProcessStat] = {}
-        self._gone: set[tuple[float, ...]] = set()
         self._unlock()
         os.register_at_fork(after_in_child=weak_callback(self._unlock))
         on_gc = weak_callback(self._on_gc)
@@ -90,7 +87,7 @@ class ServiceProcesses:
         finalize(self, _remove_gc_callback, on_gc)
 
     def _unlock(self) -> None:
-        self._writing, self._reading = threading.Lock(), threading.Lock()
+        self._writing = threading.Lock()
 
     def register(self, role: Role, worker: int = 0) -> None:
         """Takes this process's row: the main process's, the arbiter's, or that of a worker's number.
@@ -107,8 +104,7 @@ class ServiceProcesses:
     def snapshot(self) -> list[Process]:
         """Returns all living processes, and zombies; raises OSError if /proc can't be read."""
         self._write()
-        with self._reading:
-            return list(self._read())
+        return list(self._read())
 
     def stable_snapshot(self) -> list[Process]:
         """Like `snapshot`, but taken while no child is being reaped, so that no CPU time is lost or counted twice."""
@@ -135,34 +131,24 @@ class ServiceProcesses:
 
     def _read(self) -> Iterator[Process]:
         rows = {row: self._table.read(row) for row in range(self.rows) if self._table.is_written(row)}
-        keys = {numbers[:2] for numbers in rows.values()}
-        own = (os.getpid(), 0)
-        for key in self._stats.keys() - keys - {own}:
-            del self._stats[key]
-        self._gone &= keys
         for row, numbers in rows.items():
-            if numbers[:2] not in self._gone:
-                yield from self._read_process(row, numbers)
-        if all(numbers[0] != own[0] for numbers in rows.values()):
-            yield from self._read_process(None, (*own, *self._self_stats.numbers()))
+            yield from self._read_process(row, numbers)
+        if all(numbers[0] != os.getpid() for numbers in rows.values()):
+            yield from self._read_process(None, (os.getpid(), 0, *self._self_stats.numbers()))
 
     def _read_process(self, row: int | None, numbers: Sequence[float]) -> Iterator[Process]:
         """Yields the process of a row, unless it's gone, or another process has its id."""
-        key = pid, started = tuple(numbers[:2])
+        pid, started, blocks, *rest = numbers
         try:
-            if key not in self._stats:
-                self._stats[key] = ProcessStat(int(pid))
-            stat = self._stats[key].stat()
-            fds = self._stats[key].fds() if stat.is_alive else 0
+            stat = Stat.of(int(pid))
+            fds = open_files(int(pid)) if stat.is_alive else 0
         except (FileNotFoundError, ProcessLookupError, PermissionError):  # the last where /proc hides other users'
             if pid == os.getpid():
                 raise  # there is no /proc
-            self._gone.add(key)
             return
         if started and stat.started != started:
             return
         role: Role = "" if row is None else "main" if row == 0 else "arbiter" if row == 1 else "worker"
-        blocks, *rest = numbers[2:]
         generations = tuple(
             Generation(int(rest[at]), int(rest[at + 1]), int(rest[at + 2]), rest[at + 3])
             for at in range(0, len(rest) if blocks else 0, 4)
