@@ -81,10 +81,8 @@ class Exporter:
         threads = DaemonThreads()
         self._answers: SingleFlight[object, ScrapeResponse] = SingleFlight(threads.run)
         self._collections: SingleFlight[str, PointsAt] = SingleFlight(threads.run)
-        expected = (CollectionTimeout, PointError)
-        self._failures = ChangeLog(
-            log, "collector", "failed to collect", "collects again", level="error", expected=expected
-        )
+        begins, ends, expected = "failed to collect", "collects again", (CollectionTimeout, PointError)
+        self._failures = ChangeLog(log, "collector", begins, ends, level="error", expected=expected)
 
     def scrape(self, request: ScrapeRequest) -> ScrapeResponse:
         """Answers a scrape; blocks until its collectors have returned or its time is up."""

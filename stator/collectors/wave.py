@@ -20,7 +20,9 @@ class WaveConfig:
 
     def build(self, context: CollectorContext) -> "Wave":
         """Returns a collector of the waves of this seed."""
-        return Wave(tuple(_random_sine(random.Random(f"{self.seed}/{nth}")) for nth in range(3)))  # noqa: S311
+        chances = [random.Random(f"{self.seed}/{nth}").uniform for nth in range(3)]  # noqa: S311 # a wave is no secret
+        sines = (Sine(pick(0.1, 1 / 3), pick(PERIOD / 10, PERIOD), pick(0, 2 * math.pi)) for pick in chances)
+        return Wave(tuple(sines))
 
 
 @frozen
@@ -64,7 +66,3 @@ class Wave:
 def square(now: float, harmonics: int = 4) -> float:
     """Returns the sum of the first odd harmonics of the Fourier series of a square wave of amplitude 1."""
     return sum(Sine(4 / (math.pi * nth), PERIOD / nth).at(now) for nth in range(1, 2 * harmonics, 2))
-
-
-def _random_sine(chance: random.Random) -> Sine:
-    return Sine(chance.uniform(0.1, 1 / 3), chance.uniform(PERIOD / 10, PERIOD), chance.uniform(0, 2 * math.pi))

@@ -25,10 +25,7 @@ _PICTURES = {code: 0x2400 + code for code in range(0x20)}
 
 
 class LineRenderer:
-    """Processors for structlog: `shorten`, and then `json` or `text`, which return a line.
-
-    Fields have at most `max_len` characters; 0 is no limit.
-    """
+    """Processors for structlog: `shorten`, to at most `max_len` characters unless 0, and then `json` or `text`."""
 
     def __init__(self, max_len: int) -> None:
         from structlog.dev import ConsoleRenderer

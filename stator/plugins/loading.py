@@ -42,10 +42,7 @@ def load_class(spec: str, kind: PluginType) -> type:
 
 
 def load_file(file: Path, kind: PluginType) -> type:
-    """Returns the only plugin's class in a file.
-
-    Classes whose names begin with an underscore do not count, nor do those that the file imports.
-    """
+    """Returns the only plugin's class in a file: not an imported one, nor one whose name begins with an underscore."""
     module = _import_file(file)
     own = ((name, value) for name, value in vars(module).items() if not name.startswith("_") and _fits(value, kind))
     classes: dict[str, type] = {name: value for name, value in own if value.__module__ == module.__name__}

@@ -50,8 +50,7 @@ class _SelfStats:
     """What this process knows of itself: memory blocks, and what its garbage collector did from now on."""
 
     def __init__(self) -> None:
-        # A child is born with its parent's counts.
-        self._before = gc.get_stats()
+        self._before = gc.get_stats()  # a child is born with its parent's counts
         self._seconds = [0.0] * GENERATIONS
         self._start = 0.0
 
@@ -80,14 +79,10 @@ class ServiceProcesses:
         self._row: int | None = None
         self._pid = self._started = 0
         self._self_stats = _SelfStats()
-        self._unlock()
-        os.register_at_fork(after_in_child=weak_callback(self._unlock))
+        self._writing = threading.Lock()
         on_gc = weak_callback(self._on_gc)
         gc.callbacks.append(on_gc)
         finalize(self, _remove_gc_callback, on_gc)
-
-    def _unlock(self) -> None:
-        self._writing = threading.Lock()
 
     def register(self, role: Role, worker: int = 0) -> None:
         """Takes this process's row: the main process's, the arbiter's, or that of a worker's number.
@@ -96,6 +91,7 @@ class ServiceProcesses:
         """
         row = {"main": 0, "arbiter": 1}.get(role, 1 + worker)
         self._row = row if row < self.rows else None
+        self._writing = threading.Lock()  # a thread of the parent may have held the inherited one
         self._self_stats, self._pid, self._started = _SelfStats(), os.getpid(), 0
         with suppress(OSError):  # a snapshot raises it again
             self._started = Stat.of(self._pid).started

@@ -1,8 +1,8 @@
 """How the workers of an embedding server find each other.
 
 Such workers have the same parent and run its program: it forked them, or started them by `multiprocessing`. They share
-memory that has no name in any folder, so that nothing is left of it however they end. Processes forked from the one
-that created it inherit it; others open a sibling's: https://man7.org/linux/man-pages/man2/memfd_create.2.html
+memory without a name in any folder, so that nothing is left of it however they end; they inherit it, or open a
+sibling's: https://man7.org/linux/man-pages/man2/memfd_create.2.html
 """
 
 import fcntl

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from difflib import get_close_matches
 from functools import reduce
 from pathlib import Path
@@ -42,8 +43,7 @@ class Reader:
         self._converter = cattrs.BaseConverter()
         for parsed in (Duration, Secret):
             self._converter.register_structure_hook(parsed, lambda value, _: value)
-        # environs reads the process's environment, where no name has an equals sign: it finds nothing, and parses the
-        # default that each call gives.
+        # No name in the process's environment begins with "=": environs finds none, and parses each call's default.
         self._env = environs.Env(prefix="=")
         self._env.add_parser("setting", _parse)
         self._env.add_parser("secret_file", _parse_file)
@@ -122,14 +122,11 @@ def _parse(text: str, setting: Setting) -> Any:
         msg = "text in UTF-8"
         raise environs.EnvError(msg)
     type_ = setting_type(setting.type)
-    try:
+    with suppress(ValueError, TypeError, LookupError):  # a plugin's check may parse the value
         value = type_.parse(text)
-        holds = setting.check is None or setting.check.holds(value)
-    except (ValueError, TypeError, LookupError):  # a plugin's check may parse the value
-        holds = False
-    if not holds:
-        raise environs.EnvError(setting.check.expected if setting.check else type_.expected)
-    return value
+        if setting.check is None or setting.check.holds(value):
+            return value
+    raise environs.EnvError((setting.check or type_).expected)
 
 
 def _parse_file(path: str, setting: Setting) -> Secret:

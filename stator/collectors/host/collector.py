@@ -14,7 +14,6 @@ from stator.points import Labels, Point, PointError, PointsAt
 SUCCESS = Family("scrape_collector_success", "Whether a group of families could be collected")
 DURATION = Family("scrape_collector_duration", "Time that a group of families took", "seconds")
 
-
 Group: TypeAlias = Callable[[Files, float], Iterable[Point]]
 """Returns the points of the families that node_exporter collects together, from files and the time in Unix seconds."""
 
