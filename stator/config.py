@@ -107,10 +107,7 @@ class Environment:
         return [*own[:at], *self.collectors.settings(), *self.registrars.settings(), *own[at:]]
 
     def decode(self, given: Mapping[str, Any] | None = None) -> Config:
-        """Builds the root Config, and that of each plugin; raises ConfigError with all that can't be used.
-
-        Values given by variable win over the texts.
-        """
+        """Builds all Configs; raises ConfigError with all that can't be used. Values given win over variables."""
         from stator.settings.environment import Reader
 
         reader = Reader(self.variables, given or {})

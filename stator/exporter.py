@@ -91,10 +91,7 @@ class Exporter:
     def submit(
         self, request: ScrapeRequest, run_nonblocking: Run, run_blocking: Run | None = None
     ) -> "Future[Outcome[ScrapeResponse]]":
-        """Begins to answer a scrape: by `run_nonblocking`, an event loop's ``call_soon``, where no collector may block.
-
-        If one may, `run_blocking` answers, or a thread.
-        """
+        """Begins to answer a scrape: by `run_nonblocking` if no collector may block, else by the other or a thread."""
         names = [name for name in self.names if request.collectors is None or name in request.collectors]
         inline = {name for name in names if name in self._nonblocking and self._nonblocking[name].is_nonblocking()}
         answer = partial(self._answer, request, names, inline)

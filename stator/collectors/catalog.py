@@ -21,10 +21,7 @@ ENABLED = "collectors that run: {}, a plugin's name, or module:Class for one of 
 
 @frozen
 class Collectors:
-    """Which collectors run, and their settings.
-
-    A section here registers a built-in collector, under the name that its settings have in variables.
-    """
+    """Which collectors run, and their settings: a section registers a built-in one by the name that variables have."""
 
     enabled: tuple[str, ...] = setting(DEFAULT, env="COLLECTORS", desc=lambda: ENABLED.format(", ".join(BUILT_IN)))
     plugins_path: str = setting("", env="PLUGINS_PATH", desc="folder of plugins: each .py file of it is a collector")

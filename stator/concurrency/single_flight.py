@@ -78,9 +78,9 @@ class SingleFlight(Generic[K, T]):
         self._running: dict[K, Call[T]] = {}
 
     def submit(self, key: K, function: Callable[[], T], deadline: float, run: Run | None = None) -> Call[T]:
-        """Returns the next call for a key, which is begun, by `run`, if none is at work.
+        """Returns the next call for a key, in the caller's context; begins it, by `run`, if none is at work.
 
-        It has the caller's context variables. At the deadline, a time of `time.monotonic`, the caller gives up.
+        At the deadline, a time of `time.monotonic`, the caller gives up.
         """
         call = Call(partial(contextvars.copy_context().run, function), deadline)
         with self._lock:

@@ -60,11 +60,9 @@ def load(
     argv: Sequence[str],
     environ: Mapping[str, str],
 ) -> Loaded[C]:
-    """Parses flags and decodes the environment, which wins over ``--env-file``; answers flags that end the program.
+    """Parses flags and decodes the environment, which wins over ``--env-file``.
 
-    Raises:
-        SystemExit: A flag was answered (status 0; 1 where stdout can't be written), or the command line or environment
-            is wrong (status 2).
+    Raises SystemExit: a flag was answered (0; 1 where stdout can't be written), or something given is wrong (2).
     """
     flags = _flags(argv)
     if flags.version:
