@@ -15,7 +15,7 @@ from stator.log.writer import Sink
 from stator.points import CollectorContext
 from stator.processes.service import ServiceProcesses
 from stator.server.listener import listening_address
-from stator.server.signals import StartupGuard, block_signals
+from stator.server.signals import block_signals, startup_guard
 from stator.server.supervisor import FAILED, Supervisor, is_serving
 from stator.settings import command_line
 from stator.settings.declare import StartError
@@ -27,7 +27,7 @@ ABOUT = "'stator' makes a service observable: it registers, answers /monitor and
 
 def run() -> int:
     """Runs the program with this process's command line and environment; returns its exit status."""
-    starting = StartupGuard(block_signals())
+    starting = startup_guard(block_signals())
     return main(sys.argv[1:], os.environ, starting)
 
 

@@ -27,16 +27,9 @@ OTHER_FILES = 64
 
 
 def serve(config: ServerConfig, load: Callable[[], Any], listener_fd: int, processes: ServiceProcesses) -> None:
-    """Runs gunicorn's arbiter in this process until a signal stops it.
+    """Runs gunicorn's arbiter in this process until a signal stops it; always raises SystemExit with its status.
 
-    Args:
-        config: Number of workers, and their limits.
-        load: Makes the ASGI application.
-        listener_fd: A listening socket, closed in the end.
-        processes: Where this process and each worker register.
-
-    Raises:
-        SystemExit: Always, with gunicorn's status.
+    `load` makes the ASGI application. The listening socket is closed in the end.
     """
     processes.register("arbiter")
     max_connections = config.max_connections or max(1, _raise_file_limit() - OTHER_FILES)
@@ -75,17 +68,13 @@ class _Arbiter(Arbiter):
     _refused: int | None = None
 
     def stop(self, graceful: bool = True) -> None:  # gunicorn's own signature
-        """Called by gunicorn to end all workers; they accept every client that has connected by now."""
+        """Ends all workers; they accept every client that has connected by now."""
         for listener in self.LISTENERS:
             drop_new_connections(listener.sock)
         super().stop(graceful)
 
     def spawn_worker(self) -> Any:
-        """Called by gunicorn, which tries again after a second; does not return in the worker.
-
-        Returns:
-            The new worker's process id, or None if there is none.
-        """
+        """Returns a new worker's process id, or None, upon which gunicorn tries again after a second."""
         signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
         try:
             pid = super().spawn_worker()
@@ -101,25 +90,19 @@ class _Arbiter(Arbiter):
 
 
 class _Application(BaseApplication):
-    """Gunicorn's idea of an application: settings, and a function that makes it.
-
-    Attributes:
-        limits: What each worker's connections may take.
-    """
+    """Gunicorn's idea of an application: settings, and a function that makes it."""
 
     def __init__(self, load: Callable[[], Any], settings: dict[str, Any], limits: Limits) -> None:
         self._load, self._settings = load, settings
-        self.limits = limits
+        self.limits = limits  # of each worker
         super().__init__()
 
     def load_config(self) -> None:
-        """Called by gunicorn at start and at reload."""
         for name, value in self._settings.items():
             if name in self.cfg.settings:  # an older gunicorn has no control socket
                 self.cfg.set(name, value)
 
     def load(self) -> Any:
-        """Called by gunicorn, once."""
         app = self._load()
         # What is alive now lives as long as the workers: they need not look at it, nor copy its pages to do so.
         gc.collect()

@@ -57,11 +57,7 @@ class ServerConfig:
     )
 
     def listen(self) -> socket.socket:
-        """Returns a socket that listens, so that a port in use is known before anything is started.
-
-        Raises:
-            StartError: The host is unknown or not ours, or the port is in use or not allowed.
-        """
+        """Returns a socket that listens; raises StartError if it can't, before anything is started."""
         try:
             family, address = _address(self.host, self.port)
             with suppress(OSError):
@@ -107,10 +103,9 @@ def listening_address(listener: socket.socket) -> tuple[str, int]:
 def drop_new_connections(listener: socket.socket) -> None:
     """Drops new SYNs in the kernel; connections whose handshake has begun are still accepted.
 
-    Closing a listening socket resets connections that nobody has accepted, and there is always a moment between the
-    last accept and the close. A client whose SYN is dropped tries again after a second, and meets whoever listens
-    by then, or a refusal. The filter holds for all processes that share the socket. If the kernel does not take it,
-    nothing changes.
+    Between the last accept and the close of a socket connections may still come, which the close resets. A client whose
+    SYN is dropped tries again after a second. The filter holds for all processes that share the socket, if the kernel
+    takes it.
     """
     if sys.platform != "linux":
         return

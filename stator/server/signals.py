@@ -3,9 +3,9 @@
 import os
 import signal
 import threading
+from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
-from contextlib import suppress
-from types import TracebackType
+from contextlib import contextmanager, suppress
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 # Seconds that a start may go on after a signal to stop; mostly it is over sooner, and the program stops in order.
@@ -37,41 +37,33 @@ def end_with_parent(parent: int, number: signal.Signals) -> None:
         signal.raise_signal(number)
 
 
-class StartupGuard:
-    """A context in which blocked signals end the process if the start hangs, for instance in a plugin's import.
+@contextmanager
+def startup_guard(blocked: AbstractSet[signal.Signals]) -> Iterator[None]:
+    """Lets blocked signals, SIGCHLD among them, end the process if the start hangs, as in a plugin's import.
 
     Signals are blocked from the start, because a plugin may start a thread: so a thread of this guard waits for them.
-
-    Args:
-        blocked: Signals that all threads block; SIGCHLD is among them.
     """
+    over = threading.Event()
+    thread = threading.Thread(target=_watch, args=(blocked, over), name="starting", daemon=True)
+    # If no thread can be started, whatever needs one next reports that.
+    with suppress(RuntimeError):
+        thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        if thread.ident is not None:
+            os.kill(os.getpid(), signal.SIGCHLD)  # wakes the thread, and means nothing to anything else that waits
+            thread.join()
 
-    def __init__(self, blocked: AbstractSet[signal.Signals]) -> None:
-        self._blocked = blocked
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._watch, name="starting", daemon=True)
 
-    def __enter__(self) -> None:
-        # If no thread can be started, whatever needs one next reports that.
-        with suppress(RuntimeError):
-            self._thread.start()
-
-    def __exit__(
-        self, _type: type[BaseException] | None, _error: BaseException | None, _traceback: TracebackType | None
-    ) -> None:
-        self._over.set()
-        if self._thread.ident is None:
-            return
-        os.kill(os.getpid(), signal.SIGCHLD)  # wakes the thread, and means nothing to anything else that waits
-        self._thread.join()
-
-    def _watch(self) -> None:
-        while not self._over.is_set():
-            asked = signal.Signals(signal.sigwait(self._blocked))
-            if asked == signal.SIGCHLD:
-                continue  # the start is over, or a plugin's own child has ended
-            if not self._over.wait(STARTUP_GRACE):
-                with suppress(OSError):
-                    os.write(2, f"stator: stopped by {asked.name} while it was starting\n".encode())
-                os._exit(128 + asked)
-            os.kill(os.getpid(), asked)  # for the supervisor
+def _watch(blocked: AbstractSet[signal.Signals], over: threading.Event) -> None:
+    while not over.is_set():
+        asked = signal.Signals(signal.sigwait(blocked))
+        if asked == signal.SIGCHLD:
+            continue  # the start is over, or a plugin's own child has ended
+        if not over.wait(STARTUP_GRACE):
+            with suppress(OSError):
+                os.write(2, f"stator: stopped by {asked.name} while it was starting\n".encode())
+            os._exit(128 + asked)
+        os.kill(os.getpid(), asked)  # for the supervisor

@@ -9,7 +9,11 @@ import signal
 import socket
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from math import inf
 from typing import Any, NoReturn, Protocol
+
+from attrs import define, field
 
 from stator.client.probe import is_ready
 from stator.log.logger import Log
@@ -21,14 +25,12 @@ from stator.settings.declare import StartError
 FAILED = 1
 # The server's exit status if it can't start, and has logged why.
 NOT_STARTED = 2
-# Seconds between two looks whether the service answers yet; it takes a few hundred milliseconds to start.
-READY_POLL = 0.01
-# Seconds between two looks whether the roster has unregistered.
-LEFT_POLL = 0.02
 # Seconds that gunicorn may take beyond its graceful timeout before it is killed.
 GRACE = 2.0
 # Seconds in which signals to stop count as one: timeout(1), for instance, sends its own to us and to our group.
 SIGNAL_DEBOUNCE = 0.1
+# Longest time in seconds that one system call waits for a signal: it takes no infinite one.
+LONGEST_WAIT = 3600.0
 LOCAL = "127.0.0.1"
 
 
@@ -52,62 +54,45 @@ def is_serving(address: tuple[str, int]) -> bool:
     return is_ready(f"http://{netloc}/monitor")
 
 
+@define
 class _Stopped(Exception):  # noqa: N818 # not an error
     """A signal asks to stop."""
 
-    def __init__(self, signal_: signal.Signals) -> None:
-        super().__init__(signal_.name)
-        self.signal = signal_
+    by: signal.Signals
 
 
+@define(eq=False)
 class Supervisor:
-    """Runs the service from start to end.
+    """Runs the service from start to end."""
 
-    Args:
-        config: How the service listens.
-        listener: The listening socket.
-        load: Makes the ASGI application; called in the server's process.
-        roster: Keeps the service registered.
-        drain: Seconds between unregistering and stopping.
-        processes: Where this process, the server's and its workers register.
-        log: Where starts and stops are logged.
-    """
-
-    def __init__(
-        self,
-        config: ServerConfig,
-        listener: socket.socket,
-        load: Callable[[], Any],
-        roster: Roster,
-        *,
-        drain: float,
-        processes: ServiceProcesses,
-        log: Log,
-    ) -> None:
-        self._config, self._listener, self._load, self._roster = config, listener, load, roster
-        self._drain, self._processes, self._log = drain, processes, log
-        self._address = listening_address(listener)
-        self._server = 0
-        self._server_status: int | None = None
-        self._last_signal = -SIGNAL_DEBOUNCE
+    _config: ServerConfig
+    _listener: socket.socket
+    # Makes the ASGI application, in the server's process.
+    _load: Callable[[], Any]
+    _roster: Roster
+    # Seconds between unregistering and stopping.
+    _drain: float
+    _processes: ServiceProcesses
+    _log: Log
+    _signals: set[signal.Signals] = field(factory=set, init=False)
+    _server: int = field(default=0, init=False)
+    _server_status: int | None = field(default=None, init=False)
+    _last_signal: float = field(default=-inf, init=False)
 
     def run(self) -> int:
-        """Serves until a signal comes or gunicorn dies.
+        """Serves until a signal comes or gunicorn dies; raises StartError if its process can't be started.
 
-        Raises:
-            StartError: The server's process can't be started.
-
-        Returns:
-            The exit status: 0 after a signal, 128 and its number after a second one, 1 if gunicorn died.
+        Returns the exit status: 0 after a signal, 128 and its number after a second one, 1 if gunicorn died.
         """
+        address = listening_address(self._listener)
         self._signals = block_signals()
         self._processes.register("main")
         self._server = self._fork()
         self._listener.close()
         status = 0
         try:
-            self._wait_until_ready()
-            self._wait(None)
+            self._wait_until_ready(address)
+            self._wait(inf)
             status = FAILED
             if self._server_status != NOT_STARTED:
                 self._log.error("http service ended by itself", status=self._server_status)
@@ -115,12 +100,12 @@ class Supervisor:
             status = FAILED
             self._log.error("can't start", reason=str(error))
         except _Stopped as stopped:
-            self._log.info("shutting down", signal=stopped.signal.name)
+            self._log.info("shutting down", signal=stopped.by.name)
         try:
             self._leave()
         except _Stopped as stopped:
-            status = 128 + stopped.signal
-            self._log.warning("stopping at once", signal=stopped.signal.name)
+            status = 128 + stopped.by
+            self._log.warning("stopping at once", signal=stopped.by.name)
         finally:
             self._kill()
         self._log.info("stopped", status=status)
@@ -162,64 +147,44 @@ class Supervisor:
         finally:
             os._exit(status)
 
-    def _wait_until_ready(self) -> None:
+    def _wait_until_ready(self, address: tuple[str, int]) -> None:
         """Waits until the service answers, and starts the roster; returns without if the server has ended."""
-        while not is_serving(self._address):
-            if not self._wait(READY_POLL):
+        while not is_serving(address):
+            if not self._wait(0.01):
                 return
-        host, port = self._address
+        host, port = address
         self._log.info("ready", address=f"{host or LOCAL}:{port}")
         self._roster.start()
 
-    def _wait(self, seconds: float | None) -> bool:
-        """Waits for some seconds, or for ever.
-
-        Returns:
-            Whether the server still runs; if not, at once.
-
-        Raises:
-            _Stopped: A signal came.
-        """
-        deadline = None if seconds is None else time.monotonic() + seconds
+    def _wait(self, seconds: float) -> bool:
+        """Waits, and returns whether the server still runs: False at once if not; raises _Stopped at a signal."""
+        deadline = time.monotonic() + seconds
         while self._server_status is None:
-            left = 3600.0 if deadline is None else max(0.0, deadline - time.monotonic())
-            came = signal.sigtimedwait(self._signals, left)
-            if came is None and deadline is not None:
-                return True
-            if came is not None and came.si_signo == signal.SIGCHLD:
+            left = max(0.0, deadline - time.monotonic())
+            came = signal.sigtimedwait(self._signals, min(left, LONGEST_WAIT))
+            now = time.monotonic()
+            if came is None:
+                if left <= LONGEST_WAIT:
+                    return True
+            elif came.si_signo == signal.SIGCHLD:
                 self._reap()
-            elif came is not None and not self._is_echo():
+            elif now - self._last_signal >= SIGNAL_DEBOUNCE:
+                self._last_signal = now
                 raise _Stopped(signal.Signals(came.si_signo))
-        return False
-
-    def _is_echo(self) -> bool:
-        """Returns whether a signal that comes now only repeats the last one that counted."""
-        now = time.monotonic()
-        if now - self._last_signal < SIGNAL_DEBOUNCE:
-            return True
-        self._last_signal = now
         return False
 
     def _reap(self) -> None:
         """Reaps children that have ended; as process 1 of a container we get orphans too."""
-        while True:
-            try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
-            except ChildProcessError:
-                return
-            if pid == 0:
-                return
-            if pid == self._server:
-                self._server_status = os.waitstatus_to_exitcode(status)
+        with suppress(ChildProcessError):
+            while (ended := os.waitpid(-1, os.WNOHANG)) != (0, 0):
+                pid, status = ended
+                if pid == self._server:
+                    self._server_status = os.waitstatus_to_exitcode(status)
 
     def _leave(self) -> None:
-        """Unregisters first, then drains, then ends the server.
-
-        Raises:
-            _Stopped: A further signal came.
-        """
+        """Unregisters first, then drains, then ends the server; raises _Stopped at a further signal."""
         self._roster.stop()
-        while not self._roster.wait_stopped(LEFT_POLL):
+        while not self._roster.wait_stopped(0.02):
             self._wait(0)
         if self._wait(self._drain):
             os.kill(self._server, signal.SIGTERM)

@@ -12,10 +12,7 @@ class LingeringTransport:
     """A transport whose end waits until the client has read why its request was refused.
 
     A client that still sends would have its connection reset, and might never read the answer: RFC 9112, section 9.6.
-
-    Args:
-        transport: asyncio's.
-        has_unread_input: Returns whether the client may have sent, or still send, what nobody will read.
+    So the end waits if `has_unread_input`: if the client may have sent, or still send, what nobody will read.
     """
 
     def __init__(self, transport: asyncio.Transport, has_unread_input: Callable[[], bool]) -> None:

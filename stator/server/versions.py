@@ -15,11 +15,7 @@ SUPPORTED = {
 
 
 def check_versions() -> None:
-    """Checks the installed versions, of which an unsupported one might hang or fail later.
-
-    Raises:
-        StartError: One is missing, or out of its range.
-    """
+    """Raises StartError if a package is missing, or of a version that might hang or fail later."""
     for name, (lowest, limit) in SUPPORTED.items():
         try:
             found = import_module(name).__version__

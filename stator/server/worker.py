@@ -25,11 +25,7 @@ LAST_CALL = 0.05
 
 
 class Worker(UvicornWorker):
-    """A process that serves.
-
-    Attributes:
-        number: Its number among the workers, from 1.
-    """
+    """A process that serves."""
 
     CONFIG_KWARGS: ClassVar[dict[str, Any]] = {
         "loop": "asyncio",
@@ -42,7 +38,7 @@ class Worker(UvicornWorker):
         "timeout_notify": TICK,
         "backlog": 1,  # connections that are accepted at a time: there may be room for few
     }
-    number = 0
+    number = 0  # among the workers, from 1
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -60,18 +56,12 @@ class Worker(UvicornWorker):
 
 
 class Server(uvicorn.Server):
-    """Uvicorn's server, which stops at once at a signal, and answers all who have connected by then.
-
-    Args:
-        config: Uvicorn's settings.
-        connections: The connections.
-        patience: Seconds that requests may take to end at a stop.
-    """
+    """Uvicorn's server, which stops at once at a signal, and answers all who have connected by then."""
 
     def __init__(self, config: uvicorn.Config, connections: Connections, patience: float) -> None:
         super().__init__(config)
         self.server_state = self._connections = connections
-        self._patience = patience
+        self._patience = patience  # seconds that requests may take to end at a stop
         self._stopping = asyncio.Event()
 
     @contextmanager
@@ -114,15 +104,11 @@ class Server(uvicorn.Server):
             self._connections.end_expired()
             await self.on_tick(0)
             await asyncio.sleep(STOP_TICK)
-        self._cut_off()
-
-    async def _last_call(self) -> None:
-        if not self.force_exit:
-            await asyncio.sleep(LAST_CALL)
-
-    def _cut_off(self) -> None:
-        """Aborts connections that are still open."""
         for connection in self._connections.connections:
             connection.transport.abort()
         # Each request that is cut off is logged already, and uvicorn would log its cancellation with a traceback.
         logging.getLogger("uvicorn.error").disabled = True
+
+    async def _last_call(self) -> None:
+        if not self.force_exit:
+            await asyncio.sleep(LAST_CALL)

@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 from urllib.parse import parse_qs
 
 import msgspec
+from attrs import frozen
 
 from stator.client.probe import USER_AGENT
 from stator.log.logger import Log, bind, new_id, unbind
@@ -26,29 +27,17 @@ CLIENT_DISCONNECTED = -1
 REFUSALS = {408: b'{"error":"request body took too long"}', 413: b'{"error":"request body too long"}'}
 
 
+@frozen
 class AccessLogMiddleware:
     """ASGI middleware that logs each request, and its response before the client gets the last of it.
 
     https://asgi.readthedocs.io/en/latest/specs/www.html
-
-    Args:
-        app: The application within.
-        log: Where requests and responses are logged.
-        secret_headers: Names of headers to hide, in lower case.
-        timeout: Seconds that a request's body may take.
-        clock: Monotonic time in nanoseconds.
     """
 
-    def __init__(
-        self,
-        app: App,
-        log: Log,
-        secret_headers: frozenset[str] = frozenset(),
-        timeout: float = 10.0,
-        clock: Callable[[], int] = time.perf_counter_ns,
-    ) -> None:
-        self._app, self._log, self._secret_headers = app, log, secret_headers
-        self._timeout, self._clock = timeout, clock
+    _app: App
+    _log: Log
+    _secret_headers: frozenset[str] = frozenset()  # names, in lower case
+    _timeout: float = 10.0  # seconds that a request's body may take
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Passes a request on; answers with status 413 or 408 if its body is too long or does not come in time."""
@@ -57,7 +46,7 @@ class AccessLogMiddleware:
             return
         token = bind(request_id=new_id())
         log = self._log.debug if _is_own_probe(scope) else self._log.info
-        start, has_ended = self._clock(), False
+        start, has_ended = time.perf_counter_ns(), False
         status, headers, body = 0, (), b""
 
         async def log_and_send(message: Message) -> None:
@@ -68,7 +57,7 @@ class AccessLogMiddleware:
                 body = body or message.get("body", b"")
                 if not message.get("more_body", False):
                     has_ended = True
-                    elapsed, text = self._clock() - start, self._headers_text(headers)
+                    elapsed, text = time.perf_counter_ns() - start, self._headers_text(headers)
                     log("sending response", status=status, headers=text, body=body, elapsed=elapsed)
             await send(message)
 
@@ -83,7 +72,7 @@ class AccessLogMiddleware:
                 await self._app(scope, _replay(request_body, receive), log_and_send)
         finally:
             if not has_ended:
-                self._log.warning("response was not sent", elapsed=self._clock() - start)
+                self._log.warning("response was not sent", elapsed=time.perf_counter_ns() - start)
             unbind(token)
 
     def _log_request(self, log: Callable[..., object], scope: Scope, body: bytes) -> None:
@@ -112,11 +101,7 @@ def _is_own_probe(scope: Scope) -> bool:
 
 
 async def _read_body(headers: Headers, receive: Receive, timeout: float) -> tuple[bytes, int]:
-    """Reads a request's body, as far as it may go.
-
-    Returns:
-        What came of it, and the status with which to refuse it, `CLIENT_DISCONNECTED`, or 0.
-    """
+    """Returns what came of a body, and the status with which to refuse it, `CLIENT_DISCONNECTED`, or 0."""
     framing = {name: value for name, value in headers if name in (b"content-length", b"transfer-encoding")}
     if not framing:
         return b"", 0
