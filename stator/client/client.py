@@ -50,17 +50,14 @@ class Response:
 
 @define(eq=False)
 class Client:
-    """Sends requests to the server of a base URI, and keeps one idle connection for the next. Thread-safe.
-
-    Attributes:
-        tls: Makes the TLS context of each new connection to an https URI.
-        timeout: Longest time in seconds for an exchange, except for the look-up of the host, which can't be bounded.
-        timeout_short: Longest time in seconds to connect, and from then until the headers of the answer are read.
-    """
+    """Sends requests to the server of a base URI, and keeps one idle connection for the next. Thread-safe."""
 
     uri: SplitResult
+    # Makes the TLS context of each new connection to an https URI.
     tls: Callable[[], ssl.SSLContext]
+    # Longest time in seconds for an exchange, except for the look-up of the host, which can't be bounded.
     timeout: float
+    # Longest time in seconds to connect, and from then until the headers of the answer are read.
     timeout_short: float
     _lock: threading.Lock = field(factory=threading.Lock, init=False)
     _idle: HTTPConnection | None = field(default=None, init=False)

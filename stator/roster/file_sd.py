@@ -18,9 +18,6 @@ from stator.roster.registrar import Observation, RegistrarError
 from stator.roster.service import Service
 from stator.settings.declare import setting
 
-# Seconds between two looks at the file.
-POLL = 1.0
-
 
 @frozen
 class FileConfig:
@@ -69,7 +66,7 @@ class File:
         deadline = time.monotonic() + wait
         with self._translated_errors("read"):
             while (version := _version(self.path)) == since and (left := deadline - time.monotonic()) > 0:
-                if self._cancelled.wait(min(left, POLL)):
+                if self._cancelled.wait(min(left, 1.0)):
                     break
             if not version:
                 return Observation("the file is gone")

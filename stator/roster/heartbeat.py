@@ -20,9 +20,6 @@ from stator.roster.registrar import RegistrarError
 from stator.roster.service import Service
 from stator.settings.duration import Duration
 
-# Longest wait in seconds for a running report when the heartbeat stops.
-GRACE = 0.5
-
 
 @frozen
 class Health:
@@ -79,11 +76,11 @@ class Heartbeat:
         self._due.set()
 
     def stop(self) -> None:
-        """Stops for good: no report starts after this; waits for a running one, but only for a moment."""
+        """Stops for good: no report starts after this; waits for a running one, for half a second at most."""
         self._stopping.set()
         self._due.set()
         if self._thread is not None:
-            self._thread.join(GRACE)
+            self._thread.join(0.5)
             self._thread = None
 
     def _work(self, service: Service, report: Callable[[Service, Health], object]) -> None:

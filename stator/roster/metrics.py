@@ -13,8 +13,6 @@ from stator.points import MetricType, Point, PointsAt
 from stator.processes.shared_table import SharedTable
 from stator.roster.registrar import REASONS, RegistrarError
 
-# Lines that one outage may log, however many reasons it has.
-MAX_LINES = 5
 _COLUMNS = 5 + len(REASONS)
 # Bytes of the memory that the numbers take.
 SIZE = SharedTable.size(1, _COLUMNS)
@@ -103,7 +101,8 @@ class RosterMetrics:
 
     def _deserves_line(self, reason: str, fields: dict[str, object]) -> bool:
         """Logs the loss of a registration, if there was one; else returns whether to log the reason."""
-        is_new = not self._is_registered and reason not in self._logged and len(self._logged) < MAX_LINES
+        # One outage logs five lines at most, however many reasons it has.
+        is_new = not self._is_registered and reason not in self._logged and len(self._logged) < 5
         if self._is_registered:
             self._is_registered, self._lost_at = False, self._clock()
             self._log.warning("registration lost", **fields)

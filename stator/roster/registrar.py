@@ -20,11 +20,7 @@ REASONS: tuple[Reason, ...] = get_args(Reason)
 
 
 class RegistrarError(Exception):
-    """A registrar failed; the message says why.
-
-    Attributes:
-        reason: What the failure is counted as.
-    """
+    """A registrar failed; the message says why, and the reason what the failure is counted as."""
 
     def __init__(self, message: str, reason: Reason = "other") -> None:
         super().__init__(message)
@@ -33,16 +29,13 @@ class RegistrarError(Exception):
 
 @frozen
 class Observation:
-    """How the service is registered at the moment.
+    """How the service is registered at the moment."""
 
-    Attributes:
-        problem: What is missing or differs, for a reader; empty if the registration is as it should be.
-        version: Identifies this state, so that a registrar can wait for another; empty if it can't wait.
-        keep_checks: Whether re-registering must preserve existing checks, because an operator added one.
-    """
-
+    # What is missing or differs, for a reader; empty if the registration is as it should be.
     problem: str = ""
+    # Identifies this state, so that a registrar can wait for another; empty if it can't wait.
     version: str = ""
+    # Whether re-registering must preserve existing checks, because an operator added one.
     keep_checks: bool = False
 
 
@@ -52,27 +45,19 @@ class Registrar(Protocol):
     def register(self, service: Service, *, keep_checks: bool = True, level: str = "info") -> None:
         """Registers a service, or updates its registration; raises RegistrarError.
 
-        Args:
-            service: What to register.
-            keep_checks: Whether existing checks stay beside ours; otherwise ours replace them.
-            level: Level at which requests are logged.
+        Existing checks stay beside ours, or ours replace them. Requests are logged at `level`.
         """
 
     def unregister(self, service: Service, *, timeout: float | None = None) -> None:
         """Unregisters a service, whether it was registered or not; raises RegistrarError.
 
-        Args:
-            service: What to unregister.
-            timeout: Longest time in seconds, if it is shorter than the configured one.
+        A `timeout` in seconds counts if it is shorter than the configured one.
         """
 
     def observe(self, service: Service, *, since: str = "", wait: float = 0.0) -> Observation:
         """Returns how a service is registered; raises RegistrarError.
 
-        Args:
-            service: What was registered.
-            since: Version of an earlier observation: returns once that has changed.
-            wait: Longest time in seconds to wait for that.
+        Waits for a version other than `since`, that of an earlier observation, but at most `wait` seconds.
         """
 
     def cancel(self) -> None:

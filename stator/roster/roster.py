@@ -7,6 +7,7 @@ import random
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from mmap import mmap
 
 from attrs import define, field, frozen
@@ -19,25 +20,14 @@ from stator.roster.service import Service, ServiceConfig
 from stator.settings.declare import StartError, positive, section, setting
 from stator.settings.duration import Duration
 
-# First wait after a failure, in seconds; each further one may be twice as long.
-RETRY_FIRST = 0.05
-# Shortest wait after a failure: a refused connection fails at once, and would be retried at once.
-RETRY_MIN = 0.005
 # Longest time in seconds that one observation may wait for a change. It also bounds the age of a confirmation, and how
 # long it takes to notice a change of our checks, which no observation can wait for, or a host or agent that hangs. Two
 # requests a minute cost an agent nothing, even from many services, and a proxy gives up on a request after a minute.
 OBSERVE_MAX = 60.0
-# Seconds between two observations if the discovery service can't wait for a change, or answers too early.
-POLL = 5.0
-# Shortest time in seconds between two observations.
-OBSERVE_MIN = 0.1
 # Seconds without a loss after which the next one counts as the first.
 CALM = 60.0
 # Longest time in seconds to unregister: container engines kill after ten.
 STOP_TIMEOUT = 5.0
-# Further seconds in which the roster's own thread may log the outcome.
-GRACE = 0.5
-
 # Before the first registration. An earlier run may have left one, with an operator's checks.
 NOT_YET_REGISTERED = Observation("not registered yet", keep_checks=True)
 
@@ -73,7 +63,7 @@ class RosterConfig:
     ) -> "Roster":
         """Returns a roster for the service that listens at an address: host, empty for all of this host's, and port."""
         host, port = address
-        find_service = lambda: self.service.build(port, discovery_uri, host, own_url)  # noqa: E731
+        find_service = partial(self.service.build, port, discovery_uri, host, own_url)
         return Roster(self, registrar, find_service, is_serving, log, memory=memory)
 
 
@@ -144,7 +134,8 @@ class Roster:
         """
         if self._thread is not None:
             self._thread.join(timeout)
-            if self._thread.is_alive() and self._clock() <= self._deadline + GRACE:
+            # The half second is for the thread to log the outcome.
+            if self._thread.is_alive() and self._clock() <= self._deadline + 0.5:
                 return False
             if self._thread.is_alive():
                 self._log.error("failed to unregister", reason=f"not done within {STOP_TIMEOUT} seconds")
@@ -171,7 +162,11 @@ class Roster:
     def _step(self, registrar: Registrar) -> float:
         """Registers if the last observation found a problem, then observes; returns seconds until the next step."""
         if self._service is None:
-            self._service = self._found()
+            try:
+                self._service = self._find_service()
+            except OSError as error:
+                msg = f"can't look up our address: {error}"
+                raise RegistrarError(msg, "address") from error
         last = self._last
         if last is not None and last.problem:
             if not self._is_serving():
@@ -193,15 +188,9 @@ class Roster:
             return self._settle()
         self.metrics.confirmed(self._service.id)
         if now.version and (now.version != since or self._clock() - start > wait / 2):
-            return OBSERVE_MIN
-        return min(POLL, self._config.interval.seconds)
-
-    def _found(self) -> Service:
-        try:
-            return self._find_service()
-        except OSError as error:
-            msg = f"can't look up our address: {error}"
-            raise RegistrarError(msg, "address") from error
+            return 0.1
+        # The discovery service can't wait for a change, or answers too early.
+        return min(5.0, self._config.interval.seconds)
 
     def _fail(self, error: Exception) -> float:
         """Records a failure; returns the seconds until the next try."""
@@ -226,8 +215,9 @@ class Roster:
         A tenth is left for the next try, so that an outage is over within the longest wait.
         https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
         """
-        doubled = RETRY_FIRST * 2.0 ** min(times - 1, 40)
-        return max(RETRY_MIN, 0.9 * self._jitter() * min(longest, doubled))
+        doubled = 0.05 * 2.0 ** min(times - 1, 40)
+        # A refused connection fails at once, and would be retried at once.
+        return max(0.005, 0.9 * self._jitter() * min(longest, doubled))
 
     def _unregister(self, registrar: Registrar) -> None:
         """Unregisters what was registered or may have been; retries until the deadline what certainly was."""

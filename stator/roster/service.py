@@ -4,6 +4,7 @@ import re
 import socket
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from ipaddress import IPv6Address
 from urllib.parse import urlsplit
 
@@ -13,9 +14,6 @@ from stator.settings.declare import between, setting
 
 MONITOR_SPEC = "http://%s:%d/monitor"
 LOOKUP = "lookup"
-# An address of the documentation range, to ask the kernel which of ours it would use toward the outside; nothing is
-# sent: https://www.rfc-editor.org/rfc/rfc5737
-OUTSIDE = ("192.0.2.1", 9)
 _ENDPOINT = re.compile(r"(\[(?P<ipv6>[^\]]+)\]|(?P<host>[^\s:/?#@\[\]]+))(:(?P<port>[0-9]{1,5}))?")
 
 
@@ -99,7 +97,8 @@ class Service:
 def look_up(discovery_uri: str) -> str:
     """Returns our address that the kernel would use toward the discovery service; sends nothing; raises OSError."""
     uri = urlsplit(discovery_uri)
-    host, port = (uri.hostname, uri.port or 80) if uri.hostname else OUTSIDE
+    # The address stands for the outside: https://www.rfc-editor.org/rfc/rfc5737
+    host, port = (uri.hostname, uri.port or 80) if uri.hostname else ("192.0.2.1", 9)
     family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0]
     with socket.socket(family, kind, protocol) as probe:
         probe.connect(address)
@@ -128,9 +127,7 @@ def _is_monitor_spec(spec: str) -> bool:
     """Whether a specifier has `%s` and `%d` once each, no other verb of Go's, and makes a URL."""
     if re.findall("%(?!%)(.?)", spec.replace("%%", "")) != ["s", "d"]:
         return False
-    try:
+    with suppress(ValueError):
         url = urlsplit(_filled(spec, "127.0.0.1", 8087))
-        good = url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0
-    except ValueError:
-        return False
-    return good
+        return url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0
+    return False

@@ -5,9 +5,6 @@ from typing import Any, TypeAlias, TypedDict
 
 Payload: TypeAlias = Mapping[str, Any]
 
-# Fields that the agent reports by another name than it accepts.
-REPORTED_AS = {"Name": "Service"}
-
 
 class AgentService(TypedDict, total=False):
     """A service as the agent reports it."""
@@ -35,7 +32,7 @@ def differences(registration: Payload, reported: Payload, checks: Mapping[str, P
     # A registration without tags or metadata asks for none.
     wanted = {"Tags": (), "Meta": {}, **registration}
     for name, value in wanted.items():
-        field = REPORTED_AS.get(name, name)
+        field = "Service" if name == "Name" else name
         # A field that the agent does not report, because it is older than the field, can't be compared.
         if field in reported and not _is_same(value, reported[field], exactly=name == "Meta"):
             yield f"{name} is {reported[field]!r} instead of {value!r}"

@@ -27,10 +27,6 @@ from stator.settings.duration import LONGEST, Duration
 if TYPE_CHECKING:
     from stator.client.logged import LoggedClient
 
-# Consul keeps this much of a check's output:
-# https://developer.hashicorp.com/consul/docs/services/configuration/checks-configuration-reference
-MAX_OUTPUT = 4096
-
 
 def _redact_values(_config: object, words: tuple[str, ...]) -> list[str]:
     """Returns header pairs without the values, any of which may be a secret."""
@@ -187,9 +183,11 @@ class Consul:
 
     def _report(self, service: Service, health: Health) -> None:
         path = f"/v1/agent/check/update/{quote(ttl_check_id(service), safe='')}"
-        status = "passing" if health.passing else "critical"
+        # Consul keeps 4096 bytes:
+        # https://developer.hashicorp.com/consul/docs/services/configuration/checks-configuration-reference
+        report = {"Status": "passing" if health.passing else "critical", "Output": health.output[:4096]}
         with self.agent.translated_errors("write", service):
-            self.agent.put(path, {"Status": status, "Output": health.output[:MAX_OUTPUT]}, level="debug")
+            self.agent.put(path, report, level="debug")
 
 
 def _is_unknown(error: ClientError) -> bool:
