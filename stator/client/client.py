@@ -101,8 +101,9 @@ class Client:
                     pass  # The server closed the connection while it was idle.
             return self._exchange(self._connect(time.monotonic() + short), request, *limits)
         except (OSError, HTTPException, ValueError) as error:
-            msg = f"{request}: {describe(error)}"
-            raise ClientError(msg, error_kind(error)) from error
+            cause = root_cause(error)
+            msg = f"{request}: {describe(cause)}"
+            raise ClientError(msg, error_kind(cause)) from error
 
     def _exchange(
         self, connection: HTTPConnection, request: Request, until_headers: float, until_body: float, end: float
@@ -196,9 +197,8 @@ def _read(response: HTTPResponse) -> bytes:
     return body
 
 
-def error_kind(error: BaseException) -> ErrorKind:
+def error_kind(cause: BaseException) -> ErrorKind:
     """Returns how a request failed, by the error of the socket, of ssl or of http.client."""
-    cause = root_cause(error)
     if isinstance(cause, TimeoutError):
         return "timeout"
     return "unreachable" if isinstance(cause, OSError | IncompleteRead) else "invalid"
@@ -210,9 +210,8 @@ def root_cause(error: BaseException) -> BaseException:
     return root_cause(inner) if isinstance(error, IncompleteRead) and inner else error
 
 
-def describe(error: BaseException) -> str:
+def describe(cause: BaseException) -> str:
     """Returns what happened, for a reader, with the settings that would mend it: ``Connection refused``."""
-    cause = root_cause(error)
     if isinstance(cause, BadStatusLine) and not isinstance(cause, OSError):
         return f"not an HTTP answer: {str(cause)[:80]!r}"
     strerror = getattr(cause, "strerror", None)

@@ -212,11 +212,10 @@ class Roster:
     def _backoff(self, times: int, longest: float) -> float:
         """Returns a random wait that grows with the failures, so that many services don't retry in step.
 
-        A tenth is left for the next try, so that an outage is over within the longest wait.
         https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
         """
         doubled = 0.05 * 2.0 ** min(times - 1, 40)
-        # A refused connection fails at once, and would be retried at once.
+        # A refused connection would be retried at once; and a tenth of the longest wait is left for the next try.
         return max(0.005, 0.9 * self._jitter() * min(longest, doubled))
 
     def _unregister(self, registrar: Registrar) -> None:

@@ -22,8 +22,6 @@ from stator.server.signals import end_with_parent
 from stator.server.worker import STOP_SIGNALS, Worker
 
 SHARED_MEMORY = "/dev/shm"  # noqa: S108 # for workers' heartbeats, which a slow disk would delay
-# Files that a worker opens beside its connections: its log, /proc, mounted filesystems.
-OTHER_FILES = 64
 
 
 def serve(config: ServerConfig, load: Callable[[], Any], listener_fd: int, processes: ServiceProcesses) -> None:
@@ -32,7 +30,8 @@ def serve(config: ServerConfig, load: Callable[[], Any], listener_fd: int, proce
     `load` makes the ASGI application. The listening socket is closed in the end.
     """
     processes.register("arbiter")
-    max_connections = config.max_connections or max(1, _raise_file_limit() - OTHER_FILES)
+    # A worker opens other files too: its log, /proc, mounted filesystems.
+    max_connections = config.max_connections or max(1, _raise_file_limit() - 64)
     seconds = max(1, round(config.timeout.seconds))
     settings = {
         "bind": [f"fd://{listener_fd}"],
@@ -90,11 +89,15 @@ class _Arbiter(Arbiter):
 
 
 class _Application(BaseApplication):
-    """Gunicorn's idea of an application: settings, and a function that makes it."""
+    """Gunicorn's idea of an application: settings, and a function that makes it.
+
+    Attributes:
+        limits: What each worker's connections may take.
+    """
 
     def __init__(self, load: Callable[[], Any], settings: dict[str, Any], limits: Limits) -> None:
         self._load, self._settings = load, settings
-        self.limits = limits  # of each worker
+        self.limits = limits
         super().__init__()
 
     def load_config(self) -> None:

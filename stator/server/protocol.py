@@ -27,10 +27,15 @@ class Refused(Exception):  # noqa: N818 # an answer rather than an error
 
 
 class Limits(NamedTuple):
-    """What a worker's connections may take."""
+    """What a worker's connections may take.
 
-    timeout: float  # seconds for a client to send the head of a request, or to read on in its answer
-    connections: int  # open ones; one more, and the one that has waited longest for its client is closed
+    Attributes:
+        timeout: Seconds for a client to send the head of a request, or to read on in its answer.
+        connections: Number of open ones, beyond which the one that has waited longest for its client is closed.
+    """
+
+    timeout: float
+    connections: int
 
 
 class Connections(ServerState):

@@ -10,8 +10,6 @@ from contextlib import contextmanager, suppress
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 # Seconds that a start may go on after a signal to stop; mostly it is over sooner, and the program stops in order.
 STARTUP_GRACE = 1.0
-# https://man7.org/linux/man-pages/man2/PR_SET_PDEATHSIG.2const.html
-PR_SET_PDEATHSIG = 1
 
 
 def block_signals() -> set[signal.Signals]:
@@ -32,7 +30,8 @@ def end_with_parent(parent: int, number: signal.Signals) -> None:
     """Makes the kernel send this process a signal when its parent ends; sends it if that has ended already."""
     import ctypes
 
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, number)
+    # https://man7.org/linux/man-pages/man2/PR_SET_PDEATHSIG.2const.html
+    ctypes.CDLL(None).prctl(1, number)
     if os.getppid() != parent:
         signal.raise_signal(number)
 

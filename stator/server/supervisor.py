@@ -25,12 +25,8 @@ from stator.settings.declare import StartError
 FAILED = 1
 # The server's exit status if it can't start, and has logged why.
 NOT_STARTED = 2
-# Seconds that gunicorn may take beyond its graceful timeout before it is killed.
-GRACE = 2.0
 # Seconds in which signals to stop count as one: timeout(1), for instance, sends its own to us and to our group.
 SIGNAL_DEBOUNCE = 0.1
-# Longest time in seconds that one system call waits for a signal: it takes no infinite one.
-LONGEST_WAIT = 3600.0
 LOCAL = "127.0.0.1"
 
 
@@ -161,10 +157,10 @@ class Supervisor:
         deadline = time.monotonic() + seconds
         while self._server_status is None:
             left = max(0.0, deadline - time.monotonic())
-            came = signal.sigtimedwait(self._signals, min(left, LONGEST_WAIT))
+            came = signal.sigtimedwait(self._signals, min(left, 3600.0))  # it takes no infinite time
             now = time.monotonic()
             if came is None:
-                if left <= LONGEST_WAIT:
+                if now >= deadline:
                     return True
             elif came.si_signo == signal.SIGCHLD:
                 self._reap()
@@ -188,7 +184,8 @@ class Supervisor:
             self._wait(0)
         if self._wait(self._drain):
             os.kill(self._server, signal.SIGTERM)
-            if self._wait(self._config.timeout.seconds + GRACE):
+            # Gunicorn kills its workers after the timeout.
+            if self._wait(self._config.timeout.seconds + 2):
                 self._log.warning("http service does not end, killing it")
 
     def _kill(self) -> None:

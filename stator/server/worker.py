@@ -20,8 +20,6 @@ from stator.server.protocol import Connection, Connections
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGQUIT, signal.SIGINT)
 # Seconds between two looks at deadlines, and between two at a worker that stops.
 TICK, STOP_TICK = 1.0, 0.01
-# Seconds at a stop in which clients that have connected are still accepted, and may then still send a request.
-LAST_CALL = 0.05
 
 
 class Worker(UvicornWorker):
@@ -110,5 +108,6 @@ class Server(uvicorn.Server):
         logging.getLogger("uvicorn.error").disabled = True
 
     async def _last_call(self) -> None:
+        """Gives clients a moment to be accepted, or, once they are, to send a request."""
         if not self.force_exit:
-            await asyncio.sleep(LAST_CALL)
+            await asyncio.sleep(0.05)

@@ -49,10 +49,7 @@ class AgentClient:
         self.client.send("PUT", url, payload, log_payload=log_payload, headers=headers, timeout=timeout, level=level)
 
     def get(self, path: str, type_: type[T], query: Mapping[str, str] | None = None, *, long_poll: float = 0.0) -> T:
-        """Returns the answer to a GET, decoded from JSON without fields that the type does not name.
-
-        Raises ClientError, or RegistrarError if the answer is not of the type.
-        """
+        """Returns the answer to a GET as a type with its fields alone; raises ClientError or RegistrarError."""
         url = self._url(path, query or {})
         response = self.client.send("GET", url, headers=self._headers(), long_poll=long_poll, level="debug")
         try:

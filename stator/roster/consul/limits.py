@@ -17,7 +17,6 @@ META = (
     f"at most {MAX_META} pairs for Consul, each with a key of 1 to 128 letters, digits, dashes and underscores "
     f"that does not begin with consul-, and a value of at most {MAX_META_VALUE} bytes"
 )
-UNSPECIFIED = ("0.0.0.0", "::", "[::]")
 IP_VERSIONS = {"lan_ipv4": 4, "wan_ipv4": 4, "lan_ipv6": 6, "wan_ipv6": 6}
 
 
@@ -27,7 +26,7 @@ def service_problems(service: ServiceConfig) -> Iterator[tuple[str, str]]:
         yield "name", f"a name that is {REACHABLE}, nor one that begins with / or maintenance/ or deregister/"
     elif not _is_reachable(f"{service.name}-{service.id}"):
         yield "id", f"an id that is {REACHABLE}"
-    if service.ip_address in UNSPECIFIED:
+    if service.ip_address in ("0.0.0.0", "::", "[::]"):
         yield "ip_address", "an address at which others reach the service, which Consul requires"
     if not _is_meta(dict(service.meta)):
         yield "meta", META

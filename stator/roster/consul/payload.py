@@ -12,10 +12,7 @@ from stator.settings.duration import Duration
 
 
 def ttl_check_id(service: Service) -> str:
-    """Returns the id of a TTL check.
-
-    It is not an HTTP check's: if a check of one type takes the id of the other, Consul 1.8 continues the old one.
-    """
+    """Returns the id of a TTL check, not that of an HTTP check: Consul 1.8 would continue the old type."""
     return f"service:{service.id}:ttl"
 
 
