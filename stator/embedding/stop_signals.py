@@ -18,15 +18,11 @@ EVENT_LOOPS = ("asyncio", "uvloop")
 
 
 class StopSignals:
-    """Calls a function before a server's handler of SIGTERM or SIGINT; a second signal ends the wait.
+    """Calls a function, which must not raise, before a server's own handler of SIGTERM or SIGINT in Python.
 
     Where an event loop runs in the main thread, the function runs in a thread, so that the server goes on to answer.
-    Elsewhere it runs in the signal's handler: a server's main process forks, and must have no thread of ours.
-
-    Signals whose handlers are not Python's are left alone, and so are those that an event loop handles by itself.
-
-    Args:
-        before: What is called first; it must not raise.
+    Elsewhere it runs in the signal's handler: a server's main process forks, and must have no thread of ours. A second
+    signal ends the wait.
     """
 
     def __init__(self, before: Callable[[], object]) -> None:
@@ -42,7 +38,8 @@ class StopSignals:
         self._first_at, self._is_over = None, False
         for each in DELAYED:
             handler = signal.getsignal(each)
-            if callable(handler) and _can_be_delayed(handler):
+            package = str(getattr(handler, "__module__", "")).split(".")[0]
+            if callable(handler) and handler is not signal.default_int_handler and package not in EVENT_LOOPS:
                 self._handlers[each] = handler
                 signal.signal(each, self._handle)
 
@@ -54,24 +51,20 @@ class StopSignals:
                     signal.signal(number, handler)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self._is_over:
-            self._handlers[number](number, frame)
-        elif self._first_at is None:
+        if self._first_at is None:
             self._first_at = time.monotonic()
-            self._delay(number, frame)
-        elif time.monotonic() - self._first_at > DEBOUNCE:
+            if _has_event_loop():
+                threading.Thread(target=self._call_and_repeat, args=(number,), name="unregister", daemon=True).start()
+                return
+            with suppress(_Repeated):
+                self._before()
+                self._is_over = True
+        elif not self._is_over:
+            if time.monotonic() - self._first_at <= DEBOUNCE:
+                return
             self._is_over = True
             if not _has_event_loop():
                 raise _Repeated
-            self._handlers[number](number, frame)
-
-    def _delay(self, number: int, frame: FrameType | None) -> None:
-        if _has_event_loop():
-            threading.Thread(target=self._call_and_repeat, args=(number,), name="unregistering", daemon=True).start()
-            return
-        with suppress(_Repeated):
-            self._before()
-            self._is_over = True
         self._handlers[number](number, frame)
 
     def _call_and_repeat(self, number: int) -> None:
@@ -91,9 +84,3 @@ def _has_event_loop() -> bool:
     except RuntimeError:
         return False
     return True
-
-
-def _can_be_delayed(handler: object) -> bool:
-    return getattr(handler, "__module__", "").split(".")[0] not in EVENT_LOOPS and (
-        handler is not signal.default_int_handler
-    )
