@@ -29,7 +29,7 @@ from stator.web import app as web
 from stator.web.access_log import App
 from stator.web.checks import TIMEOUT, Check, Checks
 from stator.web.metrics import Metrics
-from stator.web.monitor import Live, Monitor
+from stator.web.monitor import Monitor
 
 PREFIX = "STTR"
 COLLECTORS = f"{PREFIX}_COLLECTORS"
@@ -139,7 +139,7 @@ class Parts:
         return {
             METRICS: PerProcessResource(lambda: Metrics(self._exporter(), self._config.formats())),
             **dict.fromkeys((MONITOR, READY), PerProcessResource(lambda: Monitor(self._checks()))),
-            LIVE: PerProcessResource(Live),
+            LIVE: PerProcessResource(lambda: Monitor(Checks({}, self._log))),
         }
 
 

@@ -1,40 +1,33 @@
 """The Falcon applications: /metrics, /monitor and what is below it, and for the standalone server /config."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
+from wsgiref.types import WSGIApplication
 
-import falcon
 import falcon.asgi
 import msgspec
 
 from stator.exporter import Exporter
 from stator.exposition.negotiation import Negotiator
 from stator.log.logger import Log
+from stator.web.access_log import App
 from stator.web.checks import Checks
 from stator.web.metrics import Metrics
-from stator.web.monitor import Live, Monitor
-
-if TYPE_CHECKING:
-    from falcon.asgi import App, Request, Response
+from stator.web.monitor import Monitor
 
 
 def asgi_app(
     exporter: Exporter, negotiator: Negotiator, config: dict[str, Any] | None, log: Log, checks: Checks | None = None
-) -> "App[Request, Response]":
-    """Returns an ASGI application; each of its paths may end in a slash.
-
-    ``/config`` answers with `config`, which holds no secrets; where that is None there is no such path.
-    """
-    app: App[Request, Response] = falcon.asgi.App()
+) -> App:
+    """Returns an ASGI application; it answers ``/config`` with `config`, without secrets, unless that is None."""
+    app: falcon.asgi.App[falcon.asgi.Request, falcon.asgi.Response] = falcon.asgi.App()
     _add_routes(app, Metrics(exporter, negotiator), Monitor(checks or Checks({}, log)), log, suffix="async")
     if config is not None:
         app.add_route("/config", ConfigResource(config), suffix="async")
     return app
 
 
-def wsgi_app(
-    exporter: Exporter, negotiator: Negotiator, log: Log, checks: Checks
-) -> "falcon.App[falcon.Request, falcon.Response]":
+def wsgi_app(exporter: Exporter, negotiator: Negotiator, log: Log, checks: Checks) -> WSGIApplication:
     """Returns the same as a WSGI application, without ``/config``."""
     app = falcon.App()
     _add_routes(app, Metrics(exporter, negotiator), Monitor(checks), log)
@@ -47,7 +40,7 @@ class ConfigResource:
     def __init__(self, config: dict[str, Any]) -> None:
         self._body = msgspec.json.encode({"config": config})
 
-    async def on_get_async(self, _req: "Request", resp: "Response") -> None:
+    async def on_get_async(self, _req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
         """Answers."""
         resp.data = self._body
 
@@ -67,9 +60,8 @@ def _add_routes(
     app.add_route("/metrics", metrics, suffix=suffix)
     app.add_route("/monitor", monitor, suffix=suffix)
     app.add_route("/monitor/ready", monitor, suffix=suffix)
-    app.add_route("/monitor/live", Live(), suffix=suffix)
-    handlers = {falcon.HTTPRouteNotFound: _not_found, falcon.HTTPError: _http_error, Exception: internal_error}
-    for error, handler in handlers.items():
+    app.add_route("/monitor/live", Monitor(Checks({}, log)), suffix=suffix)
+    for error, handler in {falcon.HTTPError: _http_error, Exception: internal_error}.items():
         app.add_error_handler(error, _awaited(handler) if suffix else handler)
 
 
@@ -82,12 +74,9 @@ def _awaited(handler: Callable[[Any, Any, Any, Any], None]) -> Any:
     return handle
 
 
-def _not_found(_req: Any, resp: Any, _error: Any, _params: Any) -> None:
-    _answer(resp, falcon.HTTP_404, b'{"not":"found"}')
-
-
 def _http_error(_req: Any, resp: Any, error: Any, _params: Any) -> None:
-    _answer(resp, error.status, msgspec.json.encode({"error": error.title}), error.headers)
+    answer = {"not": "found"} if isinstance(error, falcon.HTTPRouteNotFound) else {"error": error.title}
+    _answer(resp, error.status, msgspec.json.encode(answer), error.headers)
 
 
 def _answer(resp: falcon.Response | None, status: str | int, body: bytes, headers: Any = None) -> None:

@@ -57,15 +57,11 @@ class Checks:
         threads = DaemonThreads()
         self._runs: SingleFlight[object, Health] = SingleFlight(threads.run)
         self._flights: SingleFlight[str, None] = SingleFlight(threads.run)
-        begins, ends = "health check fails", "health check passes again"
-        expected = (CollectionTimeout, CheckError)
-        self._failures = ChangeLog(log, "check", begins, ends, level="error", expected=expected)
+        lines, expected = ("health check fails", "health check passes again"), (CollectionTimeout, CheckError)
+        self._failures = ChangeLog(log, "check", *lines, level="error", expected=expected)
 
     def run(self, loop: asyncio.AbstractEventLoop | None = None) -> Health:
-        """Makes all checks; blocks until they have returned or their time is up.
-
-        What they return to be awaited runs in an event loop: in the one given, or each in a new one.
-        """
+        """Makes all checks; what they return to be awaited runs in the event loop given, or each in a new one."""
         if self._is_draining():
             return Health(ok=False, body=DRAINING)
         calls = {name: partial(_make, check, self._timeout, loop) for name, check in self._checks.items()}

@@ -1,16 +1,13 @@
 """The resource /metrics: what a scraper asks for, and the answer to it."""
 
 import asyncio
-from typing import TYPE_CHECKING
+from math import inf
 
-import falcon
+import falcon.asgi
 from attrs import frozen
 
 from stator.exporter import Exporter, ScrapeRequest, ScrapeResponse
 from stator.exposition.negotiation import Negotiator
-
-if TYPE_CHECKING:
-    from falcon.asgi import Request, Response
 
 # Seconds by which an answer leaves before the scraper gives up, for the way back.
 MARGIN = 0.5
@@ -27,7 +24,7 @@ class Metrics:
         """Answers when all collectors have returned."""
         _fill(resp, self.exporter.scrape(self._request(req)))
 
-    async def on_get_async(self, req: "Request", resp: "Response") -> None:
+    async def on_get_async(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
         """Answers; collectors run in threads, so that a slow one delays no other request."""
         answer = self.exporter.submit(self._request(req), asyncio.get_running_loop().call_soon)
         await asyncio.sleep(0)  # that is all it takes where no collector may block
@@ -54,21 +51,16 @@ def _fill(resp: falcon.Response, scrape: ScrapeResponse) -> None:
 
 
 def _timeout(header: str) -> float:
-    """Returns seconds for the scrape, of those that the scraper waits; 0 where it says nothing of use."""
+    """Returns the seconds that a scrape may take; 0 where the scraper says no number of seconds."""
     try:
         seconds = float(header)
     except ValueError:
         return 0.0
-    # Not a number, or for ever, is of no use either.
-    return max(seconds - MARGIN, seconds / 2) if 0 < seconds < float("inf") else 0.0
+    return max(seconds - MARGIN, seconds / 2) if 0 < seconds < inf else 0.0
 
 
 def _collectors(req: falcon.Request, names: list[str]) -> frozenset[str] | None:
-    """Returns the names of the collectors that a scraper wants, or None for all.
-
-    Raises:
-        falcon.HTTPBadRequest: One of them doesn't exist, or both filters are given.
-    """
+    """Returns the names of the collectors that a scraper wants, or None for all; refuses unknown ones."""
     collect, exclude = req.get_param_as_list("collect[]"), req.get_param_as_list("exclude[]")
     if not collect and not exclude:
         return None

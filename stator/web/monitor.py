@@ -1,14 +1,9 @@
-"""The resources /monitor and /monitor/ready, whether the service is healthy, and /monitor/live."""
+"""The resources /monitor and /monitor/ready, whether the service is healthy, and /monitor/live, without checks."""
 
-from typing import TYPE_CHECKING
-
-import falcon
+import falcon.asgi
 from attrs import frozen
 
-from stator.web.checks import HEALTHY, Checks, Health
-
-if TYPE_CHECKING:
-    from falcon.asgi import Request, Response
+from stator.web.checks import Checks, Health
 
 
 @frozen
@@ -21,23 +16,9 @@ class Monitor:
         """Makes the checks."""
         _fill(resp, self.checks.run())
 
-    async def on_get_async(self, _req: "Request", resp: "Response") -> None:
+    async def on_get_async(self, _req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
         """Makes the checks."""
         _fill(resp, await self.checks.run_async())
-
-    on_head, on_head_async = on_get, on_get_async
-
-
-class Live:
-    """Answers 200: this process serves."""
-
-    def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
-        """Answers over WSGI."""
-        resp.data = HEALTHY
-
-    async def on_get_async(self, _req: "Request", resp: "Response") -> None:
-        """Answers over ASGI."""
-        resp.data = HEALTHY
 
     on_head, on_head_async = on_get, on_get_async
 
