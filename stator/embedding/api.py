@@ -2,19 +2,19 @@
 
 import re
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import Any, Unpack
 from wsgiref.types import WSGIApplication
 
+import falcon.asgi
+from attrs import evolve
+
+from stator.collectors.catalog import Collectors
 from stator.embedding.keywords import Keywords
-from stator.embedding.mounting import ASGIMount, PerProcess, WSGIMount
-from stator.embedding.parts import Parts, Settings
-from stator.embedding.registration import Registration
-from stator.embedding.task import KeeperTask
+from stator.embedding.mounting import PerProcess, asgi_mount, wsgi_mount
+from stator.embedding.parts import Parts, Settings, with_service
+from stator.embedding.registration import KeeperTask, Registration
 from stator.settings.declare import ConfigError
 from stator.web.access_log import App
-
-if TYPE_CHECKING:
-    import falcon
 
 
 class Stator:
@@ -60,7 +60,7 @@ class Stator:
         Raises:
             StartError: A collector can't be built.
         """
-        return ASGIMount(PerProcess(self._parts.asgi_app), app)
+        return asgi_mount(PerProcess(self._parts.asgi_app), app)
 
     def wsgi_app(self, app: WSGIApplication | None = None) -> WSGIApplication:
         """Returns a WSGI application that answers ``/metrics`` and ``/monitor``.
@@ -71,7 +71,7 @@ class Stator:
         Raises:
             StartError: A collector can't be built.
         """
-        return WSGIMount(PerProcess(self._parts.wsgi_app), app)
+        return wsgi_mount(PerProcess(self._parts.wsgi_app), app)
 
     def add_routes(self, app: "falcon.App[Any, Any]", *, prefix: str = "") -> None:
         """Adds ``/metrics`` and ``/monitor`` to a Falcon application, for ASGI or for WSGI.
@@ -89,8 +89,6 @@ class Stator:
         """
         if prefix and (not prefix.startswith("/") or prefix.endswith("/")):
             raise ConfigError([f"prefix={prefix!r}: expected a path such as /internal"])
-        import falcon.asgi
-
         if not isinstance(app, falcon.App):
             msg = f"expected a falcon.App or a falcon.asgi.App, not {app!r}; others have asgi_app() and wsgi_app()"
             raise TypeError(msg)
@@ -136,9 +134,10 @@ class Stator:
             if config.roster.registrar != "none":
                 log.warning("not registering: neither consul= nor STTR_CLIENT_BASEURI is set")
             return Registration(None, log)
-        host = "" if host in ("0.0.0.0", "::") else host
-        service = self._settings.service(monitor)
-        return Registration(partial(KeeperTask.of_this_server, config, service, host, port), log)
+        if monitor:
+            config = with_service(config, monitor_spec=f"http://%s:%d{monitor.replace('%', '%%')}")
+        config = evolve(config, collectors=Collectors())  # the keeper does not load them
+        return Registration(partial(KeeperTask, config, "" if host in ("0.0.0.0", "::") else host, port), log)
 
 
 def asgi_app(app: App | None = None, **keywords: Unpack[Keywords]) -> App:

@@ -27,22 +27,24 @@ class Keywords(TypedDict, total=False):
     log: Log | logging.Logger | None
 
 
-def find_problems(keywords: Mapping[str, object]) -> dict[str, str]:
-    """Returns what is wrong by keyword, a line for each; `split_collectors` looks at each collector."""
-    problems = {}
+def check_keywords(keywords: Mapping[str, object]) -> tuple[dict[str, Any], list[str]]:
+    """Returns the keywords that can be used, and what is wrong with others; `split_collectors` looks at collectors."""
+    usable, problems = {}, []
     for name, value in keywords.items():
         holds, expected = _EXPECTED.get(name, _UNKNOWN)
-        if value is not None and not holds(value):
+        if value is not None and holds(value):
+            usable[name] = value
+        elif value is not None:
             given = f"={value!r}" if name in _EXPECTED and name not in _SECRET else ""
-            problems[name] = f"{name}{given}: expected {expected}"
-    return problems
+            problems.append(f"{name}{given}: expected {expected}")
+    return usable, problems
 
 
 def split_collectors(collectors: Iterable[Any]) -> tuple[list[str], dict[str, Any], list[str]]:
     """Returns the names among collectors, the objects by name, and what is wrong, a line for each."""
     names: list[str] = []
     own: dict[str, Any] = {}
-    problems: list[str] = []
+    problems = []
     for each in collectors:
         if isinstance(each, str):
             names.append(each)

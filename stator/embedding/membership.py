@@ -11,7 +11,6 @@ import os
 import stat
 import struct
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 from stator.processes.service import weak_callback
@@ -28,33 +27,25 @@ _FLOCK = "hhqqi4x"
 
 
 class Membership:
-    """One process of those that serve the same service, or their keeper.
+    """One process of those that serve the same service, or their keeper; the lock file exists while one serves.
 
-    Args:
-        path: The lock file; it exists while a process serves. `path_for` returns one that all processes agree on.
-        clock: Returns monotonic seconds.
+    Its methods raise OSError where the file can't be opened or belongs to another user.
     """
 
-    def __init__(self, path: Path, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._path, self._clock = path, clock
-        self._fd, self._task, self._touch_at = -1, b"", 0.0
+    def __init__(self, path: Path) -> None:
+        self._path, self._fd, self._task = path, -1, b""
         os.register_at_fork(after_in_child=weak_callback(self._close))
 
     def join(self, timeout: float = JOIN_TIMEOUT) -> None:
-        """Takes the shared lock; waits while a keeper unregisters the service.
-
-        Raises:
-            OSError: The lock file can't be opened or belongs to another user.
-            TimeoutError: Another process held the file all the time.
-        """
-        deadline = self._clock() + timeout
+        """Takes the shared lock; waits while a keeper unregisters the service, or raises TimeoutError in the end."""
+        deadline = time.monotonic() + timeout
         while True:
             self._fd = fd = open_own(self._path, os.O_CREAT)
             # A keeper that ended may have removed the file after it was opened.
             if self._try(fcntl.LOCK_SH) and is_at(self._path, fd):
                 return
             self._close()
-            if self._clock() >= deadline:
+            if time.monotonic() >= deadline:
                 msg = f"another process has locked {self._path} for {timeout:g} seconds"
                 raise TimeoutError(msg)
             time.sleep(JOIN_POLL)
@@ -75,11 +66,7 @@ class Membership:
         return is_last
 
     def keeper(self) -> int | None:
-        """Returns the process id of the keeper: None without one, 0 for one in another PID namespace.
-
-        Raises:
-            OSError: The lock file can't be opened or belongs to another user.
-        """
+        """Returns the process id of the keeper: None without one, 0 for one in another PID namespace."""
         try:
             fd = self._fd if self._fd >= 0 else open_own(self._path)
         except FileNotFoundError:
@@ -100,11 +87,7 @@ class Membership:
         return False
 
     def become_keeper(self, task: bytes) -> bool:
-        """Takes the keeper's lock for a task with this digest; returns whether it was free.
-
-        Raises:
-            OSError: The lock file can't be opened or belongs to another user.
-        """
+        """Takes the keeper's lock for a task with this digest; returns whether it was free."""
         self._fd, self._task = open_own(self._path), task
         try:
             fcntl.lockf(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB, 1)
@@ -118,9 +101,8 @@ class Membership:
 
     def is_abandoned(self) -> bool:
         """Returns whether no process serves; none can join either until the keeper calls `release` or `resign`."""
-        if self._clock() >= self._touch_at:
+        if time.time() - os.fstat(self._fd).st_mtime > TOUCH:
             os.utime(self._fd)
-            self._touch_at = self._clock() + TOUCH
         return self._try(fcntl.LOCK_EX)
 
     def release(self) -> None:
@@ -149,21 +131,14 @@ class Membership:
 def path_for(folder: Path, suffix: str, *key: object) -> Path:
     """Returns the path of a file that the processes of one user, in one network namespace, share.
 
-    Args:
-        folder: A folder in which all of them may create files.
-        suffix: The end of its name.
-        key: What identifies it; its `repr` must be the same in all processes.
+    The `repr` of what identifies it must be the same in all processes.
     """
     identity = repr((os.geteuid(), Path(NETWORK).stat().st_ino, *key)).encode()
     return folder / f"stator-{hashlib.sha256(identity).hexdigest()[:16]}{suffix}"
 
 
 def open_own(path: Path, flags: int = 0) -> int:
-    """Opens a file of this user for reading and writing.
-
-    Raises:
-        OSError: It can't be opened, or it belongs to another user.
-    """
+    """Opens a file for reading and writing; raises OSError also if it belongs to another user."""
     fd = os.open(path, flags | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, 0o600)
     found = os.fstat(fd)
     if found.st_uid == os.geteuid() and stat.S_ISREG(found.st_mode):

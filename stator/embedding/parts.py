@@ -6,6 +6,7 @@ import re
 from collections.abc import Container, Iterable, Mapping
 from random import Random
 from typing import Any
+from wsgiref.types import WSGIApplication
 
 from attrs import evolve, frozen
 
@@ -13,7 +14,7 @@ from stator.collectors.catalog import BUILT_IN
 from stator.collectors.process import FAMILIES as PROCESS_FAMILIES
 from stator.collectors.prometheus_client import PrometheusClient
 from stator.config import Config, Environment
-from stator.embedding.keywords import Keywords, find_problems, is_registry, split_collectors
+from stator.embedding.keywords import Keywords, check_keywords, is_registry, split_collectors
 from stator.embedding.mounting import LIVE, METRICS, MONITOR, READY, PerProcess, PerProcessResource
 from stator.embedding.state import KeeperState
 from stator.exporter import Exporter
@@ -21,7 +22,6 @@ from stator.log.logger import Log, new_id
 from stator.log.stdlib import LOGGER, stdlib_logger
 from stator.points import CollectorContext
 from stator.processes.siblings import Siblings
-from stator.roster.service import ServiceConfig
 from stator.settings.declare import ConfigError
 from stator.settings.environment import unknown_variables
 from stator.version import build_labels
@@ -50,7 +50,6 @@ class Settings:
     """What keywords and variables say; `collectors` are those that were given as objects, registries among them."""
 
     config: Config
-    version: str
     collectors: Mapping[str, Any]
     checks: Mapping[str, Check]
     check_timeout: float
@@ -58,19 +57,13 @@ class Settings:
 
     @classmethod
     def read(cls, keywords: Keywords) -> "Settings":
-        """Checks keywords, reads the variables that they leave open, and logs those that nothing reads.
-
-        Raises:
-            ConfigError: Some can't be used; the error lists all of them.
-        """
-        wrong = find_problems(keywords)
-        good: dict[str, Any] = {
-            name: value for name, value in keywords.items() if value is not None and name not in wrong
-        }
+        """Checks keywords, reads the variables that they leave open, and logs those that nothing reads."""
+        good, problems = check_keywords(keywords)
         environ, log = good.get("environ", os.environ), good.get("log", logging.getLogger(LOGGER))
         if isinstance(log, logging.Logger):
             log = stdlib_logger(log)
-        names, own, problems = split_collectors(good.get("collectors", ()))
+        names, own, wrong = split_collectors(good.get("collectors", ()))
+        problems += wrong
         given = {variable: _plain(good[name]) for name, variable in VARIABLES.items() if name in good}
         variables = {COLLECTORS: DEFAULT, **environ}
         if "collectors" in good:
@@ -88,28 +81,16 @@ class Settings:
         else:
             twice = [name for name in own if name in config.collectors.enabled]
             problems += [f"collectors: expected different names, but two are called {name!r}" for name in twice]
-        if wrong or problems:
-            raise ConfigError([*wrong.values(), *problems])
-        timeout = good.get("check_timeout", TIMEOUT)
-        return cls(config, good.get("version", ""), own, good.get("checks", {}), timeout, log)
-
-    def service(self, monitor: str = "") -> ServiceConfig:
-        """Returns how the service is registered, with the percent-encoded path of its ``/monitor`` if one is given."""
-        service = self.config.roster.service
-        if self.version:
-            others = (pair for pair in service.meta if pair[0] != "version")
-            service = evolve(service, meta=(*others, ("version", self.version)))
-        if monitor:
-            service = evolve(service, monitor_spec=f"http://%s:%d{monitor.replace('%', '%%')}")
-        return service
+        if problems:
+            raise ConfigError(problems)
+        if version := good.get("version"):
+            meta = {**dict(config.roster.service.meta), "version": version}
+            config = with_service(config, meta=tuple(meta.items()))
+        return cls(config, own, good.get("checks", {}), good.get("check_timeout", TIMEOUT), log)
 
 
 class Parts:
-    """What answers /metrics and /monitor, in each process that is forked from this one.
-
-    Raises:
-        StartError: A collector can't be built.
-    """
+    """What answers /metrics and /monitor, in each process that is forked from this one."""
 
     def __init__(self, settings: Settings) -> None:
         config, log, service = settings.config, settings.log, settings.config.roster.service.name
@@ -130,7 +111,7 @@ class Parts:
         """Returns an ASGI application of this process."""
         return web.asgi_app(self._exporter(), self._config.formats(), None, self._log, self._checks())
 
-    def wsgi_app(self) -> Any:
+    def wsgi_app(self) -> WSGIApplication:
         """Returns a WSGI application of this process."""
         return web.wsgi_app(self._exporter(), self._config.formats(), self._log, self._checks())
 
@@ -141,6 +122,11 @@ class Parts:
             **dict.fromkeys((MONITOR, READY), PerProcessResource(lambda: Monitor(self._checks()))),
             LIVE: PerProcessResource(lambda: Monitor(Checks({}, self._log))),
         }
+
+
+def with_service(config: Config, **changes: Any) -> Config:
+    """Returns a Config in which settings of the service are changed."""
+    return evolve(config, roster=evolve(config.roster, service=evolve(config.roster.service, **changes)))
 
 
 def _plain(value: str | Iterable[Any]) -> Any:

@@ -1,46 +1,79 @@
 """Keeps an application registered for as long as it serves, by a keeper process."""
 
+import hashlib
 import os
 import pickle
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
-from stator.embedding.keeper import STARTED
-from stator.embedding.membership import Membership
+from attrs import field, frozen
+
+from stator.config import Config
+from stator.embedding.membership import Membership, path_for
 from stator.embedding.stop_signals import StopSignals
-from stator.embedding.task import KeeperTask
 from stator.log.logger import Log
+from stator.processes.siblings import server_pid
+from stator.roster.service import ServiceConfig
 from stator.settings.declare import StartError
 
 # Seconds that a keeper may take to start, and to unregister the service or to leave it to another keeper.
 START_TIMEOUT, STOP_TIMEOUT = 15.0, 5.0
 # Seconds between two looks whether a keeper is gone.
 STOP_POLL = 0.02
+# What a keeper writes to stdout when it runs; anything else is the reason why it can't.
+STARTED = b"started"
+
+
+@frozen
+class KeeperTask:
+    """A service of the server to which this process belongs; raises OSError where there is no temporary folder.
+
+    Attributes:
+        host: Address on which it listens; empty for all.
+        folder: Where its processes and the keeper have their files.
+        server: Process id of the server's main process; the registration ends with it.
+    """
+
+    config: Config
+    host: str
+    port: int
+    folder: Path = field(factory=lambda: Path(tempfile.gettempdir()))
+    server: int = field(factory=server_pid)
+
+    @property
+    def service(self) -> ServiceConfig:
+        """How the service is registered."""
+        return self.config.roster.service
+
+    @property
+    def own_url(self) -> str:
+        """The URL at which the service's /monitor answers on this host."""
+        return self.service.monitor_url(self.host or "127.0.0.1", self.port)
+
+    @property
+    def digest(self) -> bytes:
+        """The same for the same task, in each process."""
+        return hashlib.sha256(repr(self).encode()).digest()
+
+    def membership(self) -> Membership:
+        """Returns the lock that the processes of this service share, whatever else differs in their tasks."""
+        config, service = self.config, self.service
+        registry = (config.roster.registrar, config.client.base_uri, str(config.file.path))
+        return Membership(path_for(self.folder, ".lock", *registry, service.name, service.id, self.host, self.port))
 
 
 class Registration:
-    """Keeps a service registered: a context, or `start` and `stop`. `stator.Stator.registered` builds it.
-
-    Several processes that serve the same service at the same port share one keeper process, which the first of them
-    starts. It registers the service once it answers, and unregisters it when the last process has stopped and no other
-    has come within 2 seconds, or when the server's main process has ended.
-
-    Started in the server's main process, it also delays SIGTERM and SIGINT until the service is unregistered, where
-    the server has handlers that can be called later.
+    """Keeps a service registered: a context, or `start` and `stop`; `stator.Stator.registered` builds it and says how.
 
     A keeper that is killed is replaced when the next process starts its registration. Until then the service stays as
     it was registered, and `stop` can't unregister it.
-
-    Args:
-        find_task: Returns what is kept registered, as `start` calls it; None to register nothing.
-        log: Where progress is logged.
     """
 
     def __init__(self, find_task: Callable[[], KeeperTask] | None, log: Log) -> None:
@@ -52,9 +85,7 @@ class Registration:
         self.start()
         return self
 
-    def __exit__(
-        self, _type: type[BaseException] | None, _error: BaseException | None, _traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
     def start(self) -> None:
@@ -69,18 +100,16 @@ class Registration:
             raise RuntimeError(msg)
         if self._find_task is None:
             return
+        membership = None
         try:
             # Not before: gunicorn's --daemon forks after it has read its configuration.
             task = self._find_task()
             membership = task.membership()
             membership.join()
-        except OSError as error:
-            msg = f"can't register: {error}"
-            raise StartError(msg) from error
-        try:
             _ensure_keeper(membership, task)
         except (OSError, StartError) as error:
-            membership.leave()
+            if membership:
+                membership.leave()
             msg = f"can't register: {error}"
             raise StartError(msg) from error
         self._started = os.getpid(), task, membership
@@ -104,7 +133,9 @@ class Registration:
         elif keeper is None:
             self._log.error("failed to unregister", reason="the keeper process is gone")
         elif task.server == os.getpid():
-            _ask_to_stop(keeper)
+            if keeper:  # one in another PID namespace, 0, stops by itself
+                with suppress(ProcessLookupError):
+                    os.kill(keeper, signal.SIGTERM)
             if _is_gone(keeper, membership):
                 time.sleep(task.config.roster.drain.seconds)
             else:
@@ -113,12 +144,7 @@ class Registration:
 
 
 def _ensure_keeper(membership: Membership, task: KeeperTask) -> None:
-    """Starts a keeper unless there is one with this task; waits until one with another task has left.
-
-    Raises:
-        OSError: There can be no process.
-        StartError: The keeper can't start; the message says why.
-    """
+    """Starts a keeper unless there is one with this task; waits until one with another task has left."""
     is_same, keeper = membership.request(task.digest), membership.keeper()
     if keeper is not None and (is_same or not _is_gone(keeper, membership)):
         return
@@ -141,16 +167,10 @@ def _ensure_keeper(membership: Membership, task: KeeperTask) -> None:
 
 
 def _interpreter() -> str:
-    """The path of a Python interpreter: sys.executable, unless that is a server with Python in it, as uWSGI is."""
+    """Returns sys.executable, or the path of an interpreter where that is a server with Python in it, as uWSGI is."""
     if "python" in Path(sys.executable).name:
         return sys.executable
     return str(Path(sys.prefix, "bin", f"python{sys.version_info.major}.{sys.version_info.minor}"))
-
-
-def _ask_to_stop(keeper: int) -> None:
-    if keeper:  # one in another PID namespace stops by itself
-        with suppress(ProcessLookupError):
-            os.kill(keeper, signal.SIGTERM)
 
 
 def _is_gone(keeper: int, membership: Membership) -> bool:

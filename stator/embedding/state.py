@@ -21,28 +21,12 @@ from stator.roster.metrics import SIZE, RosterMetrics
 
 
 def state_path(folder: Path, service: str, server: int) -> Path:
-    """Returns the path of the state of a service's keeper.
-
-    Args:
-        folder: A folder for temporary files.
-        service: Name of the service.
-        server: Process id of the server's main process.
-
-    Raises:
-        OSError: There is no such process.
-    """
+    """Returns the path of the state of the keeper of a service and a server's main process; OSError without one."""
     return path_for(folder, ".state", service, server, Stat.of(server).started)
 
 
 class StateFile:
-    """The file of a keeper that starts; it replaces that of the server's last one.
-
-    Attributes:
-        memory: What it holds.
-
-    Raises:
-        OSError: It can't be created.
-    """
+    """The file of a keeper that starts, which replaces that of the server's last one; `memory` is what it holds."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -67,10 +51,6 @@ class KeeperState:
     """The state of the keeper of this process's server, as a collector; without points while there is no keeper.
 
     It is read afresh each time, since a keeper starts after the server, and may be replaced.
-
-    Attributes:
-        service: Name of the service.
-        log: The log of its metrics.
     """
 
     service: str

@@ -10,12 +10,13 @@ from pathlib import Path
 
 import psutil
 import pytest
+from attrs import evolve
 
 from stator.config import Config
 from stator.embedding.keeper import LISTENING_WAIT, READY_LATE, SUCCESSOR_WAIT, Keeper, Server
 from stator.embedding.membership import Membership
-from stator.embedding.state import StateFile
-from stator.embedding.task import KeeperTask
+from stator.embedding.registration import KeeperTask
+from stator.embedding.state import StateFile, state_path
 from stator.roster.file_sd import FileConfig
 from stator.roster.metrics import RosterMetrics
 from stator.roster.roster import Roster, RosterConfig
@@ -186,6 +187,9 @@ def test_it_reports_why_it_can_not_start(tmp_path: Path) -> None:
     member = task.membership()
     member.join()
     assert "No such process" in start_keeper(task)
+    state_path(tmp_path, task.service.name, os.getpid()).mkdir()
+    assert "Is a directory" in start_keeper(evolve(task, server=os.getpid()))
+    state_path(tmp_path, task.service.name, os.getpid()).rmdir()
     assert member.leave()
     assert list(tmp_path.iterdir()) == []
     assert "No such file" in start_keeper(KeeperTask(Config(), "", 8000, tmp_path / "missing", os.getpid()))
