@@ -17,7 +17,6 @@ from gunicorn.glogging import Logger
 from stator.log.logger import bind, new_id
 from stator.processes.service import ServiceProcesses
 from stator.server.listener import ServerConfig, drop_new_connections
-from stator.server.protocol import Limits
 from stator.server.signals import end_with_parent
 from stator.server.worker import STOP_SIGNALS, Worker
 
@@ -47,7 +46,7 @@ def serve(config: ServerConfig, load: Callable[[], Any], listener_fd: int, proce
         "pre_fork": _number_worker,
         "post_fork": partial(_register_worker, processes),
     }
-    _Arbiter(_Application(load, settings, Limits(config.timeout.seconds, max_connections))).run()
+    _Arbiter(_Application(load, settings, config.timeout.seconds, max_connections)).run()
 
 
 def _raise_file_limit() -> int:
@@ -92,12 +91,13 @@ class _Application(BaseApplication):
     """Gunicorn's idea of an application: settings, and a function that makes it.
 
     Attributes:
-        limits: What each worker's connections may take.
+        timeout: Seconds that a worker's client may take.
+        max_connections: Number of connections that a worker keeps open.
     """
 
-    def __init__(self, load: Callable[[], Any], settings: dict[str, Any], limits: Limits) -> None:
+    def __init__(self, load: Callable[[], Any], settings: dict[str, Any], timeout: float, max_connections: int) -> None:
         self._load, self._settings = load, settings
-        self.limits = limits
+        self.timeout, self.max_connections = timeout, max_connections
         super().__init__()
 
     def load_config(self) -> None:

@@ -1,5 +1,6 @@
 """The listening socket: how it's made, how connections are accepted from it, and its last moment."""
 
+import errno
 import random
 import socket
 import struct
@@ -15,6 +16,8 @@ from stator.settings.duration import Duration
 
 # Connections that the kernel keeps until they are accepted; it may allow fewer.
 BACKLOG = 2048
+# What accept(2) fails with if there is no room for one more connection.
+NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 # Longest time in seconds until a port that is in use is tried again, once.
 BIND_RETRY_DELAY = 0.1
 # Linux' asm-generic/socket.h, as on x86 and ARM; Python has no name for it.
@@ -32,14 +35,27 @@ _NO_SYN = (
 
 
 class Listener(socket.socket):
-    """A listening socket whose backlog stays as it is.
+    """A listening socket from which asyncio accepts a few connections at a time.
 
-    asyncio sets the backlog to the number of connections that it accepts at a time. That should be one: where files
-    run out, asyncio 3.11 tries, and logs, as many times.
+    asyncio takes one number for these and for the backlog, which stays as it is here. And if there is no room for one
+    more connection, asyncio 3.11 tries and logs that as many times before it leaves the socket alone for a second.
     """
+
+    _is_full = False
 
     def listen(self, _backlog: int = 0, /) -> None:
         """Called by asyncio."""
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        """Called by asyncio; raises OSError."""
+        if self._is_full:
+            self._is_full = False
+            raise BlockingIOError
+        try:
+            return super().accept()
+        except OSError as error:
+            self._is_full = error.errno in NO_ROOM
+            raise
 
 
 @frozen

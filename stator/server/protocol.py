@@ -3,53 +3,43 @@
 import asyncio
 import logging
 import time
+from collections import deque
 from contextvars import copy_context
 from http import HTTPStatus
 from itertools import takewhile
-from typing import Any, NamedTuple
+from typing import Any
 
 import httptools
-import msgspec
 from uvicorn.protocols.http.flow_control import CLOSE_HEADER
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
+from stator.server.refusals import MAX_HEAD, Refused, check_head, refusal
 from stator.server.transport import LingeringTransport
 
 LOG = logging.getLogger(__name__)
-# Limits of a request's head: bytes of its target, bytes in all, number of headers.
-MAX_TARGET, MAX_HEAD, MAX_HEADERS = 8190, 16 * 1024, 100
 END_OF_HEAD = b"\r\n\r\n"
 
 
-class Refused(Exception):  # noqa: N818 # an answer rather than an error
-    """A request is refused: with a status, for a reason."""
+class Connections(ServerState):
+    """A worker's connections, and since when each waits for its client.
 
-
-class Limits(NamedTuple):
-    """What a worker's connections may take.
-
-    Attributes:
+    Args:
         timeout: Seconds for a client to send the head of a request, or to read on in its answer.
-        connections: Number of open ones, beyond which the one that has waited longest for its client is closed.
+        limit: Number of connections beyond which the one that has waited longest is closed.
     """
 
-    timeout: float
-    connections: int
-
-
-class Connections(ServerState):
-    """A worker's connections, and since when each waits for its client."""
-
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, timeout: float, limit: int) -> None:
         super().__init__()
-        self._limits = limits
+        self._timeout, self._limit = timeout, limit
         # In the order of these times: all have the same timeout, so the first expires first.
         self._waiting: dict[Connection, float] = {}
         self._dropped = self._unread = 0
+        self._ready: deque[Connection] = deque()
+        self._context = copy_context()
 
     def start_waiting(self, connection: "Connection") -> None:
-        """Notes that a connection waits for its client from now on."""
+        """Notes that a connection waits for its client, from now on."""
         self._waiting.pop(connection, None)
         self._waiting[connection] = time.monotonic()
 
@@ -59,24 +49,37 @@ class Connections(ServerState):
 
     def make_room(self) -> None:
         """Drops the connection that has waited longest if there are too many."""
-        if len(self.connections) > self._limits.connections:
+        if len(self.connections) > self._limit:
             longest = next(iter(self._waiting))
             self._waiting.pop(longest)
             longest.transport.abort()
             self._dropped += 1
 
+    def proceed_later(self, connection: "Connection") -> None:
+        """Lets a connection proceed in a later turn of the event loop, one at each turn.
+
+        Otherwise a thousand clients that send many requests at once would hold up all others.
+        """
+        self._ready.append(connection)
+        if len(self._ready) == 1:
+            connection.loop.call_soon(self._proceed, context=self._context)  # not in that of a request
+
+    def _proceed(self) -> None:
+        connection = self._ready.popleft()
+        if self._ready:
+            connection.loop.call_soon(self._proceed)
+        connection.proceed()
+
     def end_expired(self) -> None:
         """Ends each wait that has lasted longer than the timeout; logs what was dropped since the last call."""
-        latest = time.monotonic() - self._limits.timeout
+        latest = time.monotonic() - self._timeout
         for connection, _ in list(takewhile(lambda item: item[1] <= latest, self._waiting.items())):
             self._waiting.pop(connection)
             self._unread += connection.expire()
         if self._unread:
             LOG.warning("closed connections of clients that did not read their answers: %d", self._unread)
         if self._dropped:
-            LOG.warning(
-                "closed idle connections, since more than %d were open: %d", self._limits.connections, self._dropped
-            )
+            LOG.warning("closed idle connections, since more than %d were open: %d", self._limit, self._dropped)
         self._dropped = self._unread = 0
 
 
@@ -94,9 +97,8 @@ class Connection(HttpToolsProtocol):
         self._unparsed = 0
         # Bytes of an answer that the client has yet to read.
         self._unread = 0
-        self._refusal: tuple[int, str] | None = None
+        self._refusal: Refused | None = None
         self._has_ended = False
-        self._context = copy_context()
         self.url, self.headers = b"", []
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -134,11 +136,11 @@ class Connection(HttpToolsProtocol):
     def resume_writing(self) -> None:
         """Called by asyncio when the client has read all."""
         super().resume_writing()
-        self._proceed()
+        self._answered()
 
     def on_headers_complete(self) -> None:
         """Called by the parser."""
-        self._check_head()
+        check_head(self.url, self._unparsed, len(self.headers))
         if self.parser.should_upgrade() and (b"upgrade", b"websocket") in self.headers:
             raise Refused(HTTPStatus.FORBIDDEN, "no WebSocket here")
         self._unparsed = 0
@@ -152,16 +154,11 @@ class Connection(HttpToolsProtocol):
         self._unparsed = 0
         super().on_body(body)
 
-    def on_message_complete(self) -> None:
-        """Called by the parser."""
-        self._unparsed = 0
-        super().on_message_complete()
-
     def on_response_complete(self) -> None:
         """Called when the application has answered."""
         self.transport.uncork()
         super().on_response_complete()
-        self.loop.call_soon(self._proceed, context=self._context)  # not in that of the request
+        self._answered()
 
     def shutdown(self) -> None:
         """Called when the server stops: closes the connection, or has the answer say that it will be closed."""
@@ -193,25 +190,31 @@ class Connection(HttpToolsProtocol):
             self.transport.abort()
             return True
         elif self._unparsed:
-            self._refuse(HTTPStatus.REQUEST_TIMEOUT, "the request's head took too long")
+            self._refuse(Refused(HTTPStatus.REQUEST_TIMEOUT, "the request's head took too long"))
         else:
             self.transport.close()
         return False
 
+    def proceed(self) -> None:
+        """Goes on with what the client has sent since the last request, or with its end."""
+        if not self.transport.is_closing():
+            self._parse()
+            if self._has_ended and self._wants_input:
+                self.transport.close()
+
+    def _answered(self) -> None:
+        """Waits for the client once it has its answer, even while it has sent more: that can wait, too."""
+        self._unparsed = 0
+        if self.is_answering:
+            self.server_state.stop_waiting(self)
+        elif not (self.transport.is_closing() or self.flow.write_paused):
+            self.server_state.start_waiting(self)
+        if self._received or self._refusal or self._has_ended:
+            self.server_state.proceed_later(self)
+
     @property
     def _wants_input(self) -> bool:
         return not self.flow.write_paused and (not self.is_answering or self.cycle.more_body)
-
-    def _proceed(self) -> None:
-        """Goes on with the next request after an answer, or waits for it."""
-        if self.transport.is_closing():
-            return
-        if not self.flow.write_paused:
-            set_waiting = self.server_state.stop_waiting if self.is_answering else self.server_state.start_waiting
-            set_waiting(self)
-        self._parse()
-        if self._has_ended and self._wants_input:
-            self.transport.close()
 
     def _parse(self) -> None:
         """Parses what has come, until the end of a request that is to be answered first."""
@@ -221,7 +224,7 @@ class Connection(HttpToolsProtocol):
             self._feed(bytes(self._received[:size]))
             del self._received[:size]
         if self._refusal and (not self.is_answering or self.cycle.more_body):
-            self._refuse(*self._refusal)
+            self._refuse(self._refusal)
         elif self._received:
             self.flow.pause_reading()
         elif not self.is_answering:
@@ -232,34 +235,22 @@ class Connection(HttpToolsProtocol):
         try:
             self.parser.feed_data(data)
             if self._unparsed > MAX_HEAD:
-                self._check_head()
+                check_head(self.url, self._unparsed, len(self.headers))
         except httptools.HttpParserUpgrade:
             pass  # RFC 9110, section 7.8: a server may ignore it
-        except httptools.HttpParserCallbackError as error:
-            cause = error.__context__
-            self._refusal = cause.args if isinstance(cause, Refused) else (400, "invalid request target")
         except httptools.HttpParserError as error:
-            self._refusal = HTTPStatus.BAD_REQUEST, str(error)
+            self._refusal = refusal(error)
         except Refused as refused:
-            self._refusal = refused.args
+            self._refusal = refused
 
-    def _check_head(self) -> None:
-        if len(self.url) > MAX_TARGET:
-            raise Refused(HTTPStatus.REQUEST_URI_TOO_LONG, f"more than {MAX_TARGET} bytes of target")
-        if self._unparsed > MAX_HEAD or len(self.headers) > MAX_HEADERS:
-            status = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
-            raise Refused(status, f"more than {MAX_HEAD} bytes of head, or {MAX_HEADERS} headers")
-
-    def _refuse(self, status: int, reason: str) -> None:
+    def _refuse(self, refused: Refused) -> None:
         """Answers a request that the application never sees, or not all of, and closes the connection."""
-        self._refusal = status, reason
-        LOG.warning("refused a request from %s:%d with status %d: %s", *(self.client or ("", 0)), status, reason)
+        self._refusal = refused
+        host, port = self.client or ("", 0)
+        LOG.warning("refused a request from %s:%d with status %d: %s", host, port, refused.status, refused.reason)
         if self.is_answering:
             self.cycle.disconnected = True
             self.cycle.message_event.set()
         if not (self.is_answering and self.cycle.response_started):
-            body = msgspec.json.encode({"error": reason})
-            own = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body)), CLOSE_HEADER]
-            headers = [b"%s: %s\r\n" % pair for pair in (*self.server_state.default_headers, *own)]
-            self.transport.write(b"".join([STATUS_LINE[status], *headers, b"\r\n", body]))
+            self.transport.write(refused.answer(self.server_state.default_headers))
         self.transport.close()

@@ -34,7 +34,7 @@ class Worker(UvicornWorker):
         "access_log": False,
         "proxy_headers": False,
         "timeout_notify": TICK,
-        "backlog": 1,  # connections that are accepted at a time: there may be room for few
+        "backlog": 8,  # connections that are accepted at a time, since there may be room for few; see `Listener`
     }
     number = 0  # among the workers, from 1
 
@@ -48,7 +48,7 @@ class Worker(UvicornWorker):
     async def _serve(self) -> None:
         """Called by uvicorn's worker in the event loop."""
         self.config.app = self.wsgi
-        connections = Connections(self.app.limits)
+        connections = Connections(self.app.timeout, self.app.max_connections)
         server = Server(self.config, connections, self.cfg.graceful_timeout)
         await server.serve([Listener(fileno=each.sock.detach()) for each in self.sockets])
 

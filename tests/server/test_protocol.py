@@ -14,7 +14,7 @@ import pytest
 import uvicorn
 
 from stator.server.listener import Listener
-from stator.server.protocol import Connections, Limits
+from stator.server.protocol import Connections
 from stator.server.worker import Server, Worker
 from stator.web.access_log import App, Receive, Scope, Send
 from tests.server.conftest import Starts
@@ -166,7 +166,7 @@ async def big(_scope: Scope, _receive: Receive, send: Send) -> None:
 async def serving(app: App, timeout: float = 10.0) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
     """A connection to the worker's server, which serves an application in this event loop."""
     config = uvicorn.Config(app, log_config=None, **Worker.CONFIG_KWARGS)
-    server = Server(config, Connections(Limits(timeout, 100)), 0.1)
+    server = Server(config, Connections(timeout, 100), 0.1)
     with Listener(fileno=socket.create_server(("127.0.0.1", 0)).detach()) as listener:
         ended = asyncio.create_task(server.serve([listener]))
         reader, writer = await asyncio.open_connection(*listener.getsockname())
