@@ -3,7 +3,7 @@
 import platform
 from collections.abc import Callable, Iterator
 
-from attrs import frozen
+from attrs import define, frozen
 
 from stator.points import CollectorContext, LabelPairs, MetricType, Point, PointsAt
 from stator.processes.procfs import PAGE, TICKS
@@ -33,12 +33,10 @@ class RuntimeConfig:
 
     def build(self, context: CollectorContext) -> "Runtime":
         """Returns a collector whose points are labelled with the application and its run."""
-        import psutil
-
-        return Runtime(context.app_id, context.run_id, context.processes, psutil.boot_time())
+        return Runtime(context.app_id, context.run_id, context.processes)
 
 
-@frozen
+@define
 class Runtime:
     """Reports what the Python runtime and the kernel know of each process of the service.
 
@@ -49,7 +47,7 @@ class Runtime:
     app_id: str
     run_id: str
     processes: ServiceProcesses
-    booted: float  # the host, in Unix time
+    _booted: float = 0.0  # the host, in Unix time; 0 until it is first read
 
     def is_nonblocking(self) -> bool:
         """Returns True: it reads only files of the kernel that are in memory."""
@@ -57,8 +55,11 @@ class Runtime:
 
     def collect(self, now: float) -> PointsAt:
         """Reads the numbers of all processes, whichever of them calls."""
+        import psutil
+
+        self._booted = self._booted or psutil.boot_time()
         alive = [each for each in self.processes.snapshot() if each.stat.is_alive]
-        points = [point for each in alive for point in _points(each, self.booted + each.stat.started / TICKS)]
+        points = [point for each in alive for point in _points(each, self._booted + each.stat.started / TICKS)]
         return PointsAt("pyrt", now, (("app_id", self.app_id), ("run_id", self.run_id)), points)
 
 

@@ -76,7 +76,8 @@ class Keeper:
     def run(self) -> None:
         """Returns when no process can be asked any longer, or when another keeper takes over."""
         reason, late = "", self.clock() + READY_LATE
-        while not reason and not self.server.is_serving():
+        # A keeper that was killed left the service registered: this one must unregister it, even if it never answers.
+        while not (reason or self.state.is_successor or self.server.is_serving()):
             if self.clock() >= late:
                 late = inf
                 self.log.warning("not registered yet: /monitor does not answer 200", waited=f"{READY_LATE:g}s")

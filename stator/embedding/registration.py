@@ -17,6 +17,7 @@ from attrs import field, frozen
 
 from stator.config import Config
 from stator.embedding.membership import Membership, path_for
+from stator.embedding.state import state_path
 from stator.embedding.stop_signals import StopSignals
 from stator.log.logger import Log
 from stator.processes.siblings import server_pid
@@ -132,6 +133,9 @@ class Registration:
             self._log.info("staying registered: other processes serve")
         elif keeper is None:
             self._log.error("failed to unregister", reason="the keeper process is gone")
+            if task.server == os.getpid():  # else the next worker's keeper learns by the file that there was one
+                with suppress(OSError):
+                    state_path(task.folder, task.service.name, task.server).unlink()
         elif task.server == os.getpid():
             if keeper:  # one in another PID namespace, 0, stops by itself
                 with suppress(ProcessLookupError):

@@ -26,10 +26,10 @@ def state_path(folder: Path, service: str, server: int) -> Path:
 
 
 class StateFile:
-    """The file of a keeper that starts, which replaces that of the server's last one; `memory` is what it holds."""
+    """The file of a keeper that starts; `memory` is what it holds, `is_successor` whether there was one before."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self._path, self.is_successor = path, path.exists()
         path.unlink(missing_ok=True)
         self._fd = open_own(path, os.O_CREAT | os.O_EXCL)
         os.posix_fallocate(self._fd, 0, SIZE)  # or else a full disk would end the keeper by SIGBUS
