@@ -4,7 +4,6 @@ https://prometheus.io/docs/instrumenting/content_negotiation/
 """
 
 from collections.abc import Iterator
-from functools import lru_cache
 from typing import Literal, TypeAlias
 
 from stator.exposition.encoder import Encoder
@@ -44,18 +43,13 @@ class Negotiator:
             self._encoders.setdefault(chosen, Encoder(chosen, timestamps=timestamps))
         return self._encoders[chosen]
 
-    def encoding(self, accept_encoding: str) -> Encoding:
-        """The encoding of the body that an Accept-Encoding header prefers."""
-        return choose_encoding(accept_encoding)
 
-
-@lru_cache(maxsize=64)
 def choose_format(accept: str) -> Format:
-    """The format that an Accept header prefers; text 0.0.4 if it accepts none that we have."""
-    for media_type, parameters in _by_quality(accept):
+    """The format that an Accept header prefers, the first of equal ones; text 0.0.4 if it accepts none that we have."""
+    for media_type, parameters, quality in sorted(_clauses(accept), key=lambda clause: -clause[2]):
         versions = _OFFERED.get(_RANGES.get(media_type, media_type), {})
         version = parameters.get("version", next(iter(versions), ""))
-        if version in versions:
+        if quality and version in versions:
             return versions[version][parameters.get("escaping") == "allow-utf-8"]
     return TEXT_0_0_4
 
@@ -65,27 +59,20 @@ def choose_encoding(accept_encoding: str) -> Encoding:
 
     https://www.rfc-editor.org/rfc/rfc9110#section-12.5.3
     """
-    qualities = {coding: _quality(parameters) for coding, parameters in _clauses(accept_encoding)}
-    return "gzip" if qualities.get("gzip", qualities.get("*", 0.0)) > 0 else "identity"
+    qualities = {coding: quality for coding, _, quality in _clauses(accept_encoding)}
+    return "gzip" if qualities.get("gzip", qualities.get("*")) else "identity"
 
 
-def _by_quality(header: str) -> list[tuple[str, dict[str, str]]]:
-    """A header's acceptable clauses, the best first; equal ones stay in order."""
-    acceptable = [each for each in _clauses(header) if _quality(each[1]) > 0]
-    return sorted(acceptable, key=lambda each: -_quality(each[1]))
-
-
-def _clauses(header: str) -> Iterator[tuple[str, dict[str, str]]]:
+def _clauses(header: str) -> Iterator[tuple[str, dict[str, str], float]]:
+    """A header's values, each with its parameters and its quality, which is 0 if it's not accepted."""
     from falcon.util.mediatypes import parse_header
 
     for clause in header.split(","):
         value, parameters = parse_header(clause.strip())
+        lower = {key.lower(): text for key, text in parameters.items()}
+        try:
+            quality = float(lower.get("q", "1"))
+        except ValueError:
+            quality = 0.0
         if value:
-            yield value.lower(), {key.lower(): text for key, text in parameters.items()}
-
-
-def _quality(parameters: dict[str, str]) -> float:
-    try:
-        return float(parameters.get("q", "1"))
-    except ValueError:
-        return 0.0
+            yield value.lower(), lower, quality if quality > 0 else 0.0  # NaN too

@@ -7,7 +7,7 @@ import falcon.asgi
 from attrs import frozen
 
 from stator.exporter import Exporter, ScrapeRequest, ScrapeResponse
-from stator.exposition.negotiation import Negotiator
+from stator.exposition.negotiation import Negotiator, choose_encoding
 
 # Seconds by which an answer leaves before the scraper gives up, for the way back.
 MARGIN = 0.5
@@ -36,7 +36,7 @@ class Metrics:
     def _request(self, req: falcon.Request) -> ScrapeRequest:
         return ScrapeRequest(
             self.negotiator.encoder_for(req.get_header("Accept", default="")),
-            self.negotiator.encoding(req.get_header("Accept-Encoding", default="")),
+            choose_encoding(req.get_header("Accept-Encoding", default="")),
             _timeout(req.get_header("X-Prometheus-Scrape-Timeout-Seconds", default="0")),
             _collectors(req, self.exporter.names),
         )
