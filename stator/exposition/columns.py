@@ -17,78 +17,58 @@ Series: TypeAlias = frozenset[tuple[str, str]]
 
 @frozen(eq=False)
 class SeriesKeys:
-    """All that a source's points have but their values: what stays the same from one scrape to the next.
-
-    Attributes:
-        name: The points' common name.
-        common: The points' common labels.
-        names: Each point's own name; likewise the lists that follow.
-    """
+    """All that a source's points have but their values: what stays the same from one scrape to the next."""
 
     name: str
     common: LabelPairs
     names: list[str]
-    descs: list[str]
     units: list[str]
     types: list[MetricType]
     labels: list[LabelPairs]
+    # The positions of each family's points, and its description, in the order of the families' first points.
+    families: list[Sequence[int]]
+    descs: list[str]
 
     @classmethod
     def of(cls, name: str, common: LabelPairs, points: Sequence[Any]) -> "SeriesKeys":
-        """The keys of these points.
-
-        Raises:
-            PointError: One of them is not a Point.
-        """
-        if stranger := [each for each in points if not isinstance(each, Point)]:
-            msg = f"{name}: {safe_repr(stranger[0])} is not a Point"
+        """The keys of these points; raises a `PointError` if one is not a Point."""
+        if strangers := [each for each in points if not isinstance(each, Point)]:
+            msg = f"{name}: {safe_repr(strangers[0])} is not a Point"
             raise PointError(msg)
-        return cls(
-            name,
-            common,
-            [each.name for each in points],
-            [each.desc for each in points],
-            [each.unit for each in points],
-            [each.type for each in points],
-            [label_pairs(each.labels) for each in points],
-        )
+        names, units = [each.name for each in points], [each.unit for each in points]
+        types, labels = [each.type for each in points], [label_pairs(each.labels) for each in points]
+        families = _families(names, units)
+        return cls(name, common, names, units, types, labels, families, _descs(points, families))
 
     def values_of(self, name: str, common: LabelPairs, points: Sequence[Any]) -> list[Any] | None:
-        """The values of these points; None if they have other keys.
-
-        Raises:
-            AttributeError: One of them is not a Point.
-        """
-        if (name, common, len(points)) != (self.name, self.common, len(self.names)):
+        """The values of these points; None if they have other keys."""
+        is_same = (name, common, len(points)) == (self.name, self.common, len(self.names))
+        if not is_same or _descs(points, self.families) != self.descs:
             return None
-        labels = [each.labels for each in points]
-        # Quick, since mostly they are the same objects; mappings never equal the pairs that are kept.
-        is_same = (
-            (labels == self.labels or [*map(label_pairs, labels)] == self.labels)
-            and [each.name for each in points] == self.names
-            and [each.type for each in points] == self.types
-            and [each.unit for each in points] == self.units
-            and [each.desc for each in points] == self.descs
-        )
-        return [each.value for each in points] if is_same else None
-
-    def families(self) -> list[Sequence[int]]:
-        """The positions of each family's points, in the order of the families' first points."""
-        if all_equal(self.names) and all_equal(self.units):
-            return [range(len(self.names))] if self.names else []
-        families: dict[tuple[str, str], list[int]] = {}
-        for position, key in enumerate(zip(self.names, self.units, strict=True)):
-            families.setdefault(key, []).append(position)
-        return list(families.values())
+        values: list[Any] = []
+        for start in range(0, len(points), CHUNK):
+            some, chunk = points[start : start + CHUNK], slice(start, start + CHUNK)
+            labels, kept = [each.labels for each in some], self.labels[chunk]
+            # Quick, since mostly they are the same objects; mappings never equal the pairs that are kept.
+            if labels != kept and [*map(label_pairs, labels)] != kept:
+                return None
+            if len(self.families) == 1:  # a quarter faster than columns
+                own, type_, unit = self.names[0], self.types[0], self.units[0]
+                values += [each.value for each in some if each.name == own and each.type == type_ and each.unit == unit]
+            elif (
+                [each.name for each in some] == self.names[chunk]
+                and [each.type for each in some] == self.types[chunk]
+                and [each.unit for each in some] == self.units[chunk]
+            ):
+                values += [each.value for each in some]
+        return values if len(values) == len(points) else None
 
     def family(self, position: int) -> tuple[str, str]:
-        """The name of a point's family, and that of its samples without a suffix such as `_bucket`.
-
-        Where there is no common name, samples have the point's own name as it is.
-        """
+        """The name of a point's family, and that of its samples without a suffix such as `_bucket`."""
         suffix = {"counter": "_total", "info": "_info"}.get(self.types[position], "")
         name = family_name(self.name, self.names[position], self.units[position])
         family = name.removesuffix(suffix)
+        # Where there is no common name, samples have the point's own name as it is.
         return family, family + suffix if self.name else name
 
     def series(self, position: int, *, utf8: bool) -> Series:
@@ -106,6 +86,19 @@ class SeriesKeys:
             text = ""
         # A surrogate can't be logged.
         return (f"{name}{{{text}}}" if text else name).encode(errors="backslashreplace").decode()
+
+
+def _families(names: list[str], units: list[str]) -> list[Sequence[int]]:
+    if names and all_equal(names) and all_equal(units):
+        return [range(len(names))]
+    families: dict[tuple[str, str], list[int]] = {}
+    for position, key in enumerate(zip(names, units, strict=True)):
+        families.setdefault(key, []).append(position)
+    return list(families.values())
+
+
+def _descs(points: Sequence[Any], families: list[Sequence[int]]) -> list[str]:
+    return [points[positions[0]].desc for positions in families]
 
 
 def label_pairs(labels: Labels) -> LabelPairs:
@@ -128,8 +121,8 @@ def safe_repr(value: object) -> str:
 
 
 def all_equal(column: list[Any]) -> bool:
-    """Whether all of a column is the same."""
-    return column.count(column[0]) == len(column) if column else True
+    """Whether all of a column, which is not empty, is the same."""
+    return column.count(column[0]) == len(column)
 
 
 def take(column: list[Any], positions: Sequence[int]) -> list[Any]:

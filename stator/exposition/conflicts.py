@@ -1,10 +1,9 @@
 """Detects conflicts within one exposition: a name in two families, a family with two types, a duplicate series."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from stator.exposition.columns import Series
 from stator.exposition.template import FamilyTemplate
-from stator.exposition.validation import check_duplicates
 from stator.points import MetricType, PointError
 
 
@@ -15,37 +14,29 @@ class FamilyIndex:
         self._types: dict[str, MetricType] = {}
         # The family of each sample's name.
         self._owners: dict[str, str] = {}
-        # By the samples' name: all parts, and the series of the first parts with their number, read only when needed.
-        self._parts: dict[str, list[FamilyTemplate]] = {}
-        self._series: dict[str, tuple[int, set[Series]]] = {}
+        # By the samples' name: the series of the parts that had to be compared, and the other parts.
+        self._series: dict[str, set[Series]] = {}
+        self._unread: dict[str, list[FamilyTemplate]] = {}
 
-    def add(self, families: Iterable[FamilyTemplate]) -> None:
-        """Adds a source's families, which do not conflict."""
+    def add(self, families: Sequence[FamilyTemplate]) -> None:
+        """Adds the families of a source; adds none and raises a `PointError` if one conflicts with another source's."""
+        for family in families:
+            self._check(family)
         for family in families:
             self._types[family.name] = family.type
             self._owners |= dict.fromkeys(family.sample_names, family.name)
-            self._parts.setdefault(family.sample, []).append(family)
+            self._unread.setdefault(family.sample, []).append(family)
 
-    def check_conflicts(self, families: Iterable[FamilyTemplate]) -> None:
-        """Compares another source's families with those of the index.
-
-        Raises:
-            PointError: One of them conflicts; the message says why.
-        """
-        for family in families:
-            for name in family.sample_names:
-                if (owner := self._owners.get(name, family.name)) != family.name:
-                    msg = f"{family.name}: the name {name} is taken by samples of the family {owner}"
-                    raise PointError(msg)
-            if (type_ := self._types.get(family.name, family.type)) != family.type:
-                msg = f"{family.name}: its type {family.type} is not that of its family, {type_}"
+    def _check(self, family: FamilyTemplate) -> None:
+        for name in family.sample_names:
+            if (owner := self._owners.get(name, family.name)) != family.name:
+                msg = f"{family.name}: the name {name} is taken by samples of the family {owner}"
                 raise PointError(msg)
-            if family.sample in self._parts:
-                check_duplicates(family.keys, family.positions, family.format, self._series_of(family.sample))
-
-    def _series_of(self, sample: str) -> set[Series]:
-        count, series = self._series.get(sample, (0, set()))
-        for part in self._parts[sample][count:]:
-            series.update(part.keys.series(position, utf8=part.format.utf8) for position in part.positions)
-        self._series[sample] = len(self._parts[sample]), series
-        return series
+        if (type_ := self._types.get(family.name, family.type)) != family.type:
+            msg = f"{family.name}: its type {family.type} is not that of its family, {type_}"
+            raise PointError(msg)
+        if unread := self._unread.get(family.sample):
+            self._series.setdefault(family.sample, set()).update(*(part.series() for part in unread))
+            unread.clear()
+        if there := self._series.get(family.sample):
+            family.check_duplicates(there)

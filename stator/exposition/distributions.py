@@ -1,39 +1,40 @@
-"""The numbers of histograms and summaries, and what may be wrong with them."""
+"""The bounds and numbers of histograms and summaries. What is wrong with these is raised as one of `INVALID_VALUE`."""
 
 from collections.abc import Sequence
 from math import inf
 from operator import le, lt
 from typing import Any
 
+from stator.exposition import numbers
+from stator.exposition.columns import safe_repr
 from stator.exposition.format import Format
+from stator.exposition.validation import BadPointError
 from stator.points import Histogram, MetricType, Summary
 
 CLASSES: dict[str, type[Any]] = {"histogram": Histogram, "summary": Summary}
 SUFFIXES: dict[str, tuple[str, ...]] = {"histogram": ("_bucket", "_sum", "_count"), "summary": ("_sum", "_count")}
-# The label by which the lines of one distribution differ.
-RESERVED = {"histogram": "le", "summary": "quantile"}
-# What a value that is not a number, or not of the right shape, may raise: numbers of other libraries included.
-INVALID_VALUE = (TypeError, ValueError, AttributeError, ArithmeticError)
-
-
-def bad_bounds(bounds: Sequence[float], type_: MetricType) -> str | None:
-    """Why these can't be a histogram's upper bounds or a summary's quantiles, or None."""
-    if not all(map(lt, bounds, bounds[1:])):
-        return f"its {'buckets' if type_ == 'histogram' else 'quantiles'} must ascend"
-    if type_ == "summary" and not all(0 <= quantile <= 1 for quantile in bounds):
-        return "its quantiles must be from 0 to 1"
-    return None
 
 
 def shapes_of(type_: MetricType, values: Sequence[Any]) -> list[tuple[float, ...]]:
-    """The upper bounds of each histogram, `+Inf` included, or the quantiles of each summary.
-
-    Raises:
-        INVALID_VALUE: A value is not a histogram, or not a summary.
-    """
+    """The upper bounds of each histogram, `+Inf` included, or the quantiles of each summary."""
+    if not all(isinstance(value, CLASSES[type_]) for value in values):
+        msg = f"{safe_repr(values[0])} is not a {CLASSES[type_].__name__}"
+        raise BadPointError(msg)
     if type_ == "histogram":
         return [(*(bound for bound, _ in each.buckets if bound != inf), inf) for each in values]
     return [tuple(quantile for quantile, _ in each.quantiles) for each in values]
+
+
+def bounds_of(shape: tuple[float, ...], type_: MetricType) -> list[str]:
+    """The upper bounds or quantiles as they are written."""
+    bounds = [float(numbers.text(bound)) for bound in shape]
+    if not all(map(lt, bounds, bounds[1:])):
+        msg = f"its {'buckets' if type_ == 'histogram' else 'quantiles'} must ascend"
+        raise BadPointError(msg)
+    if type_ == "summary" and not all(0 <= quantile <= 1 for quantile in bounds):
+        msg = "its quantiles must be from 0 to 1"
+        raise BadPointError(msg)
+    return [*map(numbers.bound, bounds)]
 
 
 def has_sum(shape: tuple[float, ...], type_: MetricType, format_: Format) -> bool:
@@ -41,17 +42,15 @@ def has_sum(shape: tuple[float, ...], type_: MetricType, format_: Format) -> boo
     return format_.sums_below_zero or type_ == "summary" or shape[0] >= 0
 
 
-def numbers_of(value: Histogram | Summary) -> list[int | float]:
-    """The numbers of a histogram or summary: of its buckets or quantiles, then its sum and its count.
-
-    Raises:
-        INVALID_VALUE: The counts of a histogram's buckets fall, or exceed its own.
-    """
+def numbers_of(value: Histogram | Summary) -> list[float]:
+    """The numbers of a histogram or summary: of its buckets or quantiles, then its sum and its count."""
+    own: list[float]
     if isinstance(value, Histogram):
         counts = [*(count for _, count in value.buckets), value.count]
-        if not (counts[0] >= 0 and all(map(le, counts, counts[1:]))):
-            raise ValueError
-        return [*(count for bound, count in value.buckets if bound != inf), value.count, value.sum, value.count]
-    if not value.count >= 0:
-        raise ValueError
-    return [*(number for _, number in value.quantiles), value.sum, value.count]
+        own = [*(count for bound, count in value.buckets if bound != inf), value.count]
+    else:
+        counts, own = [value.count], [number for _, number in value.quantiles]
+    if not (counts[0] >= 0 and all(map(le, counts, counts[1:]))):
+        msg = f"the counts of {safe_repr(value)} must be zero or more, must not fall, nor exceed its own"
+        raise BadPointError(msg)
+    return [*own, value.sum, value.count]

@@ -6,23 +6,24 @@ https://prometheus.io/docs/instrumenting/escaping_schemes/
 import re
 from collections.abc import Sequence
 
-_METRIC = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
-_LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
-_SPECIAL = ("\\", '"', "\n")
+_ILLEGAL_IN_METRIC = re.compile("^[0-9]|[^a-zA-Z0-9_:]")
+_ILLEGAL_IN_LABEL = re.compile("^[0-9]|[^a-zA-Z0-9_]")
 
 
 def metric(name: str, *, utf8: bool) -> str:
-    """A metric's name: as it is if all its characters are legal, else quoted if `utf8`, else escaped."""
-    if _METRIC.fullmatch(name):
-        return name
-    return quoted(name) if utf8 else _started(re.sub("[^a-zA-Z0-9_:]", "_", name))
+    """A metric's name: as it is if all its characters are legal, else quoted if `utf8`, else with underscores."""
+    return _written(name, _ILLEGAL_IN_METRIC, utf8=utf8)
 
 
 def label(name: str, *, utf8: bool) -> str:
     """A label's name; likewise."""
-    if _LABEL.fullmatch(name):
+    return _written(name, _ILLEGAL_IN_LABEL, utf8=utf8)
+
+
+def _written(name: str, illegal: re.Pattern[str], *, utf8: bool) -> str:
+    if not illegal.search(name):
         return name
-    return quoted(name) if utf8 else _started(re.sub("[^a-zA-Z0-9_]", "_", name))
+    return quoted(name) if utf8 else illegal.sub("_", name)
 
 
 def head(name: str, pairs: Sequence[str]) -> str:
@@ -40,10 +41,6 @@ def quoted(text: str) -> str:
 def escaped(texts: Sequence[str]) -> Sequence[str]:
     """Label values as they are written between quotes; fast if none has a special character."""
     together = "".join(texts)
-    if not any(special in together for special in _SPECIAL):
+    if not any(special in together for special in '\\"\n'):
         return texts
     return [text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") for text in texts]
-
-
-def _started(name: str) -> str:
-    return "_" + name[1:] if name[:1].isdigit() else name

@@ -1,85 +1,74 @@
 """The heads of a family's lines: the text before each number, which stays the same as long as the labels do."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache, partial
 from itertools import chain, islice
 
-from stator.exposition import escaping, numbers
+from stator.exposition import escaping
 from stator.exposition.columns import CHUNK
-from stator.exposition.distributions import RESERVED, bad_bounds, has_sum
+from stator.exposition.distributions import bounds_of, has_sum
 from stator.exposition.format import Format
+from stator.exposition.validation import RESERVED, BadPointError
 from stator.points import LabelPairs, MetricType
 
 
-class HeadWriter:
-    """Writes the heads of one family's lines.
+def heads(
+    sample: str, labels: Sequence[LabelPairs], *, common: LabelPairs, format_: Format, same_names: bool
+) -> list[bytes]:
+    """The heads of samples, one for each item of `labels`; with `same_names` all of these have the same, in order."""
+    pattern = cache(partial(_pattern, sample, common, format_))
+    written: list[bytes] = []
+    for start in range(0, len(labels), CHUNK):
+        some = labels[start : start + CHUNK]
+        if same_names:
+            patterns = pattern(_names(some[0])) * len(some)
+        else:
+            patterns = "".join([pattern(_names(own)) for own in some])
+        text = patterns % tuple(_escaped_values(chain.from_iterable(some)))
+        # Names and values have no line feeds, since these are escaped.
+        written += text.encode().split(b"\n")[:-1]
+    return written
 
-    Args:
-        sample: The name of the samples, without a suffix such as `_bucket`.
-        common: Labels of every line.
-        format_: The format that they are written in.
-        same_names: Whether all points have the same names of labels in the same order.
+
+def distribution_heads(
+    write: Callable[[str, Sequence[LabelPairs]], list[bytes]],
+    sample: str,
+    type_: MetricType,
+    labels: Sequence[LabelPairs],
+    shapes: Sequence[tuple[float, ...]],
+    format_: Format,
+) -> list[bytes]:
+    """The heads of each histogram or summary: one for each bucket or quantile, then those of its sum and count.
+
+    `write` returns the heads of samples by their name and labels.
     """
-
-    def __init__(self, sample: str, common: LabelPairs, format_: Format, *, same_names: bool) -> None:
-        self._sample, self._format, self._same_names = sample, format_, same_names
-        self._common_names = [escaping.label(name, utf8=format_.utf8) for name, _ in common]
-        values = escaping.escaped([value for _, value in common])
-        self._common = [f'{name}="{value}"' for name, value in zip(self._common_names, values, strict=True)]
-
-    def of(self, labels: Sequence[LabelPairs], suffix: str = "") -> list[bytes]:
-        """One head for each point, out of its labels.
-
-        Raises:
-            ValueError: A label appears twice.
-        """
-        heads: list[bytes] = []
-        for start in range(0, len(labels), CHUNK):
-            some = labels[start : start + CHUNK]
-            if self._same_names:  # one operation writes them all
-                text = self._pattern(some[0], suffix) * len(some) % _values(chain.from_iterable(some))
-            else:
-                text = "".join(self._pattern(own, suffix) % _values(own) for own in some)
-            # Names and values have no line feeds, since these are escaped.
-            heads += text.encode().split(b"\n")[:-1]
-        return heads
-
-    def of_distributions(
-        self, type_: MetricType, labels: Sequence[LabelPairs], shapes: Sequence[tuple[float, ...]]
-    ) -> list[bytes]:
-        """The heads of each histogram or summary: one for each bucket or quantile, then those of its sum and count.
-
-        Raises:
-            INVALID_VALUE: Bounds or quantiles are not as they must be.
-        """
-        key, suffix = RESERVED[type_], "_bucket" if type_ == "histogram" else ""
-        listed: list[LabelPairs] = []
-        for own, shape in zip(labels, shapes, strict=True):
-            bounds = [float(numbers.text(bound)) for bound in shape]
-            if bad := bad_bounds(bounds, type_):
-                raise ValueError(bad)
-            listed += ((*own, (key, numbers.bound(bound))) for bound in bounds)
-        buckets = iter(self.of(listed, suffix))
-        heads: list[bytes] = []
-        for shape, total, count in zip(shapes, self.of(labels, "_sum"), self.of(labels, "_count"), strict=True):
-            heads += islice(buckets, len(shape))
-            if has_sum(shape, type_, self._format):
-                heads += (total, count)
-        return heads
-
-    def _pattern(self, labels: LabelPairs, suffix: str) -> str:
-        """A head with `%s` in place of each label's value, and a line feed."""
-        names = [escaping.label(name, utf8=self._format.utf8) for name, _ in labels]
-        if len({*self._common_names, *names}) < len(self._common_names) + len(names):
-            raise ValueError  # `explain` names the label
-        sample = escaping.metric(self._sample + suffix, utf8=self._format.utf8)
-        pairs = [*map(_literal, self._common), *(f'{_literal(name)}="%s"' for name in names)]
-        return escaping.head(_literal(sample), pairs) + " \n"
+    pairs = zip(labels, shapes, strict=True)
+    parts = [(*own, (RESERVED[type_], bound)) for own, shape in pairs for bound in bounds_of(shape, type_)]
+    buckets = iter(write(sample + ("_bucket" if type_ == "histogram" else ""), parts))
+    sums, counts = write(f"{sample}_sum", labels), write(f"{sample}_count", labels)
+    written: list[bytes] = []
+    for shape, total, count in zip(shapes, sums, counts, strict=True):
+        written += islice(buckets, len(shape))
+        if has_sum(shape, type_, format_):
+            written += (total, count)
+    return written
 
 
-def _literal(text: str) -> str:
-    """A text that the operator `%` leaves as it is."""
-    return text.replace("%", "%%")
+def _pattern(sample: str, common: LabelPairs, format_: Format, names: tuple[str, ...]) -> str:
+    """A head with `%s` in place of the value of each label that is not common, and a line feed."""
+    written = [escaping.label(name, utf8=format_.utf8) for name in (*_names(common), *names)]
+    if len({*written}) < len(written):
+        msg = "a label appears twice"
+        raise BadPointError(msg)
+    # A percent sign is doubled, so that the operator `%` leaves it as it is.
+    values = [*(value.replace("%", "%%") for value in _escaped_values(common)), *("%s" for _ in names)]
+    pairs = [f'{name.replace("%", "%%")}="{value}"' for name, value in zip(written, values, strict=True)]
+    return escaping.head(escaping.metric(sample, utf8=format_.utf8).replace("%", "%%"), pairs) + " \n"
 
 
-def _values(pairs: Iterable[tuple[str, str]]) -> tuple[str, ...]:
-    return tuple(escaping.escaped([value for _, value in pairs]))
+def _names(labels: LabelPairs) -> tuple[str, ...]:
+    return tuple([name for name, _ in labels])
+
+
+def _escaped_values(pairs: Iterable[tuple[str, str]]) -> Sequence[str]:
+    return escaping.escaped([value for _, value in pairs])

@@ -16,38 +16,25 @@ _NOT_A_NUMBER = b'ntf"{['
 
 
 def joined(values: Sequence[Any]) -> bytes:
-    """All values' texts, with commas between them.
-
-    Raises:
-        TypeError: A value is not a number.
-    """
+    """All values' texts, with commas between them."""
     try:
         json = encode(values)[1:-1]
-    except TypeError:  # a type that msgspec does not know
-        return _joined_one_by_one(values)
+    except TypeError:
+        json = b"null"  # of a type that msgspec does not know
     # Searching for one byte at a time is the fastest, and faster with an integer than with bytes.
     if any(map(json.__contains__, _NOT_A_NUMBER)):
-        return _joined_one_by_one(values)
+        return ",".join(map(text, values)).encode()
     # With a sign, as Python and Go write it: 1e+16.
     return json.replace(b"e", b"e+").replace(b"e+-", b"e-") if b"e" in json else json
 
 
-def _joined_one_by_one(values: Sequence[Any]) -> bytes:
-    return ",".join(map(text, values)).encode()
-
-
 def text(value: float) -> str:
-    """One number's text; True and False are 1 and 0.
-
-    Raises:
-        TypeError: It is not a number.
-    """
+    """One number's text; True and False are 1 and 0. Raises a `TypeError` for a text, which `float` would read."""
     # The repr of the plain types, since that of a subclass, such as bool or NumPy's floats, may be any text.
     if isinstance(value, int):
         return int.__repr__(value)
     if isinstance(value, str | bytes):
-        msg = f"{value!r} is not a number"
-        raise TypeError(msg)
+        raise TypeError
     number = float(value)
     if math.isnan(number):
         return "NaN"

@@ -9,7 +9,6 @@ from stator.exposition.format import Format
 from stator.exposition.numbers import text
 from stator.points import MetricType
 
-_SUFFIXED = ("counter", "info")
 _UNIT = re.compile("[a-zA-Z0-9_:]+")
 MEDIA_TYPE = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 
@@ -20,7 +19,7 @@ def _header(family: str, samples: str, type_: MetricType, desc: str, unit: str) 
     has_unit = type_ != "info" and _UNIT.fullmatch(unit) and family.strip('"').endswith(f"_{unit}")
     unit_line = f"# UNIT {family} {unit}\n" if has_unit else ""
     # The samples of a counter must end in `_total`, those of an info in `_info`.
-    if type_ in _SUFFIXED and samples == family:
+    if type_ in ("counter", "info") and samples == family:
         type_ = "unknown"
     return f"# HELP {family} {help_}\n# TYPE {family} {type_}\n{unit_line}"
 

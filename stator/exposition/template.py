@@ -4,7 +4,8 @@ A line is a head, `shop_jobs{queue="mail"} `, a number, and an end: a time, if s
 head of a family's first line begins with the family's header.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
+from functools import partial
 from itertools import chain, repeat
 from operator import le
 from typing import Any
@@ -12,30 +13,17 @@ from typing import Any
 from attrs import frozen
 
 from stator.exposition import escaping, numbers
-from stator.exposition.columns import CHUNK, SeriesKeys, take
-from stator.exposition.distributions import CLASSES, INVALID_VALUE, SUFFIXES, has_sum, numbers_of, shapes_of
+from stator.exposition.columns import CHUNK, Series, SeriesKeys, safe_repr, take
+from stator.exposition.distributions import CLASSES, SUFFIXES, has_sum, numbers_of, shapes_of
 from stator.exposition.format import Format
-from stator.exposition.lines import HeadWriter
-from stator.exposition.validation import check_duplicates, explain, validate_fast
-from stator.points import LabelPairs, MetricType
+from stator.exposition.lines import distribution_heads, heads
+from stator.exposition.validation import INVALID_VALUE, NO_TEXTS, BadPointError, validate
+from stator.points import LabelPairs, MetricType, PointError
 
 
 @frozen(eq=False)
 class FamilyTemplate:
-    """The part of a family that one source gives.
-
-    Attributes:
-        keys: The keys of all the source's points.
-        positions: The positions of the family's points among them.
-        format: The format.
-        name: The family's name, as it is written.
-        type: Its type.
-        header: The lines above the samples.
-        sample: The samples' name, without a suffix such as `_bucket`.
-        sample_names: All names of the samples, and the family's.
-        shapes: The bounds of each histogram, or the quantiles of each summary.
-        lines: The number of samples.
-    """
+    """The part of a family that one source gives: the points at `positions` among the source's `keys`."""
 
     keys: SeriesKeys
     positions: Sequence[int]
@@ -43,67 +31,66 @@ class FamilyTemplate:
     name: str
     type: MetricType
     header: bytes
+    # The samples' name without a suffix such as `_bucket`, and all their names with the family's.
     sample: str
     sample_names: frozenset[str]
+    # The bounds of each histogram, or the quantiles of each summary.
     shapes: list[tuple[float, ...]]
     lines: int
 
     def numbers(self, values: list[Any]) -> list[Any]:
-        """The numbers of the family's lines, out of the values of all the source's points.
-
-        Raises:
-            INVALID_VALUE: One can't be exposed.
-        """
+        """The numbers of the family's lines, out of the values of all the source's points."""
         own = take(values, self.positions)
-        if self.type == "counter" and not all(map(le, repeat(0), own)):
-            raise ValueError
+        if self.type == "counter" and not _are_counts(own):
+            msg = f"a counter can't be {safe_repr(own[0])}"
+            raise BadPointError(msg)
         if self.type == "info" and own.count(1) < len(own):
-            raise ValueError
+            msg = f"an info must be 1, not {safe_repr(own[0])}"
+            raise BadPointError(msg)
         if not self.shapes:
             return own
         flat: list[Any] = []
         for value, shape in zip(own, self.shapes, strict=True):
             every = numbers_of(value)
             if len(every) != len(shape) + 2:  # the buckets have changed since they were compared
-                raise ValueError
+                msg = "its family can't be written"
+                raise BadPointError(msg)
             flat += every if has_sum(shape, self.type, self.format) else every[:-2]
         return flat
+
+    def series(self) -> Iterator[Series]:
+        """The series of the points, in order."""
+        return (self.keys.series(position, utf8=self.format.utf8) for position in self.positions)
+
+    def check_duplicates(self, there: Set[Series] = frozenset()) -> None:
+        """Raises a `PointError` if a point has the same series as another of them, or as one that is there."""
+        seen: set[Series] = set()
+        for position, series in zip(self.positions, self.series(), strict=True):
+            if series in seen or series in there:
+                msg = f"{self.keys.describe(position)} appears twice"
+                raise PointError(msg)
+            seen.add(series)
 
 
 @frozen(eq=False)
 class Template:
-    """All families of one source.
-
-    Attributes:
-        keys: The keys of the source's points.
-        families: Its families.
-        heads: The heads of all their lines, in order.
-        format: The format.
-    """
+    """All families of one source, and the heads of all their lines, in order."""
 
     keys: SeriesKeys
     families: tuple[FamilyTemplate, ...]
     heads: list[bytes]
-    format: Format
 
     @classmethod
     def of(cls, keys: SeriesKeys, values: list[Any], format_: Format) -> "Template":
-        """The template of points.
-
-        Raises:
-            PointError: A point's type, name, labels or shape can't be exposed.
-        """
+        """The template of points; raises one of `INVALID_VALUE` if one can't be exposed, which `explain` finds."""
         families: list[FamilyTemplate] = []
-        heads: list[bytes] = []
-        for positions in keys.families():
-            try:
-                family, own = _family(keys, positions, values, format_)
-            except INVALID_VALUE as error:
-                raise explain(keys, values, [positions], format_) from error
+        every: list[bytes] = []
+        for positions, desc in zip(keys.families, keys.descs, strict=True):
+            family, own = _family(keys, positions, desc, values, format_)
             own[0] = family.header + own[0]
             families.append(family)
-            heads += own
-        return cls(keys, tuple(families), heads, format_)
+            every += own
+        return cls(keys, tuple(families), every)
 
     def values_of(self, name: str, common: LabelPairs, points: Sequence[Any]) -> list[Any] | None:
         """The values of these points; None if they need another template."""
@@ -120,27 +107,13 @@ class Template:
         return values
 
     def numbers(self, values: list[Any]) -> list[bytes]:
-        """The numbers of all lines as text, `CHUNK` of them joined by commas at a time. Writing these can't fail.
-
-        Raises:
-            PointError: A value can't be exposed.
-        """
-        try:
-            flat: list[Any] = []
-            for family in self.families:
-                flat += family.numbers(values)
-            return [numbers.joined(flat[start : start + CHUNK]) for start in range(0, len(flat), CHUNK)]
-        except INVALID_VALUE as error:
-            families = [family.positions for family in self.families]
-            raise explain(self.keys, values, families, self.format) from error
+        """The numbers of all lines as text, `CHUNK` of them joined by commas at a time; fails as `of` does."""
+        columns = [family.numbers(values) for family in self.families]
+        flat = columns[0] if len(columns) == 1 else [*chain.from_iterable(columns)]
+        return [numbers.joined(flat[start : start + CHUNK]) for start in range(0, len(flat), CHUNK)]
 
     def write(self, joined: list[bytes], end: bytes) -> Iterator[bytes]:
-        """The text of all families, in pieces of which each is made when it is taken.
-
-        Args:
-            joined: The numbers of all lines.
-            end: The text after each number.
-        """
+        """The text of all families, in pieces of which each is made when it is taken."""
         for nth, each in enumerate(joined):
             start = nth * CHUNK
             yield _lines(self.heads[start : start + CHUNK], each.split(b","), end)
@@ -155,6 +128,37 @@ class Template:
             start = stop
 
 
+def explain(name: str, common: LabelPairs, points: Sequence[Any], format_: Format) -> PointError | None:
+    """Returns an error that names a bad point and says what is wrong with it; None if each can be exposed.
+
+    Halves the points until one is left, which takes as long as a few templates of all.
+    """
+    keys, values = SeriesKeys.of(name, common, points), [each.value for each in points]
+    try:
+        Template.of(keys, values, format_).numbers(values)
+    except INVALID_VALUE as error:
+        if len(points) > 1:
+            half = len(points) // 2
+            return explain(name, common, points[:half], format_) or explain(name, common, points[half:], format_)
+        return PointError(f"{keys.describe(0)}: {_reason(error, keys.types[0], values[0])}")
+    return None
+
+
+def _reason(error: Exception, type_: MetricType, value: object) -> str:
+    if isinstance(error, BadPointError):
+        return str(error)
+    if isinstance(error, UnicodeEncodeError):
+        return NO_TEXTS
+    return f"not all of {safe_repr(value)} are numbers" if type_ in CLASSES else f"{safe_repr(value)} is not a number"
+
+
+def _are_counts(values: list[Any]) -> bool:
+    try:
+        return all(map(le, repeat(0), values))
+    except ArithmeticError:  # Decimal's NaN can't be compared
+        return False
+
+
 def _lines(heads: list[bytes], split: list[bytes], end: bytes) -> bytes:
     texts = [end] * (3 * len(heads))
     texts[0::3], texts[1::3] = heads, split
@@ -162,25 +166,21 @@ def _lines(heads: list[bytes], split: list[bytes], end: bytes) -> bytes:
 
 
 def _family(
-    keys: SeriesKeys, positions: Sequence[int], values: list[Any], format_: Format
+    keys: SeriesKeys, positions: Sequence[int], desc: str, values: list[Any], format_: Format
 ) -> tuple[FamilyTemplate, list[bytes]]:
-    """The template of one family, and the heads of its lines.
-
-    Raises:
-        PointError: A series appears twice.
-        INVALID_VALUE: A point can't be exposed for another reason.
-    """
-    first = positions[0]
-    type_, labels = keys.types[first], take(keys.labels, positions)
-    same_names = validate_fast(keys, positions, labels, format_)
-    family, sample = keys.family(first)
-    writer = HeadWriter(sample, keys.common, format_, same_names=same_names)
+    """The template of one family, and the heads of its lines."""
+    labels = take(keys.labels, positions)
+    type_, same_names = validate(keys, positions, desc, labels, format_)
+    family, sample = keys.family(positions[0])
+    write = partial(heads, common=keys.common, format_=format_, same_names=same_names)
     shapes = shapes_of(type_, take(values, positions)) if type_ in CLASSES else []
-    heads = writer.of_distributions(type_, labels, shapes) if shapes else writer.of(labels)
+    own = distribution_heads(write, sample, type_, labels, shapes, format_) if shapes else write(sample, labels)
+    names = [escaping.metric(sample + suffix, utf8=format_.utf8) for suffix in ("", *SUFFIXES.get(type_, ()))]
+    family = escaping.metric(family, utf8=format_.utf8)
+    header = format_.header(family, names[0], type_, desc, keys.units[positions[0]]).encode()
+    template = FamilyTemplate(
+        keys, positions, format_, family, type_, header, names[0], frozenset({family, *names}), shapes, len(own)
+    )
     if not same_names or len(set(labels)) < len(labels):
-        check_duplicates(keys, positions, format_)
-    suffixed = (sample + suffix for suffix in SUFFIXES.get(type_, ()))
-    family, sample, *others = (escaping.metric(each, utf8=format_.utf8) for each in (family, sample, *suffixed))
-    header = format_.header(family, sample, type_, keys.descs[first], keys.units[first]).encode()
-    names = frozenset({family, sample, *others})
-    return FamilyTemplate(keys, positions, format_, family, type_, header, sample, names, shapes, len(heads)), heads
+        template.check_duplicates()
+    return template, own

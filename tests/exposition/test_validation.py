@@ -145,6 +145,14 @@ def test_a_bad_point_is_named_with_the_reason(bad: Point, message: str, format_:
     assert refusal(bad, format_=format_) == message
 
 
+@pytest.mark.parametrize("nth", [0, 1, 499, 5000, 9999])
+@pytest.mark.parametrize("bad", [point("gauge", "x"), point("gauge", 1, (("__k", ""),)), point("gauge", None)])
+def test_a_bad_point_among_many_is_named(nth: int, bad: Point) -> None:
+    points = [Point("b", "", 1, labels=(("k", str(each)),)) for each in range(10_000)]
+    points[nth] = bad
+    assert refusal(*points) == refusal(bad)
+
+
 @pytest.mark.parametrize("value", COUNTS, ids=str)
 def test_counts_that_fall_or_exceed_their_own_are_refused(value: Any) -> None:
     type_ = "histogram" if isinstance(value, Histogram) else "summary"
