@@ -36,16 +36,13 @@ def points(families: Iterable["Metric"]) -> list[Point]:
 
 def _points(family: "Metric") -> list[Point]:
     rest = family.samples
-    points: list[Point] = []
-    if family.type in ("histogram", "summary"):
-        values = _histograms(family) if family.type == "histogram" else _summaries(family)
-        if values is not None:
-            type_: MetricType = "histogram" if family.type == "histogram" else "summary"
-            points = [_point(family, family.name, type_, value, labels) for labels, value in values]
-            rest = [sample for sample in rest if sample.name == f"{family.name}_created"]
+    read = {"histogram": _histograms, "summary": _summaries}.get(family.type)
+    points = read(family) if read else None
+    if points is not None:
+        rest = [sample for sample in rest if sample.name == f"{family.name}_created"]
     types = {name: _type(family, name) for name in {sample.name for sample in rest}}
-    points += [_point(family, each.name, types[each.name], each.value, tuple(each.labels.items())) for each in rest]
-    return points
+    own = (_point(family, each.name, types[each.name], each.value, tuple(each.labels.items())) for each in rest)
+    return [*(points or ()), *own]
 
 
 def _point(family: "Metric", name: str, type_: MetricType, value: Any, labels: Labels) -> Point:
@@ -56,14 +53,14 @@ def _type(family: "Metric", name: str) -> MetricType:
     """Returns the type of a family's samples of one name."""
     suffix = name.removeprefix(family.name) if name.startswith(family.name) else name
     type_ = _TYPES.get(family.type, {}).get(suffix, "unknown")
-    values = [sample.value for sample in family.samples if sample.name == name]
-    if type_ == "counter":
-        return "counter" if all(value >= 0 for value in values) else "unknown"
-    return "unknown" if type_ == "info" and any(value != 1 for value in values) else type_
+    values = (sample.value for sample in family.samples if sample.name == name)
+    is_bad_counter = type_ == "counter" and not all(value >= 0 for value in values)
+    is_bad_info = type_ == "info" and not all(value == 1 for value in values)
+    return "unknown" if is_bad_counter or is_bad_info else type_
 
 
-def _histograms(family: "Metric") -> list[tuple[Labels, Histogram]] | None:
-    """Returns a family's histograms by their labels, or None where some samples make no histogram."""
+def _histograms(family: "Metric") -> list[Point] | None:
+    """Returns a family's histograms, or None where some samples make no histogram."""
     histograms = []
     for labels, parts in _grouped(family, "_bucket", "le").items():
         buckets = sorted(parts["_bucket"])
@@ -72,19 +69,21 @@ def _histograms(family: "Metric") -> list[tuple[Labels, Histogram]] | None:
         bounds, counts = zip(*buckets, strict=True)
         if not (all(map(lt, bounds, bounds[1:])) and counts[0] >= 0 and all(map(le, counts, counts[1:]))):
             return None
-        histograms.append((labels, Histogram(tuple(buckets[:-1]), parts["_sum"], parts["_count"])))
+        histogram = Histogram(tuple(buckets[:-1]), parts["_sum"], parts["_count"])
+        histograms.append(_point(family, family.name, "histogram", histogram, labels))
     return histograms
 
 
-def _summaries(family: "Metric") -> list[tuple[Labels, Summary]] | None:
-    """Returns a family's summaries by their labels, or None where some samples make no summary."""
+def _summaries(family: "Metric") -> list[Point] | None:
+    """Returns a family's summaries, or None where some samples make no summary."""
     summaries = []
     for labels, parts in _grouped(family, "", "quantile").items():
         quantiles = sorted(parts[""], key=lambda pair: pair[0])
         is_whole = {"_sum", "_count"} <= parts.keys() and all(0 <= quantile <= 1 for quantile, _ in quantiles)
         if not (is_whole and parts["_count"] >= 0):
             return None
-        summaries.append((labels, Summary(tuple(quantiles), parts["_sum"], parts["_count"])))
+        summary = Summary(tuple(quantiles), parts["_sum"], parts["_count"])
+        summaries.append(_point(family, family.name, "summary", summary, labels))
     return summaries
 
 
