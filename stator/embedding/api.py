@@ -80,7 +80,7 @@ class Stator:
 
         Args:
             app: The application.
-            prefix: Path before the two: ``/internal``.
+            prefix: Path before them: ``/internal``.
 
         Raises:
             ConfigError: The prefix is no path.

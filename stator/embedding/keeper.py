@@ -94,8 +94,7 @@ class Keeper:
         self.membership.resign()
         # For as long as the server's processes can be asked, their /monitor needs the state.
         while not (is_replaced or self.state.is_replaced() or self.server.has_ended()) and self.server.is_listening():
-            if self.wait_for_signal(POLL):
-                break
+            self.wait_for_signal(POLL)  # systemd's came already, if the server's own comes here
         self.state.remove()
 
     def _end(self, seconds: float) -> str:

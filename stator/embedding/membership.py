@@ -1,7 +1,8 @@
 """The processes that serve one service, and its keeper, which find each other by locks on one file.
 
 Each process that serves holds a shared flock on the file, and the keeper holds a record lock on its first byte. The
-kernel releases both, however a process ends. The file's content is the task that the keeper must have.
+kernel releases both, however a process ends. The file's content is the digest of the task that the keeper must have; a
+keeper that has unregistered the service empties the file.
 https://man7.org/linux/man-pages/man2/flock.2.html
 """
 
@@ -11,6 +12,8 @@ import os
 import stat
 import struct
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from stator.processes.service import weak_callback
@@ -79,6 +82,17 @@ class Membership:
                 os.close(fd)
         return None if type_ == fcntl.F_UNLCK else max(0, pid)
 
+    @contextmanager
+    def turn(self, timeout: float) -> Iterator[None]:
+        """Lets one process at a time look for a keeper and start one; does not wait for another longer than that."""
+        deadline = time.monotonic() + timeout
+        while not self._try_record(1) and time.monotonic() < deadline:
+            time.sleep(JOIN_POLL)
+        try:
+            yield
+        finally:
+            fcntl.lockf(self._fd, fcntl.LOCK_UN, 1, 1)
+
     def request(self, task: bytes) -> bool:
         """Writes the digest of the task that the keeper must have; returns whether it was already requested."""
         if os.pread(self._fd, len(task), 0) == task:
@@ -86,18 +100,19 @@ class Membership:
         os.pwrite(self._fd, task, 0)
         return False
 
+    def is_unregistered(self) -> bool:
+        """Returns whether the last keeper has unregistered the service, and no other was requested."""
+        return os.fstat(self._fd).st_size == 0
+
     def become_keeper(self, task: bytes) -> bool:
         """Takes the keeper's lock for a task with this digest; returns whether it was free."""
         self._fd, self._task = open_own(self._path), task
-        try:
-            fcntl.lockf(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB, 1)
-        except (BlockingIOError, PermissionError):
-            return False
-        return is_at(self._path, self._fd)
+        return self._try_record(0) and is_at(self._path, self._fd)
 
     def is_replaced(self) -> bool:
         """Returns whether a process has requested a keeper with another task."""
-        return os.pread(self._fd, len(self._task), 0) != self._task
+        # Where the last keeper has emptied the file after the request for this one, nothing is requested.
+        return os.pread(self._fd, len(self._task), 0) not in (self._task, b"")
 
     def is_abandoned(self) -> bool:
         """Returns whether no process serves; none can join either until the keeper calls `release` or `resign`."""
@@ -111,7 +126,11 @@ class Membership:
 
     def resign(self) -> None:
         """Releases the keeper's lock, and removes the file if no process serves."""
-        if self._fd >= 0 and self._try(fcntl.LOCK_EX):
+        if self._fd < 0:
+            return
+        if not self.is_replaced():
+            os.ftruncate(self._fd, 0)
+        if self._try(fcntl.LOCK_EX):
             self._path.unlink(missing_ok=True)
         self._close()
 
@@ -119,6 +138,13 @@ class Membership:
         try:
             fcntl.flock(self._fd, lock | fcntl.LOCK_NB)
         except BlockingIOError:
+            return False
+        return True
+
+    def _try_record(self, byte: int) -> bool:
+        try:
+            fcntl.lockf(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, byte)
+        except (BlockingIOError, PermissionError):
             return False
         return True
 

@@ -107,7 +107,8 @@ class Registration:
             task = self._find_task()
             membership = task.membership()
             membership.join()
-            _ensure_keeper(membership, task)
+            with membership.turn(START_TIMEOUT):
+                _ensure_keeper(membership, task)
         except (OSError, StartError) as error:
             if membership:
                 membership.leave()
@@ -128,23 +129,30 @@ class Registration:
             return
         (_, task, membership), self._started = self._started, None
         self._signals.restore()
-        keeper = membership.keeper()
+        try:
+            self._leave(task, membership)
+        except OSError as error:
+            self._log.error("failed to unregister", reason=str(error))
+
+    def _leave(self, task: KeeperTask, membership: Membership) -> None:
+        keeper, is_unregistered = membership.keeper(), membership.is_unregistered()
         if not membership.leave():
             self._log.info("staying registered: other processes serve")
-        elif keeper is None:
-            self._log.error("failed to unregister", reason="the keeper process is gone")
+            return
+        if keeper is None and not is_unregistered:
             if task.server == os.getpid():  # else the next worker's keeper learns by the file that there was one
-                with suppress(OSError):
-                    state_path(task.folder, task.service.name, task.server).unlink()
-        elif task.server == os.getpid():
-            if keeper:  # one in another PID namespace, 0, stops by itself
-                with suppress(ProcessLookupError):
-                    os.kill(keeper, signal.SIGTERM)
-            if _is_gone(keeper, membership):
-                time.sleep(task.config.roster.drain.seconds)
-            else:
-                reason = f"the keeper has not done it within {STOP_TIMEOUT:g} seconds"
-                self._log.error("failed to unregister", reason=reason)
+                state_path(task.folder, task.service.name, task.server).unlink(missing_ok=True)
+            msg = "the keeper process is gone"
+            raise ProcessLookupError(msg)
+        if task.server != os.getpid():
+            return
+        if keeper:  # one in another PID namespace, 0, stops by itself
+            with suppress(ProcessLookupError):
+                os.kill(keeper, signal.SIGTERM)
+        if keeper is not None and not _is_gone(keeper, membership):
+            msg = f"the keeper has not done it within {STOP_TIMEOUT:g} seconds"
+            raise TimeoutError(msg)
+        time.sleep(task.config.roster.drain.seconds)
 
 
 def _ensure_keeper(membership: Membership, task: KeeperTask) -> None:

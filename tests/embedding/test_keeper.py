@@ -103,7 +103,7 @@ def server(tmp_path: Path, story: CapturedLog) -> FakeServer:
 
 
 def test_a_service_that_does_not_answer_for_long_is_logged_once(server: FakeServer, story: CapturedLog) -> None:
-    server.signal_at = 3 * READY_LATE
+    server.signal_at = server.ends_at = 3 * READY_LATE
     server.keep_registered()
     (warning,) = [line for line in story.lines if line["level"] == "warning"]
     assert (warning["msg"], warning["waited"]) == ("not registered yet: /monitor does not answer 200", "10s")
@@ -122,7 +122,7 @@ def test_a_server_that_ends_before_it_answers_is_never_registered(server: FakeSe
     ("closes_at", "wait"), [(0.0, SUCCESSOR_WAIT), (1e9, LISTENING_WAIT)], ids=["port closed", "port listens"]
 )
 def test_it_waits_for_a_successor_of_the_last_process(server: FakeServer, closes_at: float, wait: float) -> None:
-    server.serves_at, server.closes_at, server.signal_at = 0.0, closes_at, 150.0
+    server.serves_at, server.closes_at, server.ends_at = 0.0, closes_at, 150.0
     server.at(3.0, server.leave)
     server.at(3.0 + wait - 0.5, server.process.join)
     server.at(100.0, server.leave)
@@ -138,7 +138,7 @@ def test_it_unregisters_at_once_when_nobody_serves_and_the_server_has_ended(serv
 
 
 def test_it_unregisters_at_once_when_it_is_asked_to_also_while_processes_serve(server: FakeServer) -> None:
-    server.serves_at, server.signal_at = 0.0, 5.0
+    server.serves_at, server.signal_at, server.ends_at = 0.0, 5.0, 6.0
     server.keep_registered()
     assert server.unregistered_at == pytest.approx(5.0, abs=0.3)
 
@@ -147,8 +147,7 @@ def test_it_unregisters_at_once_when_it_is_asked_to_also_while_processes_serve(s
 def test_it_says_that_the_service_is_unregistered_until_nobody_can_ask(server: FakeServer, end: str) -> None:
     server.serves_at, server.ends_at = 0.0, 1e9
     setattr(server, end, 20.0)
-    server.at(5.0, lambda: setattr(server, "signal_at", 0.0))
-    server.at(5.2, lambda: setattr(server, "signal_at", 1e9))
+    server.signal_at = 5.0
     server.keep_registered()
     assert server.unregistered_at == pytest.approx(5.0, abs=0.3)
     assert server.now == pytest.approx(20.0, abs=0.3)

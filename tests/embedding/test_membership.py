@@ -164,6 +164,19 @@ def test_the_last_one_is_the_last_one_also_at_the_moment_at_which_the_keeper_loo
     assert member.leave()
 
 
+def test_one_process_at_a_time_looks_for_a_keeper(file: Path, other: Other) -> None:
+    member = join(file)
+    other.call("join()")
+    with member.turn(0):
+        assert member.keeper() is None
+        began = time.monotonic()
+        other.call("turn(0.5).__enter__()")  # it does not wait for ever
+        assert time.monotonic() - began >= 0.5
+    began = time.monotonic()
+    other.call("turn(5).__enter__()")
+    assert time.monotonic() - began < 5
+
+
 def test_a_task_is_requested_once(file: Path, keeper: Other) -> None:
     first, second = join(file), join(file)
     assert not first.request(b"one")
@@ -171,6 +184,20 @@ def test_a_task_is_requested_once(file: Path, keeper: Other) -> None:
     assert not keeper.call("is_replaced()")
     assert not second.request(b"two")
     assert keeper.call("is_replaced()")
+
+
+def test_a_keeper_that_ends_in_order_differs_from_one_that_was_killed(file: Path, keeper: Other) -> None:
+    member = join(file)
+    member.request(b"one")
+    assert not member.is_unregistered()
+    keeper.call("resign()")
+    assert member.keeper() is None
+    assert member.is_unregistered()
+    assert not member.request(b"one")
+    keeper.call("become_keeper(b'one')")
+    keeper.kill()
+    assert member.keeper() is None
+    assert not member.is_unregistered()
 
 
 def test_the_keeper_leaves_no_file(file: Path, keeper: Other) -> None:

@@ -174,6 +174,24 @@ def test_a_stop_unregisters_first_then_drains_and_then_stops(
     leaves_nothing(served)
 
 
+def test_a_signal_to_all_processes_unregisters_first_and_drains(shop: Shops) -> None:
+    """As systemd sends it, with KillMode=control-group; here the keeper gets it first."""
+    command = gunicorn("-k=gthread", "--threads=4", "--workers=2")
+    served = shop.start(FLASK, command, GUNICORN_CONF, env={"STTR_ROSTER_DRAIN": "1500ms"})
+    eventually(shop.registered)
+    for each in keepers(served.folder):
+        each.terminate()
+    eventually(lambda: not shop.registered())
+    served.send(signal.SIGTERM)
+    sent = time.monotonic()
+    while time.monotonic() < sent + 1.2:
+        assert (served.monitor().status, served.monitor().body) == (503, b'{"status":"draining"}')
+        time.sleep(0.05)
+    assert served.ended() == 0
+    assert "failed to unregister" not in served.errors
+    leaves_nothing(served)
+
+
 def roster_metrics(served: Served) -> dict[str, float]:
     """The metrics of its registration in one scrape."""
     families = text_string_to_metric_families(served.metrics())
@@ -201,9 +219,9 @@ def test_each_worker_exposes_the_state_of_the_registration(
         metrics = roster_metrics(served)
         assert metrics["stator_roster_registered"] == metrics["stator_roster_registrations_total"] == 1
         assert before < metrics["stator_roster_last_confirmed_timestamp_seconds"] < time.time()
-    for each in keepers(served.folder):
-        each.kill()
-        each.wait(10)
+    (keeper,) = keepers(served.folder)
+    keeper.kill()
+    keeper.wait(10)
     assert roster_metrics(served) == {}
 
 
