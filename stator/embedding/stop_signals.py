@@ -39,7 +39,8 @@ class StopSignals:
         for each in DELAYED:
             handler = signal.getsignal(each)
             package = str(getattr(handler, "__module__", "")).split(".")[0]
-            if callable(handler) and handler is not signal.default_int_handler and package not in EVENT_LOOPS:
+            is_left_alone = handler in (signal.default_int_handler, self._handle) or package in EVENT_LOOPS
+            if callable(handler) and not is_left_alone:
                 self._handlers[each] = handler
                 signal.signal(each, self._handle)
 
