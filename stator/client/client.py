@@ -20,9 +20,7 @@ from stator.client.transport import SOCKET_OPTIONS, DeadlineSocket, DeadlineTLSS
 
 # Nothing that we request is near this size: a longer answer comes from something else.
 MAX_ANSWER = 1 << 20
-# OpenSSL's codes of "self-signed certificate", "self-signed certificate in certificate chain", "unable to get local
-# issuer certificate" and "unable to verify the first certificate":
-# https://docs.openssl.org/master/man3/X509_STORE_CTX_get_error/#error-codes
+# OpenSSL's codes of an authority that is not trusted: https://docs.openssl.org/master/man3/X509_STORE_CTX_get_error/
 UNKNOWN_AUTHORITY = frozenset({18, 19, 20, 21})
 
 
@@ -53,12 +51,9 @@ class Client:
     """Sends requests to the server of a base URI, and keeps one idle connection for the next. Thread-safe."""
 
     uri: SplitResult
-    # Makes the TLS context of each new connection to an https URI.
-    tls: Callable[[], ssl.SSLContext]
-    # Longest time in seconds for an exchange, except for the look-up of the host, which can't be bounded.
-    timeout: float
-    # Longest time in seconds to connect, and from then until the headers of the answer are read.
-    timeout_short: float
+    tls: Callable[[], ssl.SSLContext]  # makes the context of each new connection to an https URI
+    timeout: float  # longest seconds of an exchange, without the look-up of the host, which can't be bounded
+    timeout_short: float  # longest seconds to connect, and from then until the headers of the answer are read
     _lock: threading.Lock = field(factory=threading.Lock, init=False)
     _idle: HTTPConnection | None = field(default=None, init=False)
     _sockets: WeakSet[socket.socket] = field(factory=WeakSet, init=False)
@@ -83,8 +78,7 @@ class Client:
     def send(self, request: Request, *, timeout: float | None = None, long_poll: float = 0.0) -> Response:
         """Sends a request and returns the whole answer; follows no redirect; raises ClientError.
 
-        A `timeout` counts if it is shorter than the configured one. The server may take `long_poll` seconds beyond
-        that before it begins to answer. With the header `Connection: close` the connection is not kept.
+        A `timeout` only shortens the configured one; the server may begin to answer `long_poll` seconds later.
         """
         total = min(timeout or inf, self.timeout)
         short = min(total, self.timeout_short)

@@ -94,8 +94,7 @@ class ClientConfig:
         """Returns the headers of every request, with the password as it is now."""
         headers = {"Accept": "application/json", "User-Agent": "stator"}
         if self.user:
-            # https://www.rfc-editor.org/rfc/rfc7617#section-2.1
-            credentials = f"{self.user}:{self.password.reveal()}".encode()
+            credentials = f"{self.user}:{self.password.reveal()}".encode()  # RFC 7617, section 2.1
             headers["Authorization"] = f"Basic {b64encode(credentials).decode()}"
         return headers | dict(header_pairs(self.headers))
 

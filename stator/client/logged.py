@@ -20,11 +20,9 @@ class LoggedClient:
     """Sends requests through a client, and logs each request and its response with the same ``request_id``."""
 
     client: Client
-    # Returns the headers of every request.
-    headers: Callable[[], Mapping[str, str]]
+    headers: Callable[[], Mapping[str, str]]  # of every request
     log: Log
-    # Names of headers to redact, in lower case.
-    secret_headers: frozenset[str]
+    secret_headers: frozenset[str]  # names in lower case
     skip_body: bool
 
     def clone(self) -> "LoggedClient":
@@ -49,8 +47,7 @@ class LoggedClient:
     ) -> Response:
         """Sends one request and returns the whole answer; raises ClientError, also for a status of 300 or more.
 
-        The path, with its query, is below the client's URI. The payload is sent as JSON; `log_payload` is logged in its
-        place if it holds secrets. For `timeout` and `long_poll` see `Client.send`; `level` is that of both lines.
+        The payload is sent as JSON, and `log_payload` logged in its place. `Client.send` explains the times.
         """
         request = self._request(method, path, payload, headers or {})
         log = getattr(self.log.bind(request_id=new_id()), level)

@@ -5,8 +5,7 @@ from urllib.parse import urlsplit
 
 from stator.client.errors import ClientError
 
-# Marks the requests by which we watch ourselves: the request log logs them at debug.
-USER_AGENT = "stator-probe"
+USER_AGENT = "stator-probe"  # of requests by which we watch ourselves: the request log logs them at debug
 
 
 def is_ready(url: str) -> bool:

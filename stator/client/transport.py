@@ -1,7 +1,4 @@
-"""Sockets, with and without TLS, whose calls end at a deadline.
-
-A socket's own timeout bounds a single read, so a peer that sends a byte now and then never exceeds it.
-"""
+"""Sockets, with and without TLS, whose calls end at a deadline."""
 
 import socket
 import ssl
@@ -21,7 +18,7 @@ SOCKET_OPTIONS = (
 class DeadlineSocket(socket.socket):
     """A socket that sends and receives until `deadline`, a time of `time.monotonic`; then it raises TimeoutError."""
 
-    deadline = 0.0
+    deadline = 0.0  # a timeout bounds a single read, so a peer that sends a byte now and then never exceeds it
 
     def limit(self) -> None:
         """Limits the next call to the time that is left; raises TimeoutError if there is none."""

@@ -1,7 +1,4 @@
-"""A Prometheus file_sd file as a registrar, for hosts without a discovery service.
-
-https://prometheus.io/docs/prometheus/latest/configuration/configuration/#file_sd_config
-"""
+"""A Prometheus file_sd file as a registrar, for hosts without a discovery service."""
 
 import os
 import re
@@ -43,10 +40,7 @@ class FileConfig:
 
 @frozen
 class File:
-    """Writes one service as the only target of a file, atomically.
-
-    If the path is a symbolic link, its target is written, and the link stays.
-    """
+    """Writes one service as the only target of a file, atomically; a symbolic link stays, and its target is written."""
 
     path: Path
     _cancelled: threading.Event = field(factory=threading.Event, eq=False)
@@ -106,6 +100,7 @@ def _version(path: Path) -> str:
 
 
 def _content(service: Service) -> bytes:
+    # https://prometheus.io/docs/prometheus/latest/configuration/configuration/#file_sd_config
     address = f"[{service.address}]" if ":" in service.address else service.address
     labels = {"service": service.name, "service_id": service.id, "tags": f",{','.join(service.tags)},"}
     labels |= {f"meta_{re.sub('[^a-zA-Z0-9_]', '_', key)}": value for key, value in service.meta}

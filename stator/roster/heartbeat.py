@@ -1,7 +1,4 @@
-"""Reports our health to a discovery service that does not check it, from a thread of its own.
-
-If the process crashes, the reports end, and the discovery service marks the service as critical.
-"""
+"""Reports our health to a discovery service that does not check it, from a thread of its own."""
 
 import threading
 from collections.abc import Callable

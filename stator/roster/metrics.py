@@ -1,7 +1,4 @@
-"""The state of a registration: its changes are logged, and its metrics exposed.
-
-The roster runs in the main process and scrapes are answered in others, so the numbers are in shared memory.
-"""
+"""The state of a registration: its changes are logged, and its metrics exposed."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -14,17 +11,13 @@ from stator.processes.shared_table import SharedTable
 from stator.roster.registrar import REASONS, RegistrarError
 
 _COLUMNS = 5 + len(REASONS)
-# Bytes of the memory that the numbers take.
-SIZE = SharedTable.size(1, _COLUMNS)
+SIZE = SharedTable.size(1, _COLUMNS)  # bytes of the memory that the numbers take
 
 
 class RosterMetrics:
-    """The state of the registration: the roster's thread reports events, any process collects the metrics.
+    """The state of the registration: the roster's thread reports events, any process collects the metrics."""
 
-    It must be created before the processes fork, unless they share its memory (`SIZE` bytes). `now` returns the Unix
-    time, and `clock` monotonic seconds.
-    """
-
+    # The numbers are in shared memory: create this before the processes fork, or pass `SIZE` bytes that they share.
     def __init__(
         self,
         log: Log,
@@ -41,8 +34,7 @@ class RosterMetrics:
         self._failures = dict.fromkeys(REASONS, 0)
         self._is_registered = False
         self._lost_at: float | None = None
-        # Since the registration was last confirmed.
-        self._tries = 0
+        self._tries = 0  # since the registration was last confirmed, as is `_logged`
         self._logged: set[str] = set()
 
     def accepted(self) -> None:

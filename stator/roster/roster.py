@@ -1,7 +1,4 @@
-"""Keeps a service registered, from a thread of its own that also unregisters it in the end.
-
-The thread observes the registration again and again, and registers the service whenever it finds a problem.
-"""
+"""Keeps a service registered, from a thread of its own that also unregisters it in the end."""
 
 import random
 import threading
@@ -20,14 +17,10 @@ from stator.roster.service import Service, ServiceConfig
 from stator.settings.declare import StartError, positive, section, setting
 from stator.settings.duration import Duration
 
-# Longest time in seconds that one observation may wait for a change. It also bounds the age of a confirmation, and how
-# long it takes to notice a change of our checks, which no observation can wait for, or a host or agent that hangs. Two
-# requests a minute cost an agent nothing, even from many services, and a proxy gives up on a request after a minute.
+# Longest seconds of one observation, and so until changed checks, for which none can wait, or a hung agent are noticed.
 OBSERVE_MAX = 60.0
-# Seconds without a loss after which the next one counts as the first.
-CALM = 60.0
-# Longest time in seconds to unregister: container engines kill after ten.
-STOP_TIMEOUT = 5.0
+CALM = 60.0  # seconds without a loss after which the next one counts as the first
+STOP_TIMEOUT = 5.0  # longest time in seconds to unregister: container engines kill after ten
 # Before the first registration. An earlier run may have left one, with an operator's checks.
 NOT_YET_REGISTERED = Observation("not registered yet", keep_checks=True)
 
@@ -72,28 +65,22 @@ class Roster:
     """Registers a service when it is started, keeps it registered, and unregisters it when it is stopped."""
 
     _config: RosterConfig
-    # None registers nowhere.
-    _registrar: Registrar | None
-    # Raises OSError while our address can't be looked up.
-    _find_service: Callable[[], Service]
+    _registrar: Registrar | None  # None registers nowhere
+    _find_service: Callable[[], Service]  # raises OSError while our address can't be looked up
     # A service that does not answer is not registered, since Consul would list it as passing.
     _is_serving: Callable[[], bool]
     _log: Log
-    # Returns a random number from 0 to 1.
     _jitter: Callable[[], float] = field(default=random.random, kw_only=True)
     _clock: Callable[[], float] = field(default=time.monotonic, kw_only=True)
-    # Holds the metrics; None for memory that is shared with processes forked later.
-    _memory: mmap | None = field(default=None, kw_only=True)
+    _memory: mmap | None = field(default=None, kw_only=True)  # of the metrics; None: shared with processes forked later
     metrics: RosterMetrics = field(init=False)
     _stopping: threading.Event = field(factory=threading.Event, init=False)
     _stay: bool = field(default=False, init=False)
     _deadline: float = field(default=0.0, init=False)
     _thread: threading.Thread | None = field(default=None, init=False)
     _service: Service | None = field(default=None, init=False)
-    # The last observation; None if the registration may have changed since.
-    _last: Observation | None = field(default=NOT_YET_REGISTERED, init=False)
-    # Whether a registration was ever accepted.
-    _registered: bool = field(default=False, init=False)
+    _last: Observation | None = field(default=NOT_YET_REGISTERED, init=False)  # None: may have changed since
+    _registered: bool = field(default=False, init=False)  # whether a registration was ever accepted
     _failures: int = field(default=0, init=False)
     _recurrences: int = field(default=0, init=False)
     _lost_at: float = field(default=-CALM, init=False)
@@ -127,11 +114,7 @@ class Roster:
             self._registrar.cancel()
 
     def wait_stopped(self, timeout: float) -> bool:
-        """Waits for the roster to stop, for `timeout` seconds at most; returns whether it has.
-
-        A roster that takes too long, because a request or a look-up hangs, is given up and counts as stopped. Once it
-        has stopped, /monitor reports that the service drains, unless the service stays registered.
-        """
+        """Waits for `timeout` seconds at most; returns whether the roster has stopped, or has hung and is given up."""
         if self._thread is not None:
             self._thread.join(timeout)
             # The half second is for the thread to log the outcome.
@@ -210,10 +193,8 @@ class Roster:
         return self._backoff(self._recurrences, CALM / 2) if self._recurrences else 0.0
 
     def _backoff(self, times: int, longest: float) -> float:
-        """Returns a random wait that grows with the failures, so that many services don't retry in step.
-
-        https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
-        """
+        """Returns a random wait that grows with the failures, so that many services don't retry in step."""
+        # https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
         doubled = 0.05 * 2.0 ** min(times - 1, 40)
         # A refused connection would be retried at once; and a tenth of the longest wait is left for the next try.
         return max(0.005, 0.9 * self._jitter() * min(longest, doubled))

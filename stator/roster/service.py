@@ -52,10 +52,8 @@ class ServiceConfig:
         return _filled(self.monitor_spec, address, port)
 
     def build(self, port: int, discovery_uri: str, host: str = "", own_url: str = "") -> "Service":
-        """Returns the service to register; raises OSError if its address can't be looked up.
-
-        It listens at one host, or at all addresses of this one. We check its health at `own_url`, or at ``/monitor``.
-        """
+        """Returns the service to register; raises OSError if its address can't be looked up."""
+        # Without a host it listens at all addresses of this one.
         address = (host or look_up(discovery_uri)) if self.ip_address == LOOKUP else self.ip_address
         tagged = ((name, parse_endpoint(text)) for name, text in self.tagged_addresses)
         own_id = self.id or f"{socket.gethostname()}-{port}"
@@ -75,12 +73,7 @@ class ServiceConfig:
 
 @frozen
 class Service:
-    """One instance of a service: all instances have the same name, and each has an id of its own.
-
-    Others check its health at `monitor_url`, and we check it at `own_url`, whatever lies between us and others.
-    `weights` are the shares of DNS answers while passing and while its check warns; `tagged_addresses` are further
-    (name, address, port) at which others reach it.
-    """
+    """One instance of a service: all instances have the same name, and each has an id of its own."""
 
     id: str
     name: str
@@ -88,10 +81,10 @@ class Service:
     meta: tuple[tuple[str, str], ...]
     address: str
     port: int
-    monitor_url: str
-    own_url: str = ""
-    weights: tuple[int, int] = (1, 1)
-    tagged_addresses: tuple[tuple[str, str, int], ...] = ()
+    monitor_url: str  # at which others check its health
+    own_url: str = ""  # at which we check it, whatever lies between us and others
+    weights: tuple[int, int] = (1, 1)  # shares of DNS answers while passing, and while its check warns
+    tagged_addresses: tuple[tuple[str, str, int], ...] = ()  # name, address and port at which others reach it too
 
 
 def look_up(discovery_uri: str) -> str:

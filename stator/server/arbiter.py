@@ -24,10 +24,7 @@ SHARED_MEMORY = "/dev/shm"  # noqa: S108 # for workers' heartbeats, which a slow
 
 
 def serve(config: ServerConfig, load: Callable[[], Any], listener_fd: int, processes: ServiceProcesses) -> None:
-    """Runs gunicorn's arbiter in this process until a signal stops it; always raises SystemExit with its status.
-
-    `load` makes the ASGI application. The listening socket is closed in the end.
-    """
+    """Runs gunicorn's arbiter in this process until a signal stops it; always raises SystemExit with its status."""
     processes.register("arbiter")
     # A worker opens other files too: its log, /proc, mounted filesystems.
     max_connections = config.max_connections or max(1, _raise_file_limit() - 64)
@@ -39,8 +36,7 @@ def serve(config: ServerConfig, load: Callable[[], Any], listener_fd: int, proce
         "logger_class": Log,
         "preload_app": True,
         "graceful_timeout": seconds,
-        # Seconds after which a worker that does not report is killed; a stop may take the graceful timeout.
-        "timeout": max(30, seconds + 1),
+        "timeout": max(30, seconds + 1),  # of a worker that does not report; a stop may take the graceful timeout
         "worker_tmp_dir": SHARED_MEMORY if os.access(SHARED_MEMORY, os.W_OK) else None,
         "control_socket_disable": True,
         "pre_fork": _number_worker,
@@ -57,11 +53,7 @@ def _raise_file_limit() -> int:
 
 
 class _Arbiter(Arbiter):
-    """Gunicorn's arbiter, without two faults that it has while a worker starts.
-
-    A signal between a worker's fork and its own handlers would be lost, and the worker killed after the graceful
-    timeout. And if the system refuses a further worker, gunicorn ends with all workers.
-    """
+    """Gunicorn's arbiter, whose new workers lose no signal, and which goes on if the system refuses a worker."""
 
     _refused: int | None = None
 
@@ -88,16 +80,11 @@ class _Arbiter(Arbiter):
 
 
 class _Application(BaseApplication):
-    """Gunicorn's idea of an application: settings, and a function that makes it.
-
-    Attributes:
-        timeout: Seconds that a worker's client may take.
-        max_connections: Number of connections that a worker keeps open.
-    """
+    """Gunicorn's idea of an application: settings, and a function that makes it."""
 
     def __init__(self, load: Callable[[], Any], settings: dict[str, Any], timeout: float, max_connections: int) -> None:
         self._load, self._settings = load, settings
-        self.timeout, self.max_connections = timeout, max_connections
+        self.timeout, self.max_connections = timeout, max_connections  # seconds for a client; of each worker
         super().__init__()
 
     def load_config(self) -> None:

@@ -14,14 +14,10 @@ from attrs import frozen
 from stator.settings.declare import StartError, at_least, between, positive, setting
 from stator.settings.duration import Duration
 
-# Connections that the kernel keeps until they are accepted; it may allow fewer.
-BACKLOG = 2048
-# What accept(2) fails with if there is no room for one more connection.
-NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
-# Longest time in seconds until a port that is in use is tried again, once.
-BIND_RETRY_DELAY = 0.1
-# Linux' asm-generic/socket.h, as on x86 and ARM; Python has no name for it.
-SO_ATTACH_FILTER = 26
+BACKLOG = 2048  # connections that the kernel keeps until they are accepted; it may allow fewer
+NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)  # accept(2) can't open one more connection
+BIND_RETRY_DELAY = 0.1  # longest time in seconds until a port that is in use is tried again, once
+SO_ATTACH_FILTER = 26  # Linux' asm-generic/socket.h, as on x86 and ARM; Python has no name for it
 # A program for the kernel's packet filter, which sees packets from the TCP header on:
 # https://www.kernel.org/doc/html/latest/networking/filter.html
 _FLAGS, _SYN, _ACK = 13, 0x02, 0x10
@@ -35,19 +31,16 @@ _NO_SYN = (
 
 
 class Listener(socket.socket):
-    """A listening socket from which asyncio accepts a few connections at a time.
-
-    asyncio takes one number for these and for the backlog, which stays as it is here. And if there is no room for one
-    more connection, asyncio 3.11 tries and logs that as many times before it leaves the socket alone for a second.
-    """
+    """A listening socket from which asyncio accepts a few connections at a time."""
 
     _is_full = False
 
     def listen(self, _backlog: int = 0, /) -> None:
-        """Called by asyncio."""
+        """Called by asyncio with its number of connections to accept at a time; the backlog stays as it is."""
 
     def accept(self) -> tuple[socket.socket, Any]:
         """Called by asyncio; raises OSError."""
+        # Without room, asyncio 3.11 would try and log as many times before it leaves the socket alone for a second.
         if self._is_full:
             self._is_full = False
             raise BlockingIOError
@@ -117,12 +110,8 @@ def listening_address(listener: socket.socket) -> tuple[str, int]:
 
 
 def drop_new_connections(listener: socket.socket) -> None:
-    """Drops new SYNs in the kernel; connections whose handshake has begun are still accepted.
-
-    Between the last accept and the close of a socket connections may still come, which the close resets. A client whose
-    SYN is dropped tries again after a second. The filter holds for all processes that share the socket, if the kernel
-    takes it.
-    """
+    """Drops new SYNs in the kernel; connections whose handshake has begun are still accepted."""
+    # The close of a socket would reset new connections; a client whose SYN is dropped tries again after a second.
     if sys.platform != "linux":
         return
     import ctypes

@@ -22,18 +22,13 @@ END_OF_HEAD = b"\r\n\r\n"
 
 
 class Connections(ServerState):
-    """A worker's connections, and since when each waits for its client.
-
-    Args:
-        timeout: Seconds for a client to send the head of a request, or to read on in its answer.
-        limit: Number of connections beyond which the one that has waited longest is closed.
-    """
+    """A worker's connections, and since when each waits for its client."""
 
     def __init__(self, timeout: float, limit: int) -> None:
         super().__init__()
-        self._timeout, self._limit = timeout, limit
-        # In the order of these times: all have the same timeout, so the first expires first.
-        self._waiting: dict[Connection, float] = {}
+        self._timeout = timeout  # seconds for a client to send the head of a request, or to read on in its answer
+        self._limit = limit  # number of connections beyond which the one that has waited longest is closed
+        self._waiting: dict[Connection, float] = {}  # in the order of these times, so the first expires first
         self._dropped = self._unread = 0
         self._ready: deque[Connection] = deque()
         self._context = copy_context()
@@ -56,10 +51,7 @@ class Connections(ServerState):
             self._dropped += 1
 
     def proceed_later(self, connection: "Connection") -> None:
-        """Lets a connection proceed in a later turn of the event loop, one at each turn.
-
-        Otherwise a thousand clients that send many requests at once would hold up all others.
-        """
+        """Lets one connection proceed at each later turn of the event loop, so that many requests hold up no others."""
         self._ready.append(connection)
         if len(self._ready) == 1:
             connection.loop.call_soon(self._proceed, context=self._context)  # not in that of a request
@@ -93,10 +85,8 @@ class Connection(HttpToolsProtocol):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._received = bytearray()
-        # Bytes of an unfinished head, or of what frames a body.
-        self._unparsed = 0
-        # Bytes of an answer that the client has yet to read.
-        self._unread = 0
+        self._unparsed = 0  # bytes of an unfinished head, or of what frames a body
+        self._unread = 0  # bytes of an answer that the client has yet to read
         self._refusal: Refused | None = None
         self._has_ended = False
         self.url, self.headers = b"", []

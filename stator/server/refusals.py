@@ -28,11 +28,7 @@ class Refused(Exception):  # noqa: N818 # an answer rather than an error
 
 
 def check_head(target: bytes, size: int, headers: int) -> None:
-    """Checks the head of a request, or what has come of it.
-
-    Raises:
-        Refused: It is too long.
-    """
+    """Raises Refused if the head of a request, or what has come of it, is too long."""
     if len(target) > MAX_TARGET:
         raise Refused(HTTPStatus.REQUEST_URI_TOO_LONG, f"more than {MAX_TARGET} bytes of target")
     if size > MAX_HEAD or headers > MAX_HEADERS:

@@ -8,16 +8,12 @@ from collections.abc import Set as AbstractSet
 from contextlib import contextmanager, suppress
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-# Seconds that a start may go on after a signal to stop; mostly it is over sooner, and the program stops in order.
-STARTUP_GRACE = 1.0
+STARTUP_GRACE = 1.0  # seconds that a start may go on after a signal to stop; mostly it is over sooner
 
 
 def block_signals() -> set[signal.Signals]:
-    """Blocks the signals that the supervisor waits for, and returns them.
-
-    Call it before any thread starts, a collector's even: the kernel delivers a signal to any thread that does not
-    block it, and so ends the process.
-    """
+    """Blocks the signals that the supervisor waits for, and returns them; call it before any thread starts."""
+    # The kernel delivers a signal to any thread that does not block it, and so ends the process.
     # A parent may have had it ignored; then the kernel would not report the server's end.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     # A parent may want others ignored, as nohup does.
@@ -38,10 +34,7 @@ def end_with_parent(parent: int, number: signal.Signals) -> None:
 
 @contextmanager
 def startup_guard(blocked: AbstractSet[signal.Signals]) -> Iterator[None]:
-    """Lets blocked signals, SIGCHLD among them, end the process if the start hangs, as in a plugin's import.
-
-    Signals are blocked from the start, because a plugin may start a thread: so a thread of this guard waits for them.
-    """
+    """Lets blocked signals, SIGCHLD among them, end the process if the start hangs, as in a plugin's import."""
     over = threading.Event()
     thread = threading.Thread(target=_watch, args=(blocked, over), name="starting", daemon=True)
     # If no thread can be started, whatever needs one next reports that.

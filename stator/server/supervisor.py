@@ -1,8 +1,4 @@
-"""The main process: it starts gunicorn, registers when that answers, and ends both in the right order.
-
-Signals are not handled but waited for: the main thread blocks them and takes them one at a time, so nothing is
-ever interrupted half-way.
-"""
+"""The main process: it starts gunicorn, registers when that answers, and ends both in the right order."""
 
 import os
 import signal
@@ -23,10 +19,8 @@ from stator.server.signals import block_signals, end_with_parent
 from stator.settings.declare import StartError
 
 FAILED = 1
-# The server's exit status if it can't start, and has logged why.
-NOT_STARTED = 2
-# Seconds in which signals to stop count as one: timeout(1), for instance, sends its own to us and to our group.
-SIGNAL_DEBOUNCE = 0.1
+NOT_STARTED = 2  # the server's exit status if it can't start, and has logged why
+SIGNAL_DEBOUNCE = 0.1  # seconds in which signals to stop count as one: timeout(1) sends its own to us and to our group
 LOCAL = "127.0.0.1"
 
 
@@ -59,15 +53,13 @@ class _Stopped(Exception):  # noqa: N818 # not an error
 
 @define(eq=False)
 class Supervisor:
-    """Runs the service from start to end."""
+    """Runs the service from start to end; waits for signals, so that none interrupts anything half-way."""
 
     _config: ServerConfig
     _listener: socket.socket
-    # Makes the ASGI application, in the server's process.
-    _load: Callable[[], Any]
+    _load: Callable[[], Any]  # makes the ASGI application, in the server's process
     _roster: Roster
-    # Seconds between unregistering and stopping.
-    _drain: float
+    _drain: float  # seconds between unregistering and stopping
     _processes: ServiceProcesses
     _log: Log
     _signals: set[signal.Signals] = field(factory=set, init=False)
@@ -76,10 +68,7 @@ class Supervisor:
     _last_signal: float = field(default=-inf, init=False)
 
     def run(self) -> int:
-        """Serves until a signal comes or gunicorn dies; raises StartError if its process can't be started.
-
-        Returns the exit status: 0 after a signal, 128 and its number after a second one, 1 if gunicorn died.
-        """
+        """Returns the exit status: 0 after a signal, 128 and its number after a second one, 1 if gunicorn died."""
         address = listening_address(self._listener)
         self._signals = block_signals()
         self._processes.register("main")

@@ -4,16 +4,11 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-# Seconds in which a client may go on sending a request that was refused, and read why.
-LINGER = 2.0
+LINGER = 2.0  # seconds in which a client may go on sending a request that was refused, and read why
 
 
 class LingeringTransport:
-    """A transport whose end waits until the client has read why its request was refused.
-
-    A client that still sends would have its connection reset, and might never read the answer: RFC 9112, section 9.6.
-    So the end waits if `has_unread_input`: if the client may have sent, or still send, what nobody will read.
-    """
+    """A transport whose end waits until the client has read why its request was refused: RFC 9112, section 9.6."""
 
     def __init__(self, transport: asyncio.Transport, has_unread_input: Callable[[], bool]) -> None:
         self._transport, self._has_unread_input = transport, has_unread_input

@@ -16,10 +16,8 @@ from uvicorn_worker import UvicornWorker
 from stator.server.listener import Listener
 from stator.server.protocol import Connection, Connections
 
-# Signals that ask a worker to stop; the first lets requests end.
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGQUIT, signal.SIGINT)
-# Seconds between two looks at deadlines, and between two at a worker that stops.
-TICK, STOP_TICK = 1.0, 0.01
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGQUIT, signal.SIGINT)  # the first lets requests end
+TICK, STOP_TICK = 1.0, 0.01  # seconds between two looks at deadlines, and between two at a worker that stops
 
 
 class Worker(UvicornWorker):

@@ -1,7 +1,4 @@
-"""The program's flags, and the loading of its settings.
-
-``-h`` and ``-V`` answer without importing what decodes a Config.
-"""
+"""The program's flags, and the loading of its settings."""
 
 import argparse
 import sys
@@ -60,10 +57,8 @@ def load(
     argv: Sequence[str],
     environ: Mapping[str, str],
 ) -> Loaded[C]:
-    """Parses flags and decodes the environment, which wins over ``--env-file``.
-
-    Raises SystemExit: a flag was answered (0; 1 where stdout can't be written), or something given is wrong (2).
-    """
+    """Parses flags and decodes the environment, which wins over ``--env-file``."""
+    # Raises SystemExit: a flag was answered (0; 1 where stdout can't be written), or something given is wrong (2).
     flags = _flags(argv)
     if flags.version:
         _end(f"stator {version}\n".encode())

@@ -14,8 +14,7 @@ import attrs
 from attrs import frozen
 
 REDACTED = "--redacted--"
-# Ends the name of the variable that names a file which holds a secret.
-FILE_SUFFIX = "_FILE"
+FILE_SUFFIX = "_FILE"  # ends the name of the variable that names a file which holds a secret
 _KEY = "stator.setting"
 C = TypeVar("C")
 

@@ -7,8 +7,7 @@ from stator.settings.declare import FILE_SUFFIX, Setting
 from stator.settings.types import setting_type
 
 HEADINGS = ("KEY", "TYPE", "DEFAULT", "REQUIRED", "DESCRIPTION")
-# A longer cell widens its own line, and not its column.
-WIDEST = 50
+WIDEST = 50  # a longer cell widens its own line, and not its column
 # What Markdown would take for markup in settings and their defaults, some of which are regular expressions.
 _MARKUP = re.compile(r"[\\*<]")
 

@@ -1,7 +1,4 @@
-"""Requests to Consul's agent: with our token, in our namespace and partition, and with refusals explained.
-
-https://developer.hashicorp.com/consul/api-docs
-"""
+"""Requests to Consul's agent: with our token, in our namespace and partition, and with refusals explained."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager

@@ -1,7 +1,4 @@
-"""The registration of a service and its check, in the words of the agent's register endpoint.
-
-https://developer.hashicorp.com/consul/api-docs/agent/service#register-service
-"""
+"""The registration of a service and its check, in the words of the agent's register endpoint."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -33,6 +30,7 @@ def http_check(
 
 def registration(service: Service, check: dict[str, Any], deregister_after: Duration) -> dict[str, Any]:
     """Returns the whole payload; what is Consul's default is left out, as in the original."""
+    # https://developer.hashicorp.com/consul/api-docs/agent/service#register-service
     optional: dict[str, Any] = {}
     if service.meta:
         optional["Meta"] = dict(service.meta)
@@ -48,6 +46,7 @@ def registration(service: Service, check: dict[str, Any], deregister_after: Dura
         **optional,
         "Address": service.address,
         "Port": service.port,
+        # As passing: the roster registers only a service that answers. Of an existing check, Consul keeps the status.
         "Check": {"Status": "passing", **check, "DeregisterCriticalServiceAfter": str(deregister_after)},
     }
 

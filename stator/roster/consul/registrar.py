@@ -1,7 +1,4 @@
-"""Registers with Consul's agent.
-
-https://developer.hashicorp.com/consul/api-docs/agent/service
-"""
+"""Registers with Consul's agent."""
 
 import re
 from collections.abc import Iterator
@@ -28,11 +25,6 @@ if TYPE_CHECKING:
     from stator.client.logged import LoggedClient
 
 
-def _redact_values(_config: object, words: tuple[str, ...]) -> list[str]:
-    """Returns header pairs without the values, any of which may be a secret."""
-    return [word if at % 2 == 0 else REDACTED for at, word in enumerate(words)]
-
-
 ENTERPRISE_NAME = Constraint(
     "a name of letters, digits and inner dashes, 64 at most",
     lambda name: not name or bool(re.fullmatch("(?!.{65})[A-Za-z0-9]+(-+[A-Za-z0-9]+)*", name)),
@@ -54,7 +46,8 @@ class ConsulConfig:
         (),
         desc="header pairs to be sent with every health check: name,value,name,value",
         check=HEADER_PAIRS,
-        show=_redact_values,
+        # Any of the values may be a secret.
+        show=lambda _config, words: [REDACTED if at % 2 else word for at, word in enumerate(words)],
     )
     check_skip_verify: bool = setting(default=False, desc="skip cert verification of health checks over https")
     namespace: str = setting("", desc="namespace (Consul Enterprise)", check=ENTERPRISE_NAME)
@@ -94,18 +87,13 @@ class ConsulConfig:
 
 @define
 class Consul:
-    """Registers a service with an agent, and observes how the agent reports it.
-
-    The check starts as passing: the roster registers only a service that answers. Of a check that exists already,
-    Consul keeps the status. The watcher sends requests that wait for a change; closing it alone cancels them.
-    """
+    """Registers a service with an agent, and observes how the agent reports it."""
 
     config: ConsulConfig
     agent: AgentClient
-    watcher: AgentClient
+    watcher: AgentClient  # sends requests that wait for a change; closing it alone cancels them
     heartbeat: Heartbeat | None = None
-    # The token of the last registration.
-    _token: str | None = field(default=None, init=False, repr=False)
+    _token: str | None = field(default=None, init=False, repr=False)  # of the last registration
 
     def register(self, service: Service, *, keep_checks: bool = True, level: str = "info") -> None:
         """Registers a service, or updates its registration; raises RegistrarError."""
@@ -131,10 +119,7 @@ class Consul:
                     raise
 
     def observe(self, service: Service, *, since: str = "", wait: float = 0.0) -> Observation:
-        """Returns how the agent reports the service.
-
-        It waits for no change of checks, as no agent can, and the agent adds up to a sixteenth to the wait.
-        """
+        """Returns how the agent reports the service; no agent can wait for a change of checks."""
         with self.watcher.translated_errors("read", service):
             reported = self._service(service, since, wait)
             if reported is None:
@@ -183,8 +168,7 @@ class Consul:
 
     def _report(self, service: Service, health: Health) -> None:
         path = f"/v1/agent/check/update/{quote(ttl_check_id(service), safe='')}"
-        # Consul keeps 4096 bytes:
-        # https://developer.hashicorp.com/consul/docs/services/configuration/checks-configuration-reference
+        # Consul keeps 4096 bytes of the output.
         report = {"Status": "passing" if health.passing else "critical", "Output": health.output[:4096]}
         with self.agent.translated_errors("write", service):
             self.agent.put(path, report, level="debug")
@@ -195,8 +179,6 @@ def _is_unknown(error: ClientError) -> bool:
 
 
 def _filter(name: str, value: str) -> dict[str, str]:
-    """Returns a query for fewer entries, which agents before 1.5 ignore; empty if the value can't be quoted.
-
-    https://developer.hashicorp.com/consul/api-docs/features/filtering
-    """
+    """Returns a query for fewer entries, which agents before 1.5 ignore; empty if the value can't be quoted."""
+    # https://developer.hashicorp.com/consul/api-docs/features/filtering
     return {} if "`" in value else {"filter": f"{name} == `{value}`"}
