@@ -60,10 +60,9 @@ class ScrapeResponse:
 
 
 class Exporter:
-    """Exposes the points of collectors, and for each collector its success and its duration.
+    """Exposes the points of collectors, and for each its success and its duration.
 
-    Collectors that may block are called in threads of their own, and have failed if they don't return in time. Scrapes
-    that come while a collector is at work share its next result, so that none gets values from before it came.
+    Scrapes that come while a collector is at work share its next result, so that none gets values from before it came.
     """
 
     def __init__(

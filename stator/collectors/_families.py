@@ -1,7 +1,4 @@
-"""Converts prometheus_client's families to points: those of its registry, and those that its parser returns.
-
-Each point has the whole name of its samples. A sample's timestamp and exemplar are dropped.
-"""
+"""Converts prometheus_client's families to points, without timestamps and exemplars: a registry's, and its parser's."""
 
 from collections.abc import Iterable
 from math import inf, nan
@@ -26,11 +23,7 @@ _TYPES: dict[str, dict[str, MetricType]] = {
 
 
 def points(families: Iterable["Metric"]) -> list[Point]:
-    """Returns the points of families.
-
-    Samples that contradict their family's type become `unknown`: those of a histogram whose sum is missing or whose
-    counts fall, say, or a counter below zero.
-    """
+    """Returns the points of families; samples that contradict their type, as a counter below 0, are `unknown`."""
     return [point for family in families for point in _points(family)]
 
 
@@ -88,11 +81,8 @@ def _summaries(family: "Metric") -> list[Point] | None:
 
 
 def _grouped(family: "Metric", listed: str, key: str) -> dict[Labels, dict[str, Any]]:
-    """Returns a family's samples by their labels, and within these by suffix.
-
-    Samples with the suffix `listed` become a list of (number in the label `key`, value). A sample that does not belong
-    there, or has its labels in another order, makes a group of its own that lacks the rest.
-    """
+    """Returns samples by labels, then by suffix: those of `listed` as a list of (number in the label `key`, value)."""
+    # A sample that does not belong there, or has its labels in another order, makes a group that lacks the rest.
     groups: dict[Labels, dict[str, Any]] = {}
     for sample in family.samples:
         suffix, labels = sample.name.removeprefix(family.name), tuple(sample.labels.items())

@@ -25,10 +25,7 @@ def _has_changed(fd: int) -> bool:
 
 
 class Mounts:
-    """Separates local filesystems, which never block, from network filesystems, which may.
-
-    The kernel's list of mounts is read again only when it has changed: reading it takes 50 times as long as asking.
-    """
+    """Separates local filesystems, which never block, from network filesystems, which may."""
 
     def __init__(
         self, paths: Iterable[str], mountinfo: str = MOUNTINFO, has_changed: Callable[[int], bool] = _has_changed
@@ -42,7 +39,7 @@ class Mounts:
         try:
             if self._pid != os.getpid():
                 self._open()
-            elif not self._has_changed(self._fd):
+            elif not self._has_changed(self._fd):  # reading the list takes 50 times as long as asking
                 return self._are_local
             self._are_local = self._look()
         except OSError:

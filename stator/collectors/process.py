@@ -1,7 +1,4 @@
-"""The families that Prometheus' client libraries report for a process, summed over the whole service.
-
-https://prometheus.io/docs/instrumenting/writing_clientlibs/#process-metrics
-"""
+"""The families that Prometheus' client libraries report for a process, summed over the whole service."""
 
 from collections.abc import Sequence
 from contextlib import suppress
@@ -13,7 +10,7 @@ from stator.points import CollectorContext, Point, PointsAt
 from stator.processes.procfs import PAGE, TICKS
 from stator.processes.service import Process, ServiceProcesses
 
-# prometheus_client reports these too, for the one process that answers.
+# prometheus_client reports these too: https://prometheus.io/docs/instrumenting/writing_clientlibs/#process-metrics
 FAMILIES = (
     *("process_cpu_seconds", "process_open_fds", "process_max_fds", "process_virtual_memory_bytes"),
     *("process_resident_memory_bytes", "process_start_time_seconds"),

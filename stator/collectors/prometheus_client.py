@@ -1,7 +1,4 @@
-"""The metrics that an application has in prometheus_client's registry.
-
-https://prometheus.github.io/client_python/
-"""
+"""The metrics that an application has in prometheus_client's registry."""
 
 import os
 from collections.abc import Container, Iterable

@@ -1,7 +1,4 @@
-"""Families that other programs leave in text files, exposed as node_exporter's textfile collector does.
-
-https://github.com/prometheus/node_exporter#textfile-collector
-"""
+"""Families that other programs leave in text files, exposed as node_exporter's textfile collector does."""
 
 import glob
 import os
@@ -50,18 +47,12 @@ class BadFileError(Exception):
 
 @frozen
 class _File:
-    """The content of a file when it was read.
+    """The content of a file when it was read."""
 
-    Attributes:
-        version: Which file it was, and at which time; empty where it must be read again even if it has not changed.
-        modified: When it was written, in whole Unix seconds, as node_exporter reports it.
-        reason: Why none of them is exposed, or empty.
-    """
-
-    version: tuple[int, ...] = ()
-    modified: int = 0
+    version: tuple[int, ...] = ()  # which file at which time; empty if it must be read again even where it is the same
+    modified: int = 0  # in whole Unix seconds, as node_exporter reports it
     points: tuple[Point, ...] = ()
-    reason: str = ""
+    reason: str = ""  # why no point of it is exposed
 
 
 class Textfile:
@@ -155,11 +146,7 @@ def _read(path: str, last: _File | None) -> _File:
 
 
 def parse(data: bytes, path: str) -> list[Point]:
-    """Parses a file in Prometheus' text format; the path is for the descriptions that it lacks.
-
-    Raises:
-        BadFileError: It's too long, in another format, or has samples with timestamps.
-    """
+    """Parses a file in Prometheus' text format, or raises BadFileError; the path is for descriptions that it lacks."""
     if len(data) > LARGEST:
         msg = f"it has more than {LARGEST >> 20} MiB"
         raise BadFileError(msg)

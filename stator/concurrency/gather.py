@@ -14,11 +14,8 @@ T = TypeVar("T")
 def gather(
     flights: SingleFlight[K, T], calls: Mapping[K, Callable[[], T]], timeout: float, inline: Collection[K] = ()
 ) -> dict[K, Outcome[T]]:
-    """Makes calls at the same time, each in a thread of its own, and waits for them.
-
-    Those that have not returned after `timeout` seconds fail with `CollectionTimeout`, and go on in their threads.
-    Functions whose keys are in `inline` never block: they are called in this thread, after the others have begun.
-    """
+    """Makes calls at the same time, each in a thread; those that take longer than `timeout` seconds fail, but go on."""
+    # Functions whose keys are in `inline` never block: they are called in this thread, after the others have begun.
     deadline = time.monotonic() + timeout
     begun = {
         key: flights.submit(key, calls[key], deadline, operator.call if key in inline else None)

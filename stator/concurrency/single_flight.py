@@ -68,8 +68,7 @@ class Call(Generic[T]):
 class SingleFlight(Generic[K, T]):
     """Makes at most one call at a time for each key; those who ask while one is at work share the next one.
 
-    Like golang.org/x/sync/singleflight, except that no result is older than the request for it. A call that goes on
-    when nobody waits for it any more is stuck: until it returns no other is made for its key, and those who ask fail.
+    A call that goes on when nobody waits for it any more is stuck: until it returns, those who ask for its key fail.
     """
 
     def __init__(self, run: Run) -> None:
@@ -78,10 +77,7 @@ class SingleFlight(Generic[K, T]):
         self._running: dict[K, Call[T]] = {}
 
     def submit(self, key: K, function: Callable[[], T], deadline: float, run: Run | None = None) -> Call[T]:
-        """Returns the next call for a key, in the caller's context; begins it, by `run`, if none is at work.
-
-        At the deadline, a time of `time.monotonic`, the caller gives up.
-        """
+        """Returns the next call for a key, in the caller's context; begins it, by `run`, if none is at work."""
         call = Call(partial(contextvars.copy_context().run, function), deadline)
         with self._lock:
             running = self._running.setdefault(key, call)

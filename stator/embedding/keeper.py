@@ -1,9 +1,5 @@
-"""Keeps a service registered, in a process of its own: `python -m stator.embedding.keeper`.
-
-Workers come and go, and a server's main process forks: a thread there could leave its children with half-done
-imports. So the first process that asks for it starts this one, which registers the service, watches that it stays
-registered, and unregisters it when nobody serves any longer.
-"""
+"""Keeps a service registered, in a process of its own: `python -m stator.embedding.keeper`."""
+# Not in a thread: a server's main process forks, and would leave its children with half-done imports.
 
 import os
 import pickle
@@ -26,8 +22,7 @@ from stator.processes.procfs import is_listening
 from stator.roster.roster import Roster
 from stator.settings.declare import StartError
 
-# Seconds that the keeper waits for a successor of the last process: a reload or a replaced worker changes nothing. The
-# second is for a port that still listens, as gunicorn's does while its workers start: connections are not refused.
+# Seconds to wait for a successor of the last process; longer while the port listens, as while gunicorn's workers start.
 SUCCESSOR_WAIT, LISTENING_WAIT = 2.0, 30.0
 # Seconds between two looks at who serves, and between two requests for /monitor at the start.
 POLL, READY_POLL = 0.25, 0.1
@@ -59,16 +54,13 @@ class Server:
 
 @define(eq=False)
 class Keeper:
-    """Registers a service once it answers, and unregisters it when nobody serves.
-
-    `wait_for_signal` waits for a signal to stop, for some seconds at most, and returns whether one came.
-    """
+    """Registers a service once it answers, and unregisters it when nobody serves."""
 
     server: Server
     membership: Membership
     roster: Roster
     state: StateFile
-    wait_for_signal: Callable[[float], bool]
+    wait_for_signal: Callable[[float], bool]  # waits some seconds at most; returns whether one came
     log: Log
     clock: Callable[[], float] = time.monotonic
     _abandoned_at: float = field(default=inf, init=False)

@@ -18,8 +18,7 @@ from pathlib import Path
 
 from stator.processes.service import weak_callback
 
-# Its inode differs between network namespaces, as of containers that share a folder:
-# https://man7.org/linux/man-pages/man7/namespaces.7.html
+# Its inode differs between network namespaces: https://man7.org/linux/man-pages/man7/namespaces.7.html
 NETWORK = "/proc/self/ns/net"
 # Seconds for which a process waits to join while a keeper unregisters, and seconds between two tries.
 JOIN_TIMEOUT, JOIN_POLL = 10.0, 0.02
@@ -30,10 +29,7 @@ _FLOCK = "hhqqi4x"
 
 
 class Membership:
-    """One process of those that serve the same service, or their keeper; the lock file exists while one serves.
-
-    Its methods raise OSError where the file can't be opened or belongs to another user.
-    """
+    """A process that serves, or the keeper; raises OSError where the file can't be opened or is another user's."""
 
     def __init__(self, path: Path) -> None:
         self._path, self._fd, self._task = path, -1, b""
@@ -155,10 +151,7 @@ class Membership:
 
 
 def path_for(folder: Path, suffix: str, *key: object) -> Path:
-    """Returns the path of a file that the processes of one user, in one network namespace, share.
-
-    The `repr` of what identifies it must be the same in all processes.
-    """
+    """Returns the path of a file that one user's processes share, for a key whose `repr` is the same in all of them."""
     identity = repr((os.geteuid(), Path(NETWORK).stat().st_ino, *key)).encode()
     return folder / f"stator-{hashlib.sha256(identity).hexdigest()[:16]}{suffix}"
 

@@ -69,10 +69,8 @@ class PerProcessResource(PerProcess[Any]):
 
 
 def match_endpoint(root: str, path: str, *, is_alone: bool) -> str | None:
-    """Returns the one of `ENDPOINTS` that a request asks for by a path below its mount, or None.
-
-    A mount at ``/metrics`` itself is that endpoint, but a wrapped application has its home page there.
-    """
+    """Returns the one of `ENDPOINTS` that a request asks for by a path below its mount, or None."""
+    # A mount at /metrics itself is that endpoint, but a wrapped application has its home page there.
     asked = path.rstrip("/")
     if is_alone and asked not in ENDPOINTS:
         asked = root[root.rfind("/") :] + asked
@@ -80,12 +78,8 @@ def match_endpoint(root: str, path: str, *, is_alone: bool) -> str | None:
 
 
 def _paths_below(root: str, path: str) -> Iterator[str]:
-    """Yields the paths below an ASGI mount that a request's whole path can mean.
-
-    By the specification it begins with the root path, unless a proxy has removed its first segments: behind one,
-    ``/internal/metrics`` reaches what ``FastAPI(root_path="/svc")`` mounts at ``/internal``, as ``/svc/internal``.
-    https://asgi.readthedocs.io/en/latest/specs/www.html
-    """
+    """Yields the paths below an ASGI mount that a request's whole path can mean."""
+    # It begins with the root (https://asgi.readthedocs.io/en/latest/specs/www.html), unless a proxy removes segments.
     if not f"{path}/".startswith(f"{root}/"):
         yield path
     while not f"{path}/".startswith(f"{root}/"):

@@ -34,19 +34,13 @@ STARTED = b"started"
 
 @frozen
 class KeeperTask:
-    """A service of the server to which this process belongs; raises OSError where there is no temporary folder.
-
-    Attributes:
-        host: Address on which it listens; empty for all.
-        folder: Where its processes and the keeper have their files.
-        server: Process id of the server's main process; the registration ends with it.
-    """
+    """A service of the server to which this process belongs; raises OSError where there is no temporary folder."""
 
     config: Config
-    host: str
+    host: str  # empty for all addresses
     port: int
-    folder: Path = field(factory=lambda: Path(tempfile.gettempdir()))
-    server: int = field(factory=server_pid)
+    folder: Path = field(factory=lambda: Path(tempfile.gettempdir()))  # of the lock and the state
+    server: int = field(factory=server_pid)  # the server's main process; the registration ends with it
 
     @property
     def service(self) -> ServiceConfig:

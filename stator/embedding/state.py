@@ -1,7 +1,4 @@
-"""A keeper's state in a small file, which its server's processes read: metrics, and whether it has unregistered.
-
-The keeper locks the file for as long as it lives, so that one that was killed leaves nothing that counts.
-"""
+"""A keeper's state in a small file, which its server's processes read: metrics, and whether it has unregistered."""
 
 import fcntl
 import mmap
@@ -48,10 +45,7 @@ class StateFile:
 
 @frozen
 class KeeperState:
-    """The state of the keeper of this process's server, as a collector; without points while there is no keeper.
-
-    It is read afresh each time, since a keeper starts after the server, and may be replaced.
-    """
+    """The state of the keeper of this process's server, as a collector; without points while there is no keeper."""
 
     service: str
     log: Log
@@ -73,7 +67,7 @@ class KeeperState:
     def _metrics(self) -> RosterMetrics | None:
         with suppress(OSError, ValueError):
             fd = open_own(state_path(Path(tempfile.gettempdir()), self.service, server_pid()))
-            try:
+            try:  # a living keeper holds the lock: the file of one that was killed counts for nothing
                 fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:
                 return RosterMetrics(self.log, memory=mmap.mmap(fd, SIZE, prot=mmap.PROT_READ))

@@ -18,12 +18,7 @@ EVENT_LOOPS = ("asyncio", "uvloop")
 
 
 class StopSignals:
-    """Calls a function, which must not raise, before a server's own handler of SIGTERM or SIGINT in Python.
-
-    Where an event loop runs in the main thread, the function runs in a thread, so that the server goes on to answer.
-    Elsewhere it runs in the signal's handler: a server's main process forks, and must have no thread of ours. A second
-    signal ends the wait.
-    """
+    """Calls a function, which must not raise, before a server's own handler of SIGTERM or SIGINT in Python."""
 
     def __init__(self, before: Callable[[], object]) -> None:
         self._before = before
@@ -54,7 +49,7 @@ class StopSignals:
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self._first_at is None:
             self._first_at = time.monotonic()
-            if _has_event_loop():
+            if _has_event_loop():  # which goes on to answer; a process that forks must have no thread of ours
                 threading.Thread(target=self._call_and_repeat, args=(number,), name="unregister", daemon=True).start()
                 return
             with suppress(_Repeated):

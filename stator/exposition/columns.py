@@ -8,8 +8,7 @@ from attrs import frozen
 from stator.exposition import escaping
 from stator.points import LabelPairs, Labels, MetricType, Point, PointError, family_name
 
-# The number of points that one operation handles: enough to spread its cost, few enough that other threads get their
-# turn and that no second copy of a million points is needed.
+# Points that one operation handles: enough to spread its cost, few enough for other threads and for the memory.
 CHUNK = 4096
 
 Series: TypeAlias = frozenset[tuple[str, str]]

@@ -1,9 +1,4 @@
-"""Encodes points as text, and keeps each source's `Template` between scrapes.
-
-Mostly a source's points have the same names and labels as at the last scrape. Then only their numbers are new, and a
-few operations on long lists put them into the template. Otherwise a new template replaces the old one: labels that come
-and go cost time, but no memory.
-"""
+"""Encodes points as text, and keeps each source's `Template` between scrapes, since mostly only numbers are new."""
 
 from collections.abc import Iterator, Mapping, Set
 from itertools import chain
@@ -20,10 +15,7 @@ from stator.points import LabelPairs, MetricType, PointError, PointsAt
 
 
 class Encoder:
-    """Encodes points in one format, with times if `timestamps`.
-
-    A thread that adds points to an exposition holds the `lock`.
-    """
+    """Encodes points in one format, with times if `timestamps`; threads that add to an exposition hold `lock`."""
 
     def __init__(self, format_: Format, *, timestamps: bool) -> None:
         self.content_type = format_.content_type
@@ -87,10 +79,7 @@ class Exposition:
         self._sources.append((template, numbers, end))
 
     def pieces(self) -> Iterator[bytes]:
-        """The exposition's text in order, each family under one header. It needs the encoder's lock no more.
-
-        Each piece is made when it is taken, so that memory need not hold all of them, unless sources share a family.
-        """
+        """Returns the text in order, each family under one header; its pieces need the encoder's lock no more."""
         self._encoder.last = [template for template, _, _ in self._sources]
         families = [*chain.from_iterable(template.families for template in self._encoder.last)]
         types = {family.name: family.type for family in families}

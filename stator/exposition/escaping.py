@@ -1,11 +1,9 @@
-"""Names and label values as they are written: quoted or escaped where they need it.
-
-https://prometheus.io/docs/instrumenting/escaping_schemes/
-"""
+"""Names and label values as they are written: quoted or escaped where they need it."""
 
 import re
 from collections.abc import Sequence
 
+# https://prometheus.io/docs/instrumenting/escaping_schemes/
 _ILLEGAL_IN_METRIC = re.compile("^[0-9]|[^a-zA-Z0-9_:]")
 _ILLEGAL_IN_LABEL = re.compile("^[0-9]|[^a-zA-Z0-9_]")
 

@@ -38,10 +38,7 @@ def distribution_heads(
     shapes: Sequence[tuple[float, ...]],
     format_: Format,
 ) -> list[bytes]:
-    """The heads of each histogram or summary: one for each bucket or quantile, then those of its sum and count.
-
-    `write` returns the heads of samples by their name and labels.
-    """
+    """The heads of each bucket or quantile, sum and count; `write` returns those of samples by name and labels."""
     pairs = zip(labels, shapes, strict=True)
     parts = [(*own, (RESERVED[type_], bound)) for own, shape in pairs for bound in bounds_of(shape, type_)]
     buckets = iter(write(sample + ("_bucket" if type_ == "histogram" else ""), parts))

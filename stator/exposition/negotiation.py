@@ -1,7 +1,4 @@
-"""Content negotiation: the format and the encoding that a scraper prefers.
-
-https://prometheus.io/docs/instrumenting/content_negotiation/
-"""
+"""Content negotiation: the format and the encoding that a scraper prefers."""
 
 from collections.abc import Iterator
 from typing import Literal, TypeAlias
@@ -24,11 +21,7 @@ _TIMED = TEXT_0_0_4
 
 
 class Negotiator:
-    """Holds one encoder for each format.
-
-    Args:
-        timestamps: The formats whose samples carry times: ``always`` all, ``never`` none, ``auto`` text 0.0.4.
-    """
+    """Holds one encoder for each format; with `auto`, only samples in text 0.0.4 carry times."""
 
     def __init__(self, timestamps: Literal["auto", "always", "never"] = "auto") -> None:
         self._timestamps = timestamps
@@ -44,6 +37,7 @@ class Negotiator:
         return self._encoders[chosen]
 
 
+# https://prometheus.io/docs/instrumenting/content_negotiation/
 def choose_format(accept: str) -> Format:
     """The format that an Accept header prefers, the first of equal ones; text 0.0.4 if it accepts none that we have."""
     for media_type, parameters, quality in sorted(_clauses(accept), key=lambda clause: -clause[2]):
@@ -55,10 +49,7 @@ def choose_format(accept: str) -> Format:
 
 
 def choose_encoding(accept_encoding: str) -> Encoding:
-    """``gzip`` if an Accept-Encoding header accepts it.
-
-    https://www.rfc-editor.org/rfc/rfc9110#section-12.5.3
-    """
+    """``gzip`` if the header accepts it: https://www.rfc-editor.org/rfc/rfc9110#section-12.5.3."""
     qualities = {coding: quality for coding, _, quality in _clauses(accept_encoding)}
     return "gzip" if qualities.get("gzip", qualities.get("*")) else "identity"
 

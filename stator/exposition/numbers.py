@@ -1,8 +1,4 @@
-"""Numbers as text: the shortest that reads back as the same number, in bulk.
-
-msgspec encodes a list of numbers many times faster than Python formats them one by one. If a list holds a number that
-JSON lacks, such as NaN, or something else than a number, all of it is formatted one by one.
-"""
+"""Numbers as text, the shortest that reads back as the same number: in bulk by msgspec, which is many times faster."""
 
 import math
 from collections.abc import Sequence
@@ -10,8 +6,7 @@ from typing import Any
 
 from msgspec.json import encode
 
-# A letter of each JSON value that is not a number: null, which msgspec makes of NaN and the infinities, true, false,
-# strings, objects and arrays.
+# A letter of each JSON value that is not a number; msgspec makes null of NaN and the infinities.
 _NOT_A_NUMBER = b'ntf"{['
 
 
@@ -44,10 +39,8 @@ def text(value: float) -> str:
 
 
 def bound(number: float) -> str:
-    """A bucket's bound or a quantile as a label's value, where each exporter must write the same text.
-
-    https://prometheus.io/docs/specs/om/open_metrics_spec/#considerations-canonical-numbers
-    """
+    """A bucket's bound or a quantile as a label's value, where each exporter must write the same text."""
+    # https://prometheus.io/docs/specs/om/open_metrics_spec/#considerations-canonical-numbers
     plain = text(number)
     whole, point, fraction = plain.lstrip("-").partition(".")
     if not point or "e" in fraction or len(whole) <= 6:

@@ -1,7 +1,4 @@
-"""OpenMetrics 1.0.0.
-
-https://prometheus.io/docs/specs/om/open_metrics_spec/
-"""
+"""OpenMetrics 1.0.0."""
 
 import re
 
@@ -9,6 +6,7 @@ from stator.exposition.format import Format
 from stator.exposition.numbers import text
 from stator.points import MetricType
 
+# https://prometheus.io/docs/specs/om/open_metrics_spec/
 _UNIT = re.compile("[a-zA-Z0-9_:]+")
 MEDIA_TYPE = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 

@@ -1,8 +1,4 @@
-"""One source's points as text without their numbers, which an encoder keeps from one scrape to the next.
-
-A line is a head, `shop_jobs{queue="mail"} `, a number, and an end: a time, if samples have one, and a line feed. The
-head of a family's first line begins with the family's header.
-"""
+"""One source's points as text without their numbers, which an encoder keeps from one scrape to the next."""
 
 from collections.abc import Iterator, Sequence, Set
 from functools import partial
@@ -72,6 +68,7 @@ class FamilyTemplate:
             seen.add(series)
 
 
+# A line is a head, `shop_jobs{queue="mail"} `, a number, and an end: a time, if samples have one, and a line feed.
 @frozen(eq=False)
 class Template:
     """All families of one source, and the heads of all their lines, in order."""
@@ -129,10 +126,7 @@ class Template:
 
 
 def explain(name: str, common: LabelPairs, points: Sequence[Any], format_: Format) -> PointError | None:
-    """Returns an error that names a bad point and says what is wrong with it; None if each can be exposed.
-
-    Halves the points until one is left, which takes as long as a few templates of all.
-    """
+    """Returns an error that says what is wrong with a bad point, which it finds by halves; None if there is none."""
     keys, values = SeriesKeys.of(name, common, points), [each.value for each in points]
     try:
         Template.of(keys, values, format_).numbers(values)

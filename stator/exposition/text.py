@@ -1,11 +1,9 @@
-"""Prometheus' own text formats.
-
-https://prometheus.io/docs/instrumenting/exposition_formats/
-"""
+"""Prometheus' own text formats."""
 
 from stator.exposition.format import Format
 from stator.points import MetricType
 
+# https://prometheus.io/docs/instrumenting/exposition_formats/
 _TYPES = {"info": "gauge", "unknown": "untyped"}
 
 

@@ -1,8 +1,4 @@
-"""Validates points, a whole family at once.
-
-A failure does not say which point is bad. `template.explain` finds it, by validating fewer and fewer points: the
-messages here are right where there is only one.
-"""
+"""Validates points, a whole family at once; `template.explain` finds the bad one, by validating fewer and fewer."""
 
 from collections.abc import Sequence
 from itertools import chain
@@ -27,10 +23,7 @@ class BadPointError(ValueError):
 def validate(
     keys: SeriesKeys, positions: Sequence[int], desc: str, labels: list[LabelPairs], format_: Format
 ) -> tuple[MetricType, bool]:
-    """Validates all that a family's points have but their values.
-
-    Returns the family's type, and whether all points have the same names of labels in the same order.
-    """
+    """Validates all but the values; returns the type, and whether all have the same names of labels in order."""
     first, type_ = positions[0], _type(keys, positions)
     names, same_names = _label_names(labels)
     names |= _label_names([keys.common])[0]

@@ -13,11 +13,7 @@ LOGGER = "stator"
 
 
 def stdlib_logger(logger: logging.Logger) -> Log:
-    """Returns a log that passes each event to a logger of the standard library, if its level allows.
-
-    The record's message ends in the fields, as ``name=value``; formatters find the values in the record's attribute
-    ``stator``, a dictionary.
-    """
+    """Returns a log that passes each event to a standard logger: fields as text, and in the attribute ``stator``."""
     import structlog
 
     merge_context: Processor = structlog.contextvars.merge_contextvars

@@ -82,10 +82,8 @@ class Sink:
 
 
 def _open(fd: int) -> tuple[Callable[[memoryview], int], int]:
-    """Returns a function that writes what there is room for, or raises BlockingIOError; and the descriptor to poll.
-
-    Nothing changes for other processes that share the descriptor.
-    """
+    """Returns a function that writes what fits, or raises BlockingIOError, and the descriptor to poll."""
+    # Nothing changes for other processes that share the descriptor.
     try:
         mode = os.fstat(fd).st_mode
     except OSError:  # it is closed, and the next file or connection would get its number, and our lines

@@ -1,9 +1,6 @@
-"""Finds plugins by the names that the environment gives.
+"""Finds plugins, classes that collect or register, by names: ``module:Class``, a file's, or an entry point's.
 
-A plugin is a class that collects or registers. Its name is ``module:Class``; or that of a file in the plugins' folder,
-without its ``.py``; or that of an entry point, of the group ``stator.collectors`` or ``stator.registrars``. Where the
-class has an attribute ``Config``, an attrs class whose fields are declared with `setting`, it's called with such a
-Config, otherwise without arguments.
+A class with an attribute ``Config``, an attrs class of fields declared with `setting`, is called with such a Config.
 """
 
 import re

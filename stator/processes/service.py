@@ -1,8 +1,4 @@
-"""The processes of a service: what each reports of itself, and what the kernel says of it.
-
-What only a process itself knows lies in shared memory: each has a row there, and writes it after every garbage
-collection, and when it is asked for a snapshot.
-"""
+"""The processes of a service: what each writes of itself to shared memory, and what the kernel says of it."""
 
 import gc
 import os
@@ -85,10 +81,7 @@ class ServiceProcesses:
         finalize(self, _remove_gc_callback, on_gc)
 
     def register(self, role: Role, worker: int = 0) -> None:
-        """Takes this process's row: the main process's, the arbiter's, or that of a worker's number.
-
-        If there are more workers than rows, it has none: other processes don't see it.
-        """
+        """Takes the row of the main process, the arbiter or a worker; none if there are more workers than rows."""
         row = {"main": 0, "arbiter": 1}.get(role, 1 + worker)
         self._row = row if row < self.rows else None
         self._writing = threading.Lock()  # a thread of the parent may have held the inherited one

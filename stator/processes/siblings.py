@@ -31,9 +31,7 @@ TRIES, PAUSE = 200, 0.01
 class Siblings(ServiceProcesses):
     """The workers of one server and their parent, as each worker sees them; any other process sees itself alone.
 
-    To be created by each worker, or by their parent before it forks them. Each worker has a number from 1, and a row of
-    the shared memory, which it locks: the kernel unlocks the row of a worker that is killed. The parent writes no row.
-    If anything goes wrong, `failed` is called with the error, and the process sees itself alone.
+    To be created by each worker, or by their parent before it forks them. `failed` is called with what goes wrong.
     """
 
     def __init__(self, service: str, failed: Callable[[Exception], object]) -> None:
@@ -80,6 +78,7 @@ class Siblings(ServiceProcesses):
 
     def _register_next(self) -> None:
         """Registers as the worker of the first row that is not locked."""
+        # The kernel unlocks the row of a worker that is killed.
         for number in range(1, WORKERS + 1):
             try:
                 fcntl.lockf(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, number)

@@ -13,6 +13,7 @@ from stator.client.probe import USER_AGENT
 from stator.log.logger import Log, bind, new_id, unbind
 from stator.log.redact import redact_headers
 
+# https://asgi.readthedocs.io/en/latest/specs/www.html
 Scope: TypeAlias = MutableMapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
@@ -29,10 +30,7 @@ REFUSALS = {408: b'{"error":"request body took too long"}', 413: b'{"error":"req
 
 @frozen
 class AccessLogMiddleware:
-    """ASGI middleware that logs each request, and its response before the client gets the last of it.
-
-    https://asgi.readthedocs.io/en/latest/specs/www.html
-    """
+    """ASGI middleware that logs each request, and its response before the client gets the last of it."""
 
     _app: App
     _log: Log

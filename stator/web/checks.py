@@ -42,8 +42,7 @@ class Health:
 class Checks:
     """Makes health checks at the same time, each in a thread; one that is stuck is not made again before it returns.
 
-    It is logged when one begins to fail, fails for another reason, and passes again. None is made once `is_draining`
-    says that the service is unregistered and will stop.
+    Changes of their states are logged. None is made once `is_draining` says that the service will stop.
     """
 
     def __init__(

@@ -1,7 +1,4 @@
-"""Time, throttling and state of each CPU: node_exporter's group ``cpu``.
-
-https://docs.kernel.org/filesystems/proc.html#miscellaneous-kernel-statistics-in-proc-stat
-"""
+"""Time, throttling and state of each CPU: node_exporter's group ``cpu``."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -19,6 +16,7 @@ IDLE = MODES.index("idle")
 RESET = 3
 FOLDER = "devices/system/cpu"
 
+# https://docs.kernel.org/filesystems/proc.html#miscellaneous-kernel-statistics-in-proc-stat
 TIME = Family("cpu", "Time that a CPU spent in a mode", "seconds", "counter")
 GUEST_TIME = Family("cpu_guest", "Time that a CPU spent in guests, by their mode", "seconds", "counter")
 CORE_THROTTLES = Family("cpu_core_throttles", "Times that a core was throttled", "", "counter")

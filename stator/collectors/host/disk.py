@@ -1,7 +1,4 @@
-"""What disks do and what they are: node_exporter's group ``diskstats``.
-
-https://docs.kernel.org/admin-guide/iostats.html
-"""
+"""What disks do and what they are: node_exporter's group ``diskstats``."""
 
 import re
 from collections.abc import Iterator
@@ -21,7 +18,7 @@ def _column(name: str, desc: str, unit: str = "", type_: MetricType = "counter")
     return Family(f"disk_{name}", desc, unit, type_)
 
 
-# In the order of /proc/diskstats; older kernels have fewer.
+# In the order of https://docs.kernel.org/admin-guide/iostats.html; older kernels have fewer.
 COLUMNS = (
     _column("reads_completed", "Reads that were completed"),
     _column("reads_merged", "Reads that were merged with others"),

@@ -1,7 +1,4 @@
-"""How full filesystems are: node_exporter's group ``filesystem``.
-
-https://docs.kernel.org/filesystems/proc.html#proc-pid-mountinfo-information-about-mounts
-"""
+"""How full filesystems are: node_exporter's group ``filesystem``."""
 
 import os
 import re
@@ -17,7 +14,7 @@ from stator.points import Point
 
 # node_exporter's label of a filesystem that hangs.
 HANGS = "mountpoint timeout"
-# How the kernel writes a byte in mountinfo that would end a field.
+# How mountinfo has a byte that would end a field: https://docs.kernel.org/filesystems/proc.html
 ESCAPED = re.compile(rb"\\([0-7]{3})")
 
 SIZE = Family("filesystem_size", "Size of a filesystem", "bytes")

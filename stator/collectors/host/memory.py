@@ -1,7 +1,4 @@
-"""Memory and paging: node_exporter's groups ``meminfo`` and ``vmstat``.
-
-https://docs.kernel.org/filesystems/proc.html#meminfo
-"""
+"""Memory and paging: node_exporter's groups ``meminfo`` and ``vmstat``."""
 
 import re
 from collections.abc import Iterator
@@ -10,7 +7,7 @@ from stator.collectors.host.family import Family
 from stator.collectors.host.files import Files
 from stator.points import Point
 
-# The fields that node_exporter knows; a kernel has more, and not all of these.
+# Those of https://docs.kernel.org/filesystems/proc.html#meminfo that node_exporter knows; a kernel may lack some.
 SIZES = """
     Active Active(anon) Active(file) AnonHugePages AnonPages Bounce Buffers Cached CmaFree CmaTotal CommitLimit
     Committed_AS DirectMap1G DirectMap2M DirectMap4k Dirty HardwareCorrupted Hugepagesize Inactive Inactive(anon)

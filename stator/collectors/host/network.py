@@ -1,7 +1,4 @@
-"""What goes through network devices: node_exporter's group ``netdev``.
-
-https://docs.kernel.org/networking/statistics.html
-"""
+"""What goes through network devices: node_exporter's group ``netdev``."""
 
 import re
 from collections.abc import Iterator
@@ -22,7 +19,7 @@ def _family(direction: str, column: str) -> Family:
     return Family(f"network_{name}", f"{column} in the {direction} columns of /proc/net/dev", unit, "counter")
 
 
-# In the order of /proc/net/dev.
+# In the order of /proc/net/dev: https://docs.kernel.org/networking/statistics.html.
 FAMILIES = (*(_family("receive", each) for each in RECEIVED), *(_family("transmit", each) for each in SENT))
 UNHANDLED = Family("network_receive_nohandler", "Packets that came on a device that takes none", "", "counter")
 
