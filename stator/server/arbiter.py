@@ -27,7 +27,8 @@ def serve(config: ServerConfig, load: Callable[[], Any], listener_fd: int, proce
     """Runs gunicorn's arbiter in this process until a signal stops it; always raises SystemExit with its status."""
     processes.register("arbiter")
     # A worker opens other files too: its log, /proc, mounted filesystems.
-    max_connections = config.max_connections or max(1, _raise_file_limit() - 64)
+    max_files = _raise_file_limit()
+    max_connections = config.max_connections or max(1, max_files - 64)
     seconds = max(1, round(config.timeout.seconds))
     settings = {
         "bind": [f"fd://{listener_fd}"],

@@ -14,7 +14,7 @@ from tests.program import Program, eventually
 from tests.server.conftest import Starts
 
 RUBBISH = bytes(range(256)) * 40_000
-# A service that is not whole; its length tells of more.
+# A service that is not whole; its length promises more.
 CUT_SHORT = OK + b'Content-Length: 521\r\nContent-Type: application/json\r\n\r\n{"ID": "stator-1", "Serv'
 SOON = 3.0
 
@@ -38,11 +38,11 @@ def complaints(program: Program) -> int:
 
 def test_all_of_the_rosters_metrics_are_there_from_the_start(starts: Starts) -> None:
     with MisbehavingServer(drips(b"x", every=60)) as silent:
-        told = roster(starts({"STTR_CLIENT_BASEURI": silent.uri}))
-        assert all(value == 0 for name, value in told.items() if not name.startswith("stator_"))
+        metrics = roster(starts({"STTR_CLIENT_BASEURI": silent.uri}))
+        assert all(value == 0 for name, value in metrics.items() if not name.startswith("stator_"))
         reasons = {"unreachable", "timeout", "denied", "unavailable", "invalid", "address", "file", "unready", "other"}
-        assert reasons | {"registered", "last_confirmed_timestamp_seconds"} <= told.keys()
-        assert {"registrations_total", "recoveries_total"} <= told.keys()
+        assert reasons | {"registered", "last_confirmed_timestamp_seconds"} <= metrics.keys()
+        assert {"registrations_total", "recoveries_total"} <= metrics.keys()
 
 
 def test_without_discovery_there_are_no_such_metrics(starts: Starts) -> None:
@@ -70,8 +70,8 @@ def test_an_agent_that_goes_bad_and_recovers_is_lost_and_found(
     assert program.get("/monitor").status == 200
     agent.status, agent.body = 200, b""
     program.wait_for("registered again")
-    told = roster(program)
-    assert (told["registered"], told["registrations_total"], told["recoveries_total"]) == (1, 1, 1)
+    metrics = roster(program)
+    assert (metrics["registered"], metrics["registrations_total"], metrics["recoveries_total"]) == (1, 1, 1)
     assert complaints(program) == 1
     assert program.stop(within=SOON) == 0
     assert agent.services == {}

@@ -238,8 +238,8 @@ def test_it_unregisters_and_drains_before_it_stops_answering(starts: Starts, age
 def test_it_registers_only_when_it_answers(starts: Starts, agent: Agent) -> None:
     program = starts({**discovery(agent), "STTR_LOGGER_LEVEL": "debug"})
     program.wait_for("registered")
-    told = [line["msg"] for line in program.lines()]
-    assert told.index("sending response") < told.index("ready") < told.index("sending request")
+    messages = [line["msg"] for line in program.lines()]
+    assert messages.index("sending response") < messages.index("ready") < messages.index("sending request")
 
 
 @pytest.mark.parametrize("moment", ["starting up", "Starting gunicorn", "Booting worker"])
@@ -354,7 +354,7 @@ def test_its_processes_may_open_as_many_files_as_the_system_allows(starts: Start
     assert soft == hard > 200
 
 
-def test_a_port_in_use_is_told_in_one_line_and_nothing_is_started(starts: Starts, agent: Agent) -> None:
+def test_a_port_in_use_is_reported_in_one_line_and_nothing_is_started(starts: Starts, agent: Agent) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         program = starts({**discovery(agent), "STTR_SERVER_PORT": str(port)})
@@ -378,7 +378,7 @@ def test_of_two_that_want_the_same_port_one_gets_it(starts: Starts) -> None:
 
 
 @pytest.mark.parametrize("host", ["nowhere.invalid", "192.0.2.1", "a..b"])
-def test_a_host_that_is_not_ours_is_told_in_one_line(starts: Starts, host: str) -> None:
+def test_a_host_that_is_not_ours_is_reported_in_one_line(starts: Starts, host: str) -> None:
     program = starts({"STTR_SERVER_HOST": host, "STTR_SERVER_PORT": "8087"})
     assert ends(program, within=20) == 1
     (failure,) = program.lines(level="error")

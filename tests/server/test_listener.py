@@ -7,7 +7,7 @@ import pytest
 from stator.server.listener import drop_new_connections
 
 
-def test_who_is_connected_is_served_and_who_comes_later_is_ignored_until_it_is_closed() -> None:
+def test_a_client_that_is_connected_is_served_and_a_later_one_ignored_until_it_is_closed() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         where = listener.getsockname()
         with socket.create_connection(where) as served, socket.create_connection(where) as waiting:

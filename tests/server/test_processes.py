@@ -1,4 +1,4 @@
-"""Whichever worker answers, it tells of all processes."""
+"""Whichever worker answers, it reports all processes."""
 
 import re
 import signal
@@ -58,7 +58,7 @@ def test_each_answer_shows_all_processes_and_their_counters_only_go_up(program: 
         before = now
 
 
-def test_a_worker_that_is_killed_is_replaced_within_two_seconds_in_what_is_shown(program: Program) -> None:
+def test_a_worker_that_is_killed_is_replaced_within_two_seconds_in_the_answer(program: Program) -> None:
     eventually(lambda: seen(program) == running(program))
     for _ in range(3):
         victim = program.workers[0]
@@ -81,8 +81,8 @@ def test_the_cpu_time_of_the_service_goes_on_where_a_worker_is_killed(program: P
         (line,) = (line for line in lines if line.startswith("process_cpu_seconds_total "))
         return float(line.split()[1])
 
-    told = [cpu()]
+    seconds = [cpu()]
     for _ in range(3):
         program.workers[0].send_signal(signal.SIGKILL)
-        told += [cpu() for _ in range(50)]
-    assert told == sorted(told)
+        seconds += [cpu() for _ in range(50)]
+    assert seconds == sorted(seconds)

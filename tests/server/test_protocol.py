@@ -7,7 +7,7 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
 
 import pytest
@@ -17,6 +17,7 @@ from stator.server.listener import Listener
 from stator.server.protocol import Connections
 from stator.server.worker import Server, Worker
 from stator.web.access_log import App, Receive, Scope, Send
+from tests.program import Program
 from tests.server.conftest import Starts
 
 
@@ -44,11 +45,20 @@ SEQUENCES: dict[str, tuple[Sequence[bytes], list[int]]] = {
     "heads": ([request("/monitor", method="HEAD")] * 3, [200] * 3),
     "with an empty line before": ([MONITOR, b"\r\n" + MONITOR, b"\r\n" + MONITOR, MONITOR], [200] * 4),
     "with more than one empty line before": ([b"\r\n" + MONITOR, b"\r\n", b"\r\n" + MONITOR], [200, 200]),
-    "the last": ([LAST, MONITOR], [200]),
+    "the last": ([LAST], [200]),
     "a body and half a request at once": ([BODY + MONITOR[:9], MONITOR[9:]], [404, 200]),
     "a body and nonsense at once": ([BODY + b"\x00nonsense\r\n\r\n"], [404, 400]),
     "nonsense after the same": ([MONITOR, MONITOR, b"\x00nonsense\r\n\r\n"], [200, 200, 400]),
 }
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
+    """A program that tests share which do not look at its memory."""
+    with Program({}, tmp_path_factory.mktemp("stator")) as running:
+        yield running
+        assert running.stop() == 0
+        assert running.errors == ""
 
 
 def statuses(client: socket.socket, writes: Sequence[bytes], count: int, pause: float) -> list[int]:
@@ -68,35 +78,33 @@ def statuses(client: socket.socket, writes: Sequence[bytes], count: int, pause: 
 @pytest.mark.parametrize("pause", [0.0, 0.02], ids=["without waiting", "waiting"])
 @pytest.mark.parametrize(("writes", "expected"), SEQUENCES.values(), ids=SEQUENCES)
 def test_each_request_gets_its_own_answer(
-    starts: Starts, writes: Sequence[bytes], expected: list[int], pause: float
+    shared: Program, writes: Sequence[bytes], expected: list[int], pause: float
 ) -> None:
-    with starts().dial() as client:
+    with shared.dial() as client:
         assert statuses(client, writes, len(expected), pause) == expected
 
 
-def test_requests_that_are_the_same_are_told_apart(starts: Starts) -> None:
-    program = starts()
+def test_requests_that_are_the_same_have_ids_of_their_own(shared: Program) -> None:
     asked = request("/monitor?a=%20b", "X-Mark: yes")
-    with program.dial() as client:
+    with shared.dial() as client:
         assert statuses(client, [asked] * 5, 5, 0.02) == [200] * 5
-    received = [line for line in program.lines("received request") if "X-Mark" in line["headers"]]
+    received = [line for line in shared.lines("received request") if "X-Mark" in line["headers"]]
     assert len({line["request_id"] for line in received}) == 5
-    told = [{**line, "ts": "", "request_id": ""} for line in received]
-    assert told == [told[0]] * 5
-    assert (told[0]["method"], told[0]["path"], told[0]["query"]) == ("GET", "/monitor", '{"a":[" b"]}')
-    assert len([line for line in program.lines("sending response") if line["request_id"] in str(received)]) == 5
+    lines = [{**line, "ts": "", "request_id": ""} for line in received]
+    assert lines == [lines[0]] * 5
+    assert (lines[0]["method"], lines[0]["path"], lines[0]["query"]) == ("GET", "/monitor", '{"a":[" b"]}')
+    assert len([line for line in shared.lines("sending response") if line["request_id"] in str(received)]) == 5
 
 
-def test_a_body_is_not_taken_for_that_of_a_request_before(starts: Starts) -> None:
-    program = starts()
-    with program.dial() as client:
+def test_a_body_is_not_taken_for_that_of_a_request_before(shared: Program) -> None:
+    with shared.dial() as client:
+        port = str(client.getsockname()[1])
         statuses(client, [BODY, BODY, OTHER_BODY, BODY], 4, 0.02)
-    bodies = [line["body"] for line in program.lines("received request", path="/nothing")]
+    bodies = [line["body"] for line in shared.lines("received request", remote_port=port)]
     assert bodies == ["jobs=1", "jobs=1", "jobs=2", "jobs=1"]
 
 
-def test_one_who_sends_thousands_at_once_leaves_others_their_turn(starts: Starts) -> None:
-    program = starts()
+def test_a_client_that_sends_thousands_at_once_leaves_others_their_turn(shared: Program) -> None:
     many = 5000
     answers = 0
 
@@ -105,11 +113,11 @@ def test_one_who_sends_thousands_at_once_leaves_others_their_turn(starts: Starts
         while answers < many and (part := client.recv(65536)):
             answers += part.count(b"HTTP/1.1 404 ")
 
-    with program.dial() as client:
+    with shared.dial() as client:
         reader = threading.Thread(target=read)
         reader.start()
         client.sendall(request("/x") * many)
-        assert program.get("/monitor").status == 200
+        assert shared.get("/monitor").status == 200
         assert answers < many
         reader.join(30)
     assert answers >= many - 10  # a status may have come in two parts
@@ -230,36 +238,33 @@ def test_a_client_that_reads_nothing_is_closed_after_the_timeout(caplog: pytest.
     assert 0.5 <= asyncio.run(read_nothing()) < 3
 
 
-def test_who_is_refused_and_resets_the_connection_does_no_harm(starts: Starts) -> None:
-    program = starts()
+def test_a_client_that_is_refused_and_resets_the_connection_does_no_harm(shared: Program) -> None:
     for _ in range(600):
-        with program.dial() as client:
+        with shared.dial() as client:
             client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             client.sendall(TOO_LONG)
             time.sleep(0.0005)
-    assert program.get("/monitor").status == 200
-    assert program.stop() == 0
-    assert program.lines(level="error") == []
+    assert shared.get("/monitor").status == 200
+    assert shared.lines(level="error") == []
 
 
-def test_after_an_answer_that_says_so_the_connection_is_closed(starts: Starts) -> None:
+def test_after_an_answer_that_says_so_the_connection_is_closed(shared: Program) -> None:
     too_long = request("/nothing", method="POST", body="x" * 70_000)
-    with starts().dial() as client:
+    with shared.dial() as client:
         assert statuses(client, [too_long + MONITOR], 2, 0.0) == [413]
         assert client.recv(100) == b""
 
 
-def test_every_answer_says_how_long_it_is(starts: Starts) -> None:
-    program = starts()
+def test_every_answer_says_how_long_it_is(shared: Program) -> None:
     for path in ("/", "/monitor", "/metrics", "/metrics?collect[]=no", "/config", "/nothing", "/monitor/"):
         for method in ("GET", "HEAD", "OPTIONS", "POST", "DELETE"):
-            answer = program.request(method, path)
+            answer = shared.request(method, path)
             length = int(answer.headers["content-length"])
             assert method == "HEAD" or length == len(answer.body)
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
-def test_who_asks_and_asks_and_never_reads_is_asked_to_wait(starts: Starts, method: str) -> None:
+def test_a_client_that_asks_and_asks_and_never_reads_has_to_wait(starts: Starts, method: str) -> None:
     program = starts()
     program.wait_for("ready")
     (worker,) = program.workers
@@ -276,7 +281,7 @@ def test_who_asks_and_asks_and_never_reads_is_asked_to_wait(starts: Starts, meth
     assert sent < 40_000_000
 
 
-def test_who_sends_many_requests_at_once_is_answered_while_they_come(starts: Starts) -> None:
+def test_a_client_that_sends_many_requests_at_once_is_answered_while_they_come(starts: Starts) -> None:
     program = starts()
     program.wait_for("ready")
     (worker,) = program.workers
