@@ -96,7 +96,6 @@ class _Application(BaseApplication):
     def load(self) -> Any:
         app = self._load()
         # What is alive now lives as long as the workers: they need not look at it, nor copy its pages to do so.
-        gc.collect()
         gc.freeze()
         return app
 
