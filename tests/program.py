@@ -158,9 +158,14 @@ class Program:
         """Waits for its end, and gives its exit status.
 
         Raises:
-            subprocess.TimeoutExpired: It still runs.
+            AssertionError: It still runs; says which processes, and what they wrote.
         """
-        return self._process.wait(within)
+        try:
+            return self._process.wait(within)
+        except subprocess.TimeoutExpired:
+            processes = "\n".join(map(_described, self.processes()))
+            msg = f"it still runs after {within} s:\n{processes}\n{self.output[-5000:]}\n{self.errors[-5000:]}"
+            raise AssertionError(msg) from None
 
     def stop(self, number: signal.Signals = signal.SIGTERM, within: float = 10.0) -> int:
         """Asks it to stop; gives its exit status."""
@@ -187,6 +192,16 @@ class Program:
             with suppress(psutil.NoSuchProcess):
                 each.kill()
         self._process.wait()
+
+
+def _described(process: psutil.Process) -> str:
+    with suppress(psutil.NoSuchProcess, OSError):
+        folder = Path(f"/proc/{process.pid}")
+        kept = ("State", "PPid", "Threads", "SigQ", "SigPnd", "ShdPnd", "SigBlk", "SigIgn", "SigCgt")
+        lines = (line for line in (folder / "status").read_text().splitlines() if line.startswith(kept))
+        threads = [f"{(each / 'comm').read_text()}: {(each / 'wchan').read_text()}" for each in folder.glob("task/*")]
+        return " ".join((str(process.pid), *process.cmdline(), *lines, *threads))
+    return f"{process.pid} has ended"
 
 
 def _runs_in(session: int, process: psutil.Process) -> bool:
