@@ -199,7 +199,9 @@ def _described(process: psutil.Process) -> str:
         folder = Path(f"/proc/{process.pid}")
         kept = ("State", "PPid", "Threads", "SigQ", "SigPnd", "ShdPnd", "SigBlk", "SigIgn", "SigCgt")
         lines = (line for line in (folder / "status").read_text().splitlines() if line.startswith(kept))
-        threads = [f"{(each / 'comm').read_text()}: {(each / 'wchan').read_text()}" for each in folder.glob("task/*")]
+        threads = [
+            f"{(each / 'comm').read_text().strip()}: {(each / 'wchan').read_text()}" for each in folder.glob("task/*")
+        ]
         return " ".join((str(process.pid), *process.cmdline(), *lines, *threads))
     return f"{process.pid} has ended"
 
