@@ -3,6 +3,7 @@
 import gc
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
 
 import psutil
@@ -162,3 +163,21 @@ def test_a_process_may_have_any_name() -> None:
     line = b"7 (a) b (c) R 1 " + b" ".join(str(number).encode() for number in range(5, 60))
     assert Stat.parse(line).state == b"R"
     assert (Stat.parse(line).user, Stat.parse(line).reaped) == (14, 16 + 17)
+
+
+def test_the_heap_is_not_walked_after_young_collections(
+    processes: ServiceProcesses, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    walks: list[int] = []
+
+    def walk() -> int:
+        walks.append(7)
+        return 7
+
+    monkeypatch.setattr(sys, "getallocatedblocks", walk)
+    gc.collect(0)
+    gc.collect(1)
+    assert not walks
+    gc.collect()
+    assert walks
+    assert by_worker(processes)[0].blocks == 7
