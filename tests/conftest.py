@@ -45,6 +45,15 @@ def _heeded_signals() -> None:
             signal.signal(each, lambda *_: None)
 
 
+@pytest.fixture(autouse=True)
+def _same_signals() -> Iterator[None]:
+    """No test blocks a signal for good: what later tests start would inherit that, and not end when asked to."""
+    yield
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    assert not blocked
+
+
 @pytest.fixture(scope="session")
 def pyz(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The artifact, built from the sources as they are now; it unpacks into a folder of this session's."""

@@ -115,7 +115,8 @@ def uvicorn(*args: str) -> Command:
 
 
 def gunicorn(*args: str) -> Command:
-    own = [sys.executable, "-m", "gunicorn", "--no-control-socket"]
+    # A worker that gets its stop signal before it has its handlers misses it, and gunicorn kills it after this time.
+    own = [sys.executable, "-m", "gunicorn", "--no-control-socket", "--graceful-timeout=5"]
     return lambda port: [*own, f"--bind=127.0.0.1:{port}", *args, "example:app"]
 
 

@@ -88,8 +88,7 @@ def test_gunicorn_answers_every_request_from_the_start(shop: Shops, worker: str,
         eventually(is_registered)
         answers += [served.get("/") for _ in range(20)]
         assert {(each.status, each.body) for each in answers} == {(200, b"home")}
-        # Gunicorn's own race: a worker that still boots does not see SIGTERM, and is killed after 30 s.
-        assert served.stop(within=40) == 0
+        assert served.stop() == 0
         assert not is_registered()
         leaves_nothing(served)
 
