@@ -24,6 +24,7 @@ from stator.version import __version__
 
 if TYPE_CHECKING:
     from stator.embedding.api import Stator, add_routes, asgi_app, registered, wsgi_app
+    from stator.embedding.logs import LineFormatter, add_ids, configure_logging
     from stator.embedding.registration import Registration
     from stator.settings.declare import ConfigError
 
@@ -34,6 +35,7 @@ __all__ = [
     "Duration",
     "Histogram",
     "Labels",
+    "LineFormatter",
     "MetricType",
     "NonBlockingCollector",
     "Point",
@@ -45,10 +47,12 @@ __all__ = [
     "Stator",
     "Summary",
     "__version__",
+    "add_ids",
     "add_routes",
     "asgi_app",
     "at_least",
     "between",
+    "configure_logging",
     "positive",
     "registered",
     "section",
@@ -60,6 +64,7 @@ if not TYPE_CHECKING:  # to a type checker, too, another name is an error
     _LATE = {
         "ConfigError": "stator.settings.declare",
         "Registration": "stator.embedding.registration",
+        **dict.fromkeys(("LineFormatter", "add_ids", "configure_logging"), "stator.embedding.logs"),
         **dict.fromkeys(("Stator", "add_routes", "asgi_app", "registered", "wsgi_app"), "stator.embedding.api"),
     }
 

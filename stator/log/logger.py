@@ -40,18 +40,25 @@ class LoggerConfig:
         """Returns a logger that writes to a sink; ``terminal`` is whether the sink's descriptor is one."""
         import structlog
 
+        filtering = structlog.make_filtering_bound_logger(self.level)
+        processors = self.processors(terminal=terminal)
+        log: Log = structlog.wrap_logger(sink, processors, wrapper_class=filtering, context_class=dict).bind()
+        return log
+
+    def processors(self, *own: "Processor", terminal: bool) -> "list[Processor]":
+        """Returns what makes a line, of bytes, of an event; `own` see it when it has the fields that are bound."""
+        import structlog
+
         text = self.format == "text" or (self.format == "auto" and terminal)
         renderer = LineRenderer(self.max_len)
-        processors: list[Processor] = [
+        return [
             structlog.contextvars.merge_contextvars,
+            *own,
             renderer.shorten,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(key="ts"),
             renderer.text if text else renderer.json,
         ]
-        filtering = structlog.make_filtering_bound_logger(self.level)
-        log: Log = structlog.wrap_logger(sink, processors, wrapper_class=filtering, context_class=dict).bind()
-        return log
 
 
 def bind(**fields: str) -> Mapping[str, Token[Any]]:

@@ -10,6 +10,12 @@ if TYPE_CHECKING:
     from structlog.typing import Processor
 
 LOGGER = "stator"
+# Attributes of our own records: their fields, and their message without these.
+FIELDS, EVENT = "stator", "stator_event"
+# Attributes that every record has, or gets from a formatter.
+_STANDARD = {*vars(logging.makeLogRecord({})), "message", "asctime", "taskName", FIELDS, EVENT}
+# Parameters of a log call; a field of such a name gets an underscore.
+_RESERVED = {"self", "level", "event"}
 
 
 def stdlib_logger(logger: logging.Logger) -> Log:
@@ -28,19 +34,19 @@ def _record_arguments(_logger: object, _level: str, event: Event) -> tuple[tuple
     error = event.pop("error") if isinstance(event.get("error"), BaseException) else None
     text = " ".join([safely(str, message), *(f"{name}={safely(repr, value)}" for name, value in event.items())])
     # As an argument, since logging would take a % in the format for a place of an argument.
-    return ("%s", text), {"exc_info": error, "extra": {"stator": dict(event)}}
+    return ("%s", text), {"exc_info": error, "extra": {FIELDS: dict(event), EVENT: message}}
 
 
-def adopt_stdlib(log: Log) -> None:
-    """Passes what libraries log through the standard library, and Python's warnings, to a log."""
+def adopt_stdlib(log: Log, level: str = "warning") -> None:
+    """Passes what libraries log through the standard library, from a level on, and Python's warnings, to a log."""
     root = logging.getLogger()
     root.handlers = [_Handler(log)]
-    root.setLevel(logging.WARNING)
+    root.setLevel(level.upper())
     logging.captureWarnings(capture=True)
 
 
 class _Handler(logging.Handler):
-    """Logs each record with its level, message, logger's name and exception."""
+    """Logs each record with its level, message, logger's name, fields and exception."""
 
     def __init__(self, log: Log) -> None:
         super().__init__()
@@ -48,11 +54,18 @@ class _Handler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Logs one record."""
-        fields: dict[str, Any] = {"logger": record.name}
-        if record.exc_info and record.exc_info[1]:
-            fields["error"] = record.exc_info[1]
-        level = min(max(record.levelno // 10 * 10, logging.DEBUG), logging.CRITICAL)
-        self._log.log(level, _message(record), **fields)
+        log_record(self._log, record)
+
+
+def log_record(log: Log, record: logging.LogRecord) -> Any:
+    """Logs a record of the standard library, with what its call gave as ``extra``; returns what the log's sink does."""
+    extra = {name: value for name, value in vars(record).items() if name not in _STANDARD}
+    fields = {"logger": record.name} | extra | getattr(record, FIELDS, {})
+    if record.exc_info and record.exc_info[1]:
+        fields["error"] = record.exc_info[1]
+    level = min(max(record.levelno // 10 * 10, logging.DEBUG), logging.CRITICAL)
+    message = getattr(record, EVENT, None) or _message(record)
+    return log.log(level, message, **{f"{name}_" if name in _RESERVED else name: each for name, each in fields.items()})
 
 
 def _message(record: logging.LogRecord) -> str:

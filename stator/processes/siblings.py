@@ -38,7 +38,7 @@ class Siblings(ServiceProcesses):
         super().__init__()
         self._failed, self._are_forked = failed, True
         self._fd = self._creator = -1
-        # A text that only the siblings have in common; None if they have not found each other.
+        # None if they have not found each other.
         self.run: str | None = None
         self._attempt(lambda: self._begin(service))
 
@@ -50,13 +50,13 @@ class Siblings(ServiceProcesses):
 
     def _begin(self, service: str) -> None:
         parent, name = os.getppid(), _name(service)
+        self.run = run_key()
         if server_pid() == parent:
             self._are_forked = Stat.of(os.getpid()).is_forked
             with _discovery_lock(parent):
                 fd = _open(name, parent)
                 self._share(os.memfd_create(name) if fd is None else fd, parent)
                 self._register_next()
-            self.run = f"{BOOT.read_text().strip()} {parent} {Stat.of(parent).started}"
         else:
             self._share(os.memfd_create(name), os.getpid())
             self._creator = os.getpid()
@@ -105,6 +105,12 @@ def server_pid() -> int:
     runs_its_program = own.is_forked or (starter is not None and starter.pid == parent)
     # A daemon has a session of its own.
     return parent if runs_its_program and own.session == Stat.of(parent).session else os.getpid()
+
+
+def run_key() -> str:
+    """Returns a text that only a server's main process and its workers have in common; may raise OSError."""
+    main = server_pid()
+    return f"{BOOT.read_text().strip()} {main} {Stat.of(main).started}"
 
 
 def _name(service: str) -> str:

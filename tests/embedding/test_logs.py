@@ -1,0 +1,171 @@
+"""An application's own log comes out as Stator's lines, with the ids of wherever a line was logged."""
+
+import json
+import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import stator
+from tests.embedding.applications import gunicorn, uvicorn
+from tests.embedding.conftest import ServeApp
+from tests.program import eventually
+
+ROOT = Path(__file__).parents[2]
+Line = dict[str, Any]
+
+
+def run(code: str, **variables: str) -> tuple[list[Line], str]:
+    """Runs code; returns the lines on its stdout, and its stderr."""
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "STTR_ROSTER_SERVICE_NAME": "shop", **variables}
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=60, check=True)
+    return [json.loads(line) for line in done.stdout.splitlines()], done.stderr
+
+
+LIBRARIES = """
+import logging, warnings
+import stator, structlog
+stator.configure_logging()
+logging.getLogger("library").info("from %s", "logging", extra={"order": 7, "level": "high"})
+structlog.get_logger().info("from structlog", order=8)
+warnings.warn("from warnings")
+logging.getLogger("library").debug("not logged")
+structlog.get_logger().debug("not logged")
+for log in (logging.getLogger("library"), structlog.get_logger()):
+    try:
+        1 / 0
+    except ZeroDivisionError:
+        log.exception("failed")
+"""
+
+
+def test_all_that_is_logged_is_lines_on_stdout() -> None:
+    lines, errors = run(LIBRARIES)
+    assert errors == ""
+    assert [line["msg"] for line in lines[:2]] == ["from logging", "from structlog"]
+    assert "UserWarning: from warnings" in lines[2]["msg"]
+    assert [line["level"] for line in lines] == ["info", "info", "warning", "error", "error"]
+    assert {(line["app_id"], line["run_id"], line["worker_id"]) for line in lines} == {
+        ("shop", lines[0]["run_id"], lines[0]["worker_id"])
+    }
+    assert (lines[0]["logger"], lines[0]["order"], lines[0]["level_"]) == ("library", 7, "high")
+    assert lines[1]["order"] == 8
+    assert [json.loads(json.dumps(line["error"]))["type"] for line in lines[3:]] == ["ZeroDivisionError"] * 2
+    assert all("1 / 0" in line["error"]["traceback"] or "<string>" in line["error"]["traceback"] for line in lines[3:])
+
+
+def test_the_level_and_the_format_are_those_of_the_variables() -> None:
+    code = "import logging, stator; stator.configure_logging(); logging.info('one'); logging.debug('two')"
+    assert [line["msg"] for line in run(code, STTR_LOGGER_LEVEL="debug")[0]] == ["one", "two"]
+    assert run(code, STTR_LOGGER_LEVEL="error")[0] == []
+
+
+def test_a_variable_that_cannot_be_used_is_an_error() -> None:
+    with pytest.raises(stator.ConfigError, match="STTR_LOGGER_LEVEL='loud'"):
+        stator.configure_logging(environ={"STTR_LOGGER_LEVEL": "loud"})
+
+
+def test_what_stator_logs_has_its_fields() -> None:
+    code = """
+import stator
+stator.configure_logging(service="till")
+stator.Stator(service="till", environ={"STTR_COLECTORS": "x"})
+"""
+    ((line,), _) = run(code)
+    assert (line["app_id"], line["logger"], line["level"]) == ("till", "stator", "warning")
+    assert line["msg"].startswith("STTR_COLECTORS is not a setting")
+
+
+THREADS = """
+import asyncio, logging, threading
+from concurrent.futures import ThreadPoolExecutor
+import stator, structlog
+stator.configure_logging()
+pool = ThreadPoolExecutor(1)
+pool.submit(int).result()  # its thread begins without an id
+
+async def say(where):
+    logging.info(where)
+
+async def main():
+    structlog.contextvars.bind_contextvars(request_id="abc")
+    thread = threading.Thread(target=logging.info, args=("thread",))
+    thread.start()
+    thread.join()
+    await asyncio.create_task(say("task"))
+    await asyncio.to_thread(logging.info, "to_thread")
+    await asyncio.get_running_loop().run_in_executor(pool, logging.info, "executor")
+    pool.submit(logging.info, "pool").result()
+    structlog.contextvars.unbind_contextvars("request_id")
+    pool.submit(logging.info, "afterwards").result()
+
+asyncio.run(main())
+"""
+
+
+def test_threads_and_tasks_of_a_request_log_its_id() -> None:
+    lines, _ = run(THREADS)
+    assert {line["msg"]: line.get("request_id") for line in lines} == {
+        **dict.fromkeys(("thread", "task", "to_thread", "executor", "pool"), "abc"),
+        "afterwards": None,
+    }
+
+
+APP = """
+import logging
+import stator
+
+stator.configure_logging(service="shop")
+
+
+async def app(scope, receive, send):
+    if scope["type"] == "http":
+        logging.getLogger("shop").info("hello")
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"home"})
+
+
+app = stator.asgi_app(app, service="shop")
+"""
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        gunicorn("-k=uvicorn_worker.UvicornWorker", "--workers=2", "--access-logfile=-"),
+        gunicorn("-k=uvicorn_worker.UvicornWorker", "--workers=2", "--access-logfile=-", "--preload"),
+        uvicorn("--workers=2"),
+    ],
+    ids=["gunicorn", "gunicorn, preloaded", "uvicorn"],
+)
+def test_workers_have_one_run_and_ids_of_their_own_and_no_access_log(serve_app: ServeApp, command: Any) -> None:
+    served = serve_app(APP, command)
+
+    def lines() -> list[Line]:
+        served.get("/")
+        return served.lines("hello")
+
+    eventually(lambda: len({line["worker_id"] for line in lines()}) == 2)
+    assert len({line["run_id"] for line in lines()}) == 1
+    assert {line["app_id"] for line in lines()} == {"shop"}
+    assert "GET / HTTP" not in served.output + served.errors
+
+
+def test_a_formatter_makes_lines_for_handlers_of_ones_own() -> None:
+    formatter = stator.LineFormatter(service="shop", environ={})
+    record = logging.getLogger("shop").makeRecord("shop", logging.WARNING, "f", 1, "sold %d", (3,), None)
+    line = json.loads(formatter.format(record))
+    assert (line["msg"], line["level"], line["logger"], line["app_id"]) == ("sold 3", "warning", "shop", "shop")
+    assert line["run_id"]
+    assert line["worker_id"]
+
+
+def test_a_processor_adds_the_ids_to_a_structlog_of_ones_own() -> None:
+    add = stator.add_ids(service="shop", environ={})
+    event = add(None, "info", {"event": "sold", "run_id": "mine"})
+    assert (event["app_id"], event["run_id"]) == ("shop", "mine")
+    assert event["worker_id"] == add(None, "info", {})["worker_id"]
