@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from stator.embedding.api import Stator, add_routes, asgi_app, registered, wsgi_app
     from stator.embedding.logs import LineFormatter, add_ids, configure_logging
     from stator.embedding.registration import Registration
+    from stator.embedding.serving import Serving
     from stator.settings.declare import ConfigError
 
 __all__ = [
@@ -43,6 +44,7 @@ __all__ = [
     "PointsAt",
     "Registration",
     "Secret",
+    "Serving",
     "StartError",
     "Stator",
     "Summary",
@@ -64,6 +66,7 @@ if not TYPE_CHECKING:  # to a type checker, too, another name is an error
     _LATE = {
         "ConfigError": "stator.settings.declare",
         "Registration": "stator.embedding.registration",
+        "Serving": "stator.embedding.serving",
         **dict.fromkeys(("LineFormatter", "add_ids", "configure_logging"), "stator.embedding.logs"),
         **dict.fromkeys(("Stator", "add_routes", "asgi_app", "registered", "wsgi_app"), "stator.embedding.api"),
     }

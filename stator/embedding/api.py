@@ -13,6 +13,7 @@ from stator.embedding.keywords import Keywords
 from stator.embedding.mounting import PerProcess, asgi_mount, wsgi_mount
 from stator.embedding.parts import Parts, Settings, with_service
 from stator.embedding.registration import KeeperTask, Registration
+from stator.embedding.serving import Serving
 from stator.settings.declare import ConfigError
 from stator.web.access_log import App
 
@@ -96,6 +97,28 @@ class Stator:
         for path, resource in self._parts.resources().items():
             app.add_route(f"{prefix}{path}", resource, suffix=suffix)
             app.add_route(f"{prefix}{path}/", resource, suffix=suffix)
+
+    def serve(self, port: int | None = None, *, host: str | None = None) -> Serving:
+        """Answers ``/metrics`` and ``/monitor`` from threads, for a program that has no server: a consumer or a script.
+
+        Args:
+            port: Port on which to listen, 0 for any that is free; left open, ``STTR_SERVER_PORT``.
+            host: Address on which to listen, empty for all; left open, ``STTR_SERVER_HOST``.
+
+        Returns:
+            An object with the ``port`` and ``stop()``; a context, too. Without either it serves until the program ends.
+
+        Raises:
+            ConfigError: The port is none.
+            StartError: It can't listen, or a collector can't be built.
+        """
+        server = self._settings.config.server
+        port = server.port if port is None else port
+        if port not in range(65536):
+            raise ConfigError([f"port={port!r}: expected the number of a port, or 0 for any that is free"])
+        server = evolve(server, port=port, host=server.host if host is None else host)
+        app = self.wsgi_app()
+        return Serving(app, server.listen(), server.timeout.seconds, self._settings.log)
 
     def registered(self, port: int, *, host: str = "", monitor: str = "") -> Registration:
         """Returns what keeps the service registered: a context, or an object with ``start()`` and ``stop()``.
