@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from stator.embedding.logs import LineFormatter, add_ids, configure_logging
     from stator.embedding.registration import Registration
     from stator.embedding.serving import Serving
+    from stator.roster.registrar import Observation, Registrar, RegistrarError
+    from stator.roster.service import Service
     from stator.settings.declare import ConfigError
 
 __all__ = [
@@ -39,11 +41,15 @@ __all__ = [
     "LineFormatter",
     "MetricType",
     "NonBlockingCollector",
+    "Observation",
     "Point",
     "PointError",
     "PointsAt",
+    "Registrar",
+    "RegistrarError",
     "Registration",
     "Secret",
+    "Service",
     "Serving",
     "StartError",
     "Stator",
@@ -66,7 +72,9 @@ if not TYPE_CHECKING:  # to a type checker, too, another name is an error
     _LATE = {
         "ConfigError": "stator.settings.declare",
         "Registration": "stator.embedding.registration",
+        "Service": "stator.roster.service",
         "Serving": "stator.embedding.serving",
+        **dict.fromkeys(("Observation", "Registrar", "RegistrarError"), "stator.roster.registrar"),
         **dict.fromkeys(("LineFormatter", "add_ids", "configure_logging"), "stator.embedding.logs"),
         **dict.fromkeys(("Stator", "add_routes", "asgi_app", "registered", "wsgi_app"), "stator.embedding.api"),
     }

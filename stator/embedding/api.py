@@ -9,7 +9,7 @@ import falcon.asgi
 from attrs import evolve
 
 from stator.collectors.catalog import Collectors
-from stator.embedding.keywords import Keywords
+from stator.embedding.keywords import Keywords, is_port
 from stator.embedding.mounting import PerProcess, asgi_mount, wsgi_mount
 from stator.embedding.parts import Parts, Settings, with_service
 from stator.embedding.registration import KeeperTask, Registration
@@ -114,7 +114,7 @@ class Stator:
         """
         server = self._settings.config.server
         port = server.port if port is None else port
-        if port not in range(65536):
+        if not is_port(port, lowest=0):
             raise ConfigError([f"port={port!r}: expected the number of a port, or 0 for any that is free"])
         server = evolve(server, port=port, host=server.host if host is None else host)
         app = self.wsgi_app()
@@ -145,7 +145,7 @@ class Stator:
             ConfigError: An argument can't be used; the message has a line for each.
         """
         problems = []
-        if port not in range(1, 65536):
+        if not is_port(port):
             problems.append(f"port={port!r}: expected the number of the port on which the service listens")
         if monitor and not re.fullmatch("/[!-~]*", monitor):
             expected = "a path such as /internal/monitor, percent-encoded where it's not ASCII"

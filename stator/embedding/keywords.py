@@ -32,9 +32,9 @@ def check_keywords(keywords: Mapping[str, object]) -> tuple[dict[str, Any], list
     usable, problems = {}, []
     for name, value in keywords.items():
         holds, expected = _EXPECTED.get(name, _UNKNOWN)
-        if value is not None and holds(value):
+        if holds(value):
             usable[name] = value
-        elif value is not None:
+        elif value is not None or name not in _EXPECTED:
             given = f"={value!r}" if name in _EXPECTED and name not in _SECRET else ""
             problems.append(f"{name}{given}: expected {expected}")
     return usable, problems
@@ -58,6 +58,11 @@ def split_collectors(collectors: Iterable[Any]) -> tuple[list[str], dict[str, An
         else:
             own[name] = each
     return names, own, problems
+
+
+def is_port(value: object, lowest: int = 1) -> bool:
+    """Whether this is the number of a port."""
+    return isinstance(value, int) and not isinstance(value, bool) and lowest <= value < 65536
 
 
 def is_registry(collector: object) -> bool:
@@ -101,7 +106,10 @@ _EXPECTED: Mapping[str, tuple[Callable[[Any], bool], str]] = {
         "a list of names and collectors, as in collectors=['runtime', Orders()]",
     ),
     "checks": (lambda value: _are_pairs(value, callable), "functions by name, as in checks={'db': ping_db}"),
-    "check_timeout": (lambda value: isinstance(value, int | float) and 0 < value < inf, "seconds, more than 0"),
+    "check_timeout": (
+        lambda value: isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < inf,
+        "seconds, more than 0",
+    ),
     "environ": (lambda value: isinstance(value, Mapping), "texts by name, as in os.environ"),
     "log": (lambda value: callable(getattr(value, "warning", None)), "a logging.Logger"),
 }

@@ -12,8 +12,11 @@ from typing import Literal, TypeAlias
 from stator.settings.declare import StartError
 
 PluginType: TypeAlias = Literal["collector", "registrar"]
-# The method that a class of each type must have.
-METHODS: dict[PluginType, str] = {"collector": "collect(now)", "registrar": "register(service)"}
+# The methods that a class of each type must have.
+METHODS: dict[PluginType, tuple[str, ...]] = {
+    "collector": ("collect(now)",),
+    "registrar": ("register(service)", "unregister(service)", "observe(service)", "cancel()", "close()"),
+}
 
 
 def add_search_path(folder: Path) -> None:
@@ -35,8 +38,8 @@ def load_class(spec: str, kind: PluginType) -> type:
     if not isinstance(found, type):
         msg = f"{spec} can't be found: {module_name} has no class {class_name!r}"
         raise StartError(msg)
-    if not _fits(found, kind):
-        msg = f"{spec} is no {kind}: it has no method {METHODS[kind]}"
+    if missing := _missing(found, kind):
+        msg = f"{spec} is no {kind}: it has no method {missing[0]}"
         raise StartError(msg)
     return found
 
@@ -44,10 +47,11 @@ def load_class(spec: str, kind: PluginType) -> type:
 def load_file(file: Path, kind: PluginType) -> type:
     """Returns the only plugin's class in a file: not an imported one, nor one whose name begins with an underscore."""
     module = _import_file(file)
-    own = ((name, value) for name, value in vars(module).items() if not name.startswith("_") and _fits(value, kind))
-    classes: dict[str, type] = {name: value for name, value in own if value.__module__ == module.__name__}
+    found = {name: each for name, each in vars(module).items() if not name.startswith("_") and isinstance(each, type)}
+    own = {name: each for name, each in found.items() if each.__module__ == module.__name__}
+    classes = {name: each for name, each in own.items() if not _missing(each, kind)}
     if not classes:
-        msg = f"{file} has no {kind}: no class with a method {METHODS[kind]}"
+        msg = f"{file} has no {kind}: no class with a method {METHODS[kind][0]}"
         raise StartError(msg)
     if len(set(classes.values())) > 1:
         specs = ", ".join(f"{file.stem}:{name}" for name in classes)
@@ -65,8 +69,9 @@ def describe(error: BaseException) -> str:
     return f"{text} ({Path(frames[-1].filename).name}, line {frames[-1].lineno})"
 
 
-def _fits(found: object, kind: PluginType) -> bool:
-    return isinstance(found, type) and callable(getattr(found, METHODS[kind].partition("(")[0], None))
+def _missing(found: type, kind: PluginType) -> list[str]:
+    """Returns the methods that a class of this type lacks."""
+    return [each for each in METHODS[kind] if not callable(getattr(found, each.partition("(")[0], None))]
 
 
 def _import_file(file: Path) -> ModuleType:

@@ -358,3 +358,15 @@ assert before == (logging.getLogger().handlers, logging.getLogger().level, sys.s
 assert threading.active_count() == 1
 """
     assert "gunicorn" not in modules(code)
+
+
+@pytest.mark.parametrize("port", [True, 8000.0, 0, 65536, "8000"])
+def test_a_port_is_an_integer(port: Any) -> None:
+    with pytest.raises(stator.ConfigError, match=f"port={port!r}: expected the number of the port"):
+        stator.registered(port, environ={})
+
+
+def test_an_unknown_keyword_is_refused_whatever_its_value() -> None:
+    unknown: Any = {"chekcs": None}
+    with pytest.raises(stator.ConfigError, match="chekcs: expected one of the keywords service"):
+        stator.Stator(environ={}, **unknown)

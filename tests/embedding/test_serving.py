@@ -127,4 +127,4 @@ print(connection.getresponse().read())
         timeout=30,
         check=False,
     )
-    assert (done.returncode, done.stdout, done.stderr) == (0, "b'{\"status\":\"ok\"}'\n", "")
+    assert (done.returncode, done.stdout, done.stderr) == (0, 'b\'{"status":"ok"}\'\n', "")

@@ -353,7 +353,11 @@ class Telegram:
 
     config: Config
 
-    def register(self, service): ...
+    def register(self, service, *, keep_checks=True, level="info"): ...
+    def unregister(self, service, *, timeout=None): ...
+    def observe(self, service, *, since="", wait=0.0): ...
+    def cancel(self): ...
+    def close(self): ...
 """
 
 
@@ -364,6 +368,18 @@ def test_an_installed_registrar_registers_with_its_settings() -> None:
     assert unknown_variables(chosen.settings(), "STTR", chosen.variables) == []
     assert config.registrar(None).config.office == "Bern"  # type: ignore[arg-type, union-attr] # it needs no log
     assert chosen.dump(config)["roster"]["plugins"] == {"telegram": {"office": "Bern"}}
+
+
+@pytest.mark.parametrize("method", ["unregister", "observe", "cancel", "close"])
+def test_a_registrar_needs_all_methods(method: str) -> None:
+    install(
+        "wires",
+        TELEGRAM.replace(f"def {method}(", "def other("),
+        "telegram = wires:Telegram",
+        group="stator.registrars",
+    )
+    (line,) = problems("wave", ROSTER_REGISTRAR="telegram")
+    assert f"wires:Telegram is no registrar: it has no method {method}(" in line
 
 
 def test_an_installed_class_that_can_not_register_is_refused() -> None:
