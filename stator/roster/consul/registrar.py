@@ -144,7 +144,9 @@ class Consul:
         self.watcher.client.close()
 
     def close(self) -> None:
-        """Closes all connections."""
+        """Ends the reports of health, which go on if the service stays registered, and closes all connections."""
+        if self.heartbeat is not None:
+            self.heartbeat.stop()
         self.cancel()
         self.agent.client.close()
 

@@ -120,6 +120,16 @@ def test_every_request_goes_into_the_namespace_and_the_partition(
         assert asked.path.endswith(("?ns=team-1&partition=eu", "&ns=team-1&partition=eu"))
 
 
+def test_no_health_is_reported_after_the_end_of_one_that_stays_registered(
+    agent: Agent, client: LoggedClient, captured: CapturedLog
+) -> None:
+    config = ConsulConfig(check="ttl")
+    with closing(config.build(client, config.heartbeat(captured.log))) as consul:
+        consul.register(service())
+        eventually(lambda: agent.asked("/v1/agent/check/update/"))
+    assert captured.lines_with("worker stopped")
+
+
 @pytest.mark.parametrize("name", ["a b", "-a", "a-", "a/b", "ä", "a" * 65, "a&b=c"])
 @pytest.mark.parametrize("setting", ["namespace", "partition"])
 def test_a_name_that_consul_would_refuse_is_reported(setting: str, name: str) -> None:
