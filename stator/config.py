@@ -6,11 +6,13 @@ the import of a collector may wait for that.
 """
 
 from collections.abc import Iterator, Mapping
+from itertools import chain
 from typing import Any
 
 from attrs import evolve, field, frozen
 
 from stator.client.config import ClientConfig
+from stator.client.headers import header_pairs
 from stator.collectors.catalog import BUILT_IN, Collectors
 from stator.exporter import MetricsConfig
 from stator.exposition.negotiation import Negotiator
@@ -22,7 +24,8 @@ from stator.roster.file_sd import FileConfig
 from stator.roster.registrar import Registrar
 from stator.roster.roster import RosterConfig
 from stator.server.listener import ServerConfig
-from stator.settings.declare import Setting, iter_settings, section, variables_of
+from stator.settings.declare import Secret, Setting, iter_settings, section, variables_of
+from stator.settings.masking import KnownSecrets, mask_texts, secrets_of
 from stator.settings.types import setting_type
 
 # What STTR_ROSTER_REGISTRAR can name beside plugins.
@@ -62,6 +65,13 @@ class Config:
         name = self.roster.registrar or "auto"
         return bool(self.client.base_uri) if name == "auto" else name != "none"
 
+    def known_secrets(self) -> KnownSecrets:
+        """Returns what masks all that is secret in these settings, and in those of plugins."""
+        configs = (self, *self.collectors.plugins.configs().values(), *self.registrars.configs().values())
+        pairs = (*header_pairs(self.client.headers), *header_pairs(self.consul.check_headers))
+        named = (Secret(value) for name, value in pairs if name.lower() in self.client.secret_headers)
+        return KnownSecrets([*named, *chain.from_iterable(map(secrets_of, configs))], user=self.client.user)
+
     def registrar(self, log: Log) -> Registrar | None:
         """Returns the chosen registrar; None registers nowhere."""
         if plugin := self.registrars.found.get(self.roster.registrar):
@@ -72,7 +82,10 @@ class Config:
                 return self.file.build()
             case "none":
                 return None
-        return self.consul.build(self.client.build(log), self.consul.heartbeat(log)) if self.client.base_uri else None
+        if not self.client.base_uri:
+            return None
+        mask = self.known_secrets().mask
+        return self.consul.build(self.client.build(log, mask), self.consul.heartbeat(log, mask))
 
     def formats(self) -> Negotiator:
         """Returns what chooses the format of each answer to a scrape."""
@@ -128,4 +141,5 @@ class Environment:
         data["collectors"]["plugins"] = {name: dump(each) for name, each in config.collectors.plugins.configs().items()}
         if configs := config.registrars.configs():
             data["roster"]["plugins"] = {name: dump(each) for name, each in configs.items()}
-        return data
+        masked: dict[str, Any] = mask_texts(data, config.known_secrets().mask)
+        return masked

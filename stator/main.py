@@ -46,7 +46,9 @@ def main(argv: Sequence[str], environ: Mapping[str, str], starting: AbstractCont
             Environment.of, prefix="STTR", about=ABOUT, version=__version__, argv=argv, environ=environ
         )
         run_id = new_id()
-        log = loaded.config.logger.build(Sink(1), terminal=os.isatty(1)).bind(app_id=APP_ID, run_id=run_id)
+        secrets = loaded.config.known_secrets()
+        log = loaded.config.logger.build(Sink(1), terminal=os.isatty(1), secrets=secrets)
+        log = log.bind(app_id=APP_ID, run_id=run_id)
         adopt_stdlib(log)
         log.info("starting up", config=loaded.redacted)
         for warning in loaded.warnings:
@@ -76,7 +78,7 @@ def assemble(config: Config, redacted: dict[str, Any], run_id: str, log: Log) ->
         from stator.web import access_log, app  # Falcon is for the server's process alone
         from stator.web.checks import Checks
 
-        checks = Checks({}, log, is_draining=roster.metrics.is_draining)
+        checks = Checks({}, log, is_draining=roster.metrics.is_draining, mask=config.known_secrets().mask)
         inner = app.asgi_app(exporter, formats, redacted, log, checks)
         return access_log.AccessLogMiddleware(inner, log, config.client.secret_headers, config.server.timeout.seconds)
 

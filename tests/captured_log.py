@@ -7,6 +7,7 @@ from typing import Any, Self
 
 from stator.log.logger import Log, LoggerConfig
 from stator.log.writer import Sink
+from stator.settings.masking import KnownSecrets
 
 
 class CapturedLog:
@@ -17,11 +18,18 @@ class CapturedLog:
         sink: The sink that writes its lines.
     """
 
-    def __init__(self, path: Path, config: LoggerConfig | None = None, *, terminal: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path,
+        config: LoggerConfig | None = None,
+        *,
+        terminal: bool = False,
+        secrets: KnownSecrets | None = None,
+    ) -> None:
         self._path = path
         self._fd = os.open(path, os.O_WRONLY | os.O_CREAT)
         self.sink = Sink(self._fd)
-        self.log: Log = (config or LoggerConfig(level="debug")).build(self.sink, terminal=terminal)
+        self.log: Log = (config or LoggerConfig(level="debug")).build(self.sink, terminal=terminal, secrets=secrets)
 
     def __enter__(self) -> Self:
         return self

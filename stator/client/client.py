@@ -17,10 +17,13 @@ from attrs import define, evolve, field, frozen
 
 from stator.client.errors import ClientError, ErrorKind
 from stator.client.transport import SOCKET_OPTIONS, DeadlineSocket, DeadlineTLSSocket
+from stator.settings.masking import Mask, mask_uris
 
 # Nothing that we request is near this size: a longer answer comes from something else.
 MAX_ANSWER = 1 << 20
+LONGEST_CAUSE = 300  # characters of an error, which may quote what a peer has sent
 # OpenSSL's codes of an authority that is not trusted: https://docs.openssl.org/master/man3/X509_STORE_CTX_get_error/
+LONGEST_CAUSE = 300  # characters of an error, which may quote what a peer has sent
 UNKNOWN_AUTHORITY = frozenset({18, 19, 20, 21})
 
 
@@ -34,7 +37,12 @@ class Request:
     body: bytes | None = None
 
     def __str__(self) -> str:
-        return f"{self.method} {self.uri.scheme}://{self.uri.netloc}{self.uri.path}"
+        return f"{self.method} {self.uri.scheme}://{self.host}{self.uri.path}"
+
+    @property
+    def host(self) -> str:
+        """Host and port of the URI, without a user."""
+        return self.uri.netloc.rpartition("@")[2]
 
 
 @frozen
@@ -54,6 +62,7 @@ class Client:
     tls: Callable[[], ssl.SSLContext]  # makes the context of each new connection to an https URI
     timeout: float  # longest seconds of an exchange, without the look-up of the host, which can't be bounded
     timeout_short: float  # longest seconds to connect, and from then until the headers of the answer are read
+    mask: Mask = mask_uris  # masks secrets in errors
     _lock: threading.Lock = field(factory=threading.Lock, init=False)
     _idle: HTTPConnection | None = field(default=None, init=False)
     _sockets: WeakSet[socket.socket] = field(factory=WeakSet, init=False)
@@ -96,7 +105,7 @@ class Client:
             return self._exchange(self._connect(time.monotonic() + short), request, *limits)
         except (OSError, HTTPException, ValueError) as error:
             cause = root_cause(error)
-            msg = f"{request}: {describe(cause)}"
+            msg = self.mask(f"{request}: {describe(cause, self.mask)}")
             raise ClientError(msg, error_kind(cause)) from error
 
     def _exchange(
@@ -180,7 +189,7 @@ class Client:
 def _read(response: HTTPResponse) -> bytes:
     encoding = response.headers.get("Content-Encoding", "identity")
     if encoding != "identity":
-        msg = f"the answer has an encoding that was not asked for: {encoding[:20]}"
+        msg = f"the answer has an encoding that was not asked for: {encoding}"
         raise HTTPException(msg)
     # Only without a limit does http.client report an answer that is shorter than announced.
     is_short = response.length is not None and response.length <= MAX_ANSWER
@@ -204,12 +213,13 @@ def root_cause(error: BaseException) -> BaseException:
     return root_cause(inner) if isinstance(error, IncompleteRead) and inner else error
 
 
-def describe(cause: BaseException) -> str:
+def describe(cause: BaseException, mask: Mask = mask_uris) -> str:
     """Returns what happened, for a reader, with the settings that would mend it: ``Connection refused``."""
+    # What a peer has sent is masked before it is cut.
     if isinstance(cause, BadStatusLine) and not isinstance(cause, OSError):
-        return f"not an HTTP answer: {str(cause)[:80]!r}"
+        return f"not an HTTP answer: {mask(str(cause))[:80]!r}"
     strerror = getattr(cause, "strerror", None)
-    text = strerror if isinstance(strerror, str) else str(cause) or type(cause).__name__
+    text = mask(strerror if isinstance(strerror, str) else str(cause) or type(cause).__name__)[:LONGEST_CAUSE]
     if isinstance(cause, ssl.SSLCertVerificationError) and cause.verify_code in UNKNOWN_AUTHORITY:
         return f"{text}; STTR_CLIENT_CAFILE names the authorities to trust"
     alert = str(cause.reason) if isinstance(cause, ssl.SSLError) else ""

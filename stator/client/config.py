@@ -8,20 +8,14 @@ from urllib.parse import urlsplit
 
 from attrs import frozen
 
-from stator.client.headers import HEADER_PAIRS, HEADER_SYNTAX, header_pairs, is_header
+from stator.client.headers import HEADER_PAIRS, HEADER_SYNTAX, header_pairs, is_header, redact_pairs
 from stator.log.logger import Log
-from stator.log.redact import SECRET_HEADERS
-from stator.settings.declare import REDACTED, Secret, positive, setting
+from stator.settings.declare import Secret, positive, setting
 from stator.settings.duration import Duration
+from stator.settings.masking import Mask, mask_uris
 
 if TYPE_CHECKING:
     from stator.client.logged import LoggedClient
-
-
-def _redact_pairs(config: "ClientConfig", words: tuple[str, ...]) -> list[str]:
-    """Returns header pairs without the values of secret headers; a last name may have no value yet."""
-    secret = SECRET_HEADERS | config.secret_headers
-    return [REDACTED if at % 2 and words[at - 1].lower() in secret else word for at, word in enumerate(words)]
 
 
 @frozen
@@ -35,7 +29,7 @@ class ClientConfig:
         (),
         desc="header pairs to be sent with every request: name,value,name,value",
         check=HEADER_PAIRS,
-        show=_redact_pairs,
+        show=lambda config, words: redact_pairs(words, config.secret_headers),
     )
     skip_verify: bool = setting(default=False, desc="skip cert verification")
     user: str = setting("", desc="username for basic auth")
@@ -98,8 +92,8 @@ class ClientConfig:
             headers["Authorization"] = f"Basic {b64encode(credentials).decode()}"
         return headers | dict(header_pairs(self.headers))
 
-    def build(self, log: Log) -> "LoggedClient":
-        """Returns a client that logs what it sends and receives."""
+    def build(self, log: Log, mask: Mask = mask_uris) -> "LoggedClient":
+        """Returns a client that logs what it sends and receives; `mask` masks secrets in its errors."""
         from stator.client.client import Client
         from stator.client.logged import LoggedClient
         from stator.client.transport import tls_context
@@ -107,5 +101,5 @@ class ClientConfig:
         if self.password and not self.user:
             log.warning("STTR_CLIENT_PASS is ignored, since STTR_CLIENT_USER is not set")
         tls = partial(tls_context, self.ca_file, self.cert_file, self.key_file, skip_verify=self.skip_verify)
-        client = Client(urlsplit(self.base_uri), tls, self.timeout.seconds, self.timeout_short.seconds)
+        client = Client(urlsplit(self.base_uri), tls, self.timeout.seconds, self.timeout_short.seconds, mask)
         return LoggedClient(client, self.request_headers, log, self.secret_headers, self.skip_body)

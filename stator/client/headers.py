@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 
+from stator.log.redact import redact_header
 from stator.settings.declare import Constraint
 
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -19,3 +20,8 @@ def is_header(name: str, value: str) -> bool:
 def header_pairs(words: tuple[str, ...]) -> Iterator[tuple[str, str]]:
     """Headers, each a name and a value, from a setting that holds `HEADER_PAIRS`."""
     return zip(words[::2], words[1::2], strict=True)
+
+
+def redact_pairs(words: tuple[str, ...], secret: frozenset[str] = frozenset()) -> list[str]:
+    """Returns header pairs without values that may be secrets; a last name may have no value yet."""
+    return [redact_header(words[at - 1], word, secret) if at % 2 else word for at, word in enumerate(words)]

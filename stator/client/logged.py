@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Mapping
 from string import punctuation
-from urllib.parse import parse_qs, quote, urlsplit
+from urllib.parse import quote, urlsplit
 
 import msgspec
 from attrs import evolve, frozen
@@ -12,7 +12,10 @@ from stator.client.client import Client, Request, Response
 from stator.client.errors import ClientError
 from stator.client.headers import is_header
 from stator.log.logger import Log, new_id
-from stator.log.redact import redact_headers
+from stator.log.redact import redact_headers, redact_query
+
+# Parameters of requests to a discovery service whose values are no secrets, and say what was asked.
+SHOWN_PARAMETERS = frozenset({"filter", "hash", "ns", "partition", "replace-existing-checks", "wait"})
 
 
 @frozen
@@ -55,9 +58,9 @@ class LoggedClient:
             "sending request",
             method=method,
             scheme=request.uri.scheme,
-            host=request.uri.netloc,
+            host=request.host,
             path=request.uri.path,
-            query=parse_qs(request.uri.query, keep_blank_values=True),
+            query=redact_query(request.uri.query, SHOWN_PARAMETERS),
             headers=redact_headers(request.headers.items(), self.secret_headers),
             body=self._loggable(msgspec.json.encode(log_payload) if log_payload else request.body or b""),
         )
@@ -76,10 +79,15 @@ class LoggedClient:
             elapsed=time.monotonic_ns() - start,
         )
         if response.status >= 300:
-            text = response.body[:200].decode(errors="replace").strip()
-            msg = f"{request} was answered with status {response.status}{text and f': {text}'}"
+            text = self.excerpt(response.body, 200)
+            answer = f"was answered with status {response.status}{text and f': {text}'}"
+            msg = f"{self.client.mask(str(request))} {answer}"
             raise ClientError(msg, "status", response.status, response.body)
         return response
+
+    def excerpt(self, body: bytes, length: int) -> str:
+        """Returns the beginning of an answer's body for an error, without secrets."""
+        return self.client.mask(body.decode(errors="replace"))[:length].strip()
 
     def _request(self, method: str, path: str, payload: object, headers: Mapping[str, str]) -> Request:
         content = {} if payload is None else {"Content-Type": "application/json"}

@@ -15,6 +15,7 @@ from stator.embedding.parts import Parts, Settings, with_service
 from stator.embedding.registration import KeeperTask, Registration
 from stator.embedding.serving import Serving
 from stator.settings.declare import ConfigError
+from stator.settings.masking import mask_setting
 from stator.web.access_log import App
 
 
@@ -149,7 +150,7 @@ class Stator:
             problems.append(f"port={port!r}: expected the number of the port on which the service listens")
         if monitor and not re.fullmatch("/[!-~]*", monitor):
             expected = "a path such as /internal/monitor, percent-encoded where it's not ASCII"
-            problems.append(f"monitor={monitor!r}: expected {expected}")
+            problems.append(f"monitor={mask_setting(monitor)!r}: expected {expected}")
         if problems:
             raise ConfigError(problems)
         config, log = self._settings.config, self._settings.log

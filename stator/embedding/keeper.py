@@ -118,18 +118,19 @@ def main() -> int:
     signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     for each in IGNORED_SIGNALS:
         signal.signal(each, signal.SIG_IGN)
-    membership = task.membership()
+    membership, secrets = task.membership(), task.config.known_secrets()
     try:
         if not membership.become_keeper(task.digest):
             _report(STARTED)  # by another process, at the same time
             return 0
         config, address = task.config, (task.host, task.port)
-        log = config.logger.build(Sink(2), terminal=os.isatty(2)).bind(app_id=task.service.name, run_id=new_id())
+        log = config.logger.build(Sink(2), terminal=os.isatty(2), secrets=secrets)
+        log = log.bind(app_id=task.service.name, run_id=new_id())
         server, registrar = Server(task), config.registrar(log)
         state = StateFile(state_path(task.folder, task.service.name, task.server))
     except (StartError, OSError) as error:
         membership.resign()
-        _report(str(error).encode())
+        _report(secrets.mask(str(error)).encode())
         return 1
     _report(STARTED)
     roster = config.roster.build(

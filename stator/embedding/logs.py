@@ -20,6 +20,7 @@ from stator.log.render import Event
 from stator.log.stdlib import adopt_stdlib, log_record
 from stator.log.writer import Sink
 from stator.processes.siblings import run_key
+from stator.settings.masking import KnownSecrets
 
 T = TypeVar("T")
 # Loggers of servers: what they say becomes lines, but for their access logs, which ours would repeat.
@@ -50,10 +51,10 @@ def configure_logging(*, service: str | None = None, environ: Mapping[str, str] 
     """
     import structlog
 
-    config, ids = _read(service, environ)
+    config, secrets, ids = _read(service, environ)
     sink = Sink(1)
     filtering = structlog.make_filtering_bound_logger(config.level)
-    processors = config.processors(_take_error, ids, terminal=os.isatty(1))
+    processors = config.processors(_take_error, ids, terminal=os.isatty(1), secrets=secrets)
     structlog.configure(processors, wrapper_class=filtering, context_class=dict, logger_factory=lambda *_: sink)
     log: Log = structlog.wrap_logger(sink, processors, wrapper_class=filtering, context_class=dict).bind()
     adopt_stdlib(log, config.level)
@@ -80,8 +81,8 @@ class LineFormatter(logging.Formatter):
         import structlog
 
         super().__init__()
-        config, ids = _read(service, environ)
-        processors = config.processors(ids, terminal=False)
+        config, secrets, ids = _read(service, environ)
+        processors = config.processors(ids, terminal=False, secrets=secrets)
         filtering = structlog.make_filtering_bound_logger("debug")
         self._log = structlog.wrap_logger(_Lines(), processors, wrapper_class=filtering, context_class=dict).bind()
 
@@ -139,16 +140,16 @@ def add_ids(*, service: str | None = None, environ: Mapping[str, str] | None = N
     Raises:
         ConfigError: Some variables can't be used; the message has a line for each.
     """
-    return _read(service, environ)[1]
+    return _read(service, environ)[2]
 
 
-def _read(service: str | None, environ: Mapping[str, str] | None) -> tuple[LoggerConfig, ProcessIds]:
+def _read(service: str | None, environ: Mapping[str, str] | None) -> tuple[LoggerConfig, KnownSecrets, ProcessIds]:
     variables = os.environ if environ is None else environ
     # Collectors and registrars of the user's own are not loaded for the log.
     left_out = {f"{PREFIX}_COLLECTORS", f"{PREFIX}_ROSTER_REGISTRAR"}
     environment = Environment.of(PREFIX, {name: text for name, text in variables.items() if name not in left_out})
     config = environment.decode({VARIABLES["service"]: service} if service else {})
-    return config.logger, ProcessIds.of(config.roster.service.name)
+    return config.logger, config.known_secrets(), ProcessIds.of(config.roster.service.name)
 
 
 def _take_error(_logger: object, _level: str, event: Event) -> Event:

@@ -18,7 +18,7 @@ from stator.embedding.keywords import Keywords, check_keywords, is_registry, spl
 from stator.embedding.mounting import LIVE, METRICS, MONITOR, READY, PerProcess, PerProcessResource
 from stator.embedding.state import KeeperState
 from stator.exporter import Exporter
-from stator.log.logger import Log, new_id
+from stator.log.logger import Log, masked_logger, new_id
 from stator.log.stdlib import LOGGER, stdlib_logger
 from stator.points import CollectorContext
 from stator.processes.siblings import Siblings
@@ -86,6 +86,7 @@ class Settings:
         if version := good.get("version"):
             meta = {**dict(config.roster.service.meta), "version": version}
             config = with_service(config, meta=tuple(meta.items()))
+        log = masked_logger(log, config.known_secrets().mask)
         return cls(config, own, good.get("checks", {}), good.get("check_timeout", TIMEOUT), log)
 
 
@@ -105,7 +106,8 @@ class Parts:
         if config.registers:
             collectors.setdefault("roster", keeper)
         self._exporter = PerProcess(lambda: Exporter(collectors, config.metrics, build_labels(), log))
-        self._checks = PerProcess(lambda: Checks(settings.checks, log, settings.check_timeout, keeper.is_draining))
+        mask, timeout = config.known_secrets().mask, settings.check_timeout
+        self._checks = PerProcess(lambda: Checks(settings.checks, log, timeout, keeper.is_draining, mask))
 
     def asgi_app(self) -> App:
         """Returns an ASGI application of this process."""

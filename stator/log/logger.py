@@ -2,14 +2,16 @@
 
 import random
 import string
+import traceback
 from collections.abc import Callable, Mapping
 from contextvars import Token
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from attrs import frozen
 
-from stator.log.render import LineRenderer
+from stator.log.render import Event, LineRenderer, safely
 from stator.settings.declare import at_least, setting
+from stator.settings.masking import KnownSecrets, Mask, mask_texts
 
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger, Processor
@@ -36,21 +38,23 @@ class LoggerConfig:
         "auto", desc="json lines or coloured text; auto is text when stdout is a terminal"
     )
 
-    def build(self, sink: "Sink", *, terminal: bool) -> Log:
-        """Returns a logger that writes to a sink; ``terminal`` is whether the sink's descriptor is one."""
+    def build(self, sink: "Sink", *, terminal: bool, secrets: KnownSecrets | None = None) -> Log:
+        """Returns a logger that writes to a sink, and masks secrets; `terminal`: whether the descriptor is one."""
         import structlog
 
         filtering = structlog.make_filtering_bound_logger(self.level)
-        processors = self.processors(terminal=terminal)
+        processors = self.processors(terminal=terminal, secrets=secrets)
         log: Log = structlog.wrap_logger(sink, processors, wrapper_class=filtering, context_class=dict).bind()
         return log
 
-    def processors(self, *own: "Processor", terminal: bool) -> "list[Processor]":
+    def processors(
+        self, *own: "Processor", terminal: bool, secrets: KnownSecrets | None = None
+    ) -> "list[Processor]":
         """Returns what makes a line, of bytes, of an event; `own` see it when it has the fields that are bound."""
         import structlog
 
         text = self.format == "text" or (self.format == "auto" and terminal)
-        renderer = LineRenderer(self.max_len)
+        renderer = LineRenderer(self.max_len, secrets or KnownSecrets())
         return [
             structlog.contextvars.merge_contextvars,
             *own,
@@ -59,6 +63,27 @@ class LoggerConfig:
             structlog.processors.TimeStamper(key="ts"),
             renderer.text if text else renderer.json,
         ]
+
+
+def masked_logger(log: Log, mask: Mask) -> Log:
+    """Returns a log that passes each event on to another, without secrets."""
+    import structlog
+
+    def masked(_logger: object, _level: str, event: Event) -> tuple[tuple[str], dict[str, Any]]:
+        message = mask(safely(str, event.pop("event", "")))
+        return (message,), {name: _masked(value, mask) for name, value in event.items()}
+
+    filtering = structlog.make_filtering_bound_logger("debug")
+    passing: Log = structlog.wrap_logger(log, [masked], wrapper_class=filtering, context_class=dict).bind()
+    return passing
+
+
+def _masked(value: object, mask: Mask) -> object:
+    """Returns a field without secrets: an error that holds one becomes the text of its traceback."""
+    if isinstance(value, BaseException):
+        text = safely(lambda error: "".join(traceback.format_exception(error)), value)
+        return value if mask(text) == text else mask(text)
+    return mask_texts(value, mask)
 
 
 def bind(**fields: str) -> Mapping[str, Token[Any]]:

@@ -1,4 +1,4 @@
-"""Renders log events as lines of JSON or text: fields in order, plain values, long texts truncated."""
+"""Renders log events as lines of JSON or text: fields in order, plain values, secrets masked, long texts truncated."""
 
 import re
 import sys
@@ -10,11 +10,13 @@ from typing import Any, TypeAlias, TypeVar
 
 import msgspec
 
+from stator.settings.masking import KnownSecrets
+
 Event: TypeAlias = MutableMapping[str, Any]
 T = TypeVar("T")
 
 TRUNCATED = "--truncated--"
-# Fields that follow the message, in this order, and are never truncated.
+# Fields that follow the message, in this order, and are never masked or truncated.
 _IDS = ("app_id", "run_id", "worker_id", "request_id")
 # The largest integer that every reader of JSON can hold.
 _LARGEST = 2**63 - 1
@@ -27,20 +29,21 @@ _PICTURES = {code: 0x2400 + code for code in range(0x20)}
 class LineRenderer:
     """Processors for structlog: `shorten`, to at most `max_len` characters unless 0, and then `json` or `text`."""
 
-    def __init__(self, max_len: int) -> None:
+    def __init__(self, max_len: int, secrets: KnownSecrets) -> None:
         from structlog.dev import ConsoleRenderer
 
+        self._secrets, self._mask = secrets, secrets.mask
         self._max_len, self._longest = max_len, max_len or sys.maxsize
         self._encode = msgspec.json.Encoder(enc_hook=partial(safely, str)).encode
         self._console = ConsoleRenderer(colors=True, sort_keys=False, timestamp_key="ts", event_key="msg")
 
     def shorten(self, _logger: object, _level: str, event: Event) -> Event:
-        """Converts values to what JSON can hold, an error to a dictionary, and truncates texts but for ids."""
-        longest = self._longest
+        """Converts values to what JSON can hold, an error to a dictionary, masks and truncates texts but for ids."""
+        longest, mask = self._longest, self._mask
         for name, value in event.items():
             # Most values are short texts and small numbers, in each of a request's two lines.
             if type(value) is str:
-                if len(value) <= longest or name in _IDS:
+                if name in _IDS or (len(value) <= longest and mask(value) == value):
                     continue
             elif type(value) is int and -_LARGEST <= value <= _LARGEST:
                 continue
@@ -88,7 +91,7 @@ class LineRenderer:
     def _text(self, value: Any) -> str:
         if isinstance(value, (bytes, bytearray, memoryview)):
             # A character has four bytes at most: no need to decode the whole of a large body.
-            return bytes(value[: 4 * self._longest + 4]).decode(errors="replace")
+            return bytes(value[: 4 * (self._longest + self._secrets.reach + 1)]).decode(errors="replace")
         if not isinstance(value, (dict, list, tuple, set, frozenset)):
             return str(value)
         try:
@@ -97,9 +100,15 @@ class LineRenderer:
             return repr(value)
 
     def _truncated(self, text: str) -> str:
+        # Masked first, with what comes behind: nothing may be left of a secret that the end goes through.
+        reach = self._secrets.reach
+        is_long = len(text) > self._longest + reach
+        text = self._mask(text[: self._longest + reach])
+        if is_long:
+            text = text[:-reach]
         if not text.isascii():
             text = _encodable(text[: self._longest + 1])
-        if len(text) <= self._longest:
+        if len(text) <= self._longest and not is_long:
             return text
         return text[: max(0, self._max_len - len(TRUNCATED))] + TRUNCATED
 

@@ -16,6 +16,7 @@ from stator.log.logger import Log, bind, new_id
 from stator.roster.registrar import RegistrarError
 from stator.roster.service import Service
 from stator.settings.duration import Duration
+from stator.settings.masking import Mask, mask_uris
 
 
 @frozen
@@ -33,6 +34,7 @@ class HealthProbe:
     timeout: Duration
     headers: tuple[str, ...]
     log: Log
+    mask: Mask = mask_uris  # masks secrets in what is reported
 
     def __call__(self, service: Service) -> Health:
         """Returns the health of a service at this moment."""
@@ -46,12 +48,13 @@ class HealthProbe:
             redact_headers=tuple(name for name, _ in header_pairs(self.headers)),
         )
         try:
-            with closing(config.build(self.log)) as client:
+            with closing(config.build(self.log, self.mask)) as client:
                 response = client.send("GET", uri.path, level="debug")
+                body = client.excerpt(response.body, 200)
         except ClientError as error:
             return Health(passing=False, output=str(error))
-        body = response.body[:200].decode(errors="replace")
-        return Health(passing=True, output=f"GET {service.own_url} was answered with status {response.status}: {body}")
+        url = self.mask(service.own_url)
+        return Health(passing=True, output=f"GET {url} was answered with status {response.status}: {body}")
 
 
 class Heartbeat:

@@ -60,6 +60,16 @@ class Secret:
                 self._text = self._path.read_text("utf-8").strip() or self._text
         return self._text
 
+    @property
+    def latest(self) -> str:
+        """The text as it was last read."""
+        return self._text
+
+    @property
+    def is_from_file(self) -> bool:
+        """Whether the text may change."""
+        return self._path is not None
+
     def __bool__(self) -> bool:
         return bool(self._text)
 

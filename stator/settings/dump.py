@@ -1,4 +1,4 @@
-"""A Config as plain data for people and JSON: durations readable, secrets redacted."""
+"""A Config as plain data for people and JSON: durations readable, secrets masked."""
 
 from typing import Any
 
@@ -6,6 +6,7 @@ import attrs
 
 from stator.settings.declare import REDACTED, Secret, declared_fields, options_of
 from stator.settings.duration import Duration
+from stator.settings.masking import mask_texts
 
 
 def dump(config: "attrs.AttrsInstance") -> dict[str, Any]:
@@ -22,6 +23,4 @@ def _dumped(config: Any, attribute: "attrs.Attribute[Any]") -> Any:
         value = options.show(config, value)
     if isinstance(value, Secret):
         return REDACTED if value else ""
-    if isinstance(value, tuple):
-        return [list(each) if isinstance(each, tuple) else each for each in value]
-    return str(value) if isinstance(value, Duration) else value
+    return str(value) if isinstance(value, Duration) else mask_texts(value)

@@ -1,6 +1,5 @@
 """From variables to Configs: environs parses each variable, cattrs builds the objects."""
 
-import re
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from difflib import get_close_matches
@@ -12,12 +11,12 @@ import cattrs
 import environs
 from dotenv.parser import parse_stream
 
-from stator.settings.declare import FILE_SUFFIX, REDACTED, ConfigError, Secret, Setting, iter_settings, variables_of
+from stator.settings.declare import FILE_SUFFIX, ConfigError, Secret, Setting, iter_settings, variables_of
 from stator.settings.duration import Duration
+from stator.settings.masking import KnownSecrets, mask_setting, secrets_of
 from stator.settings.types import setting_type
 
 C = TypeVar("C")
-_USER_OF_URI = re.compile(r"(?<=://).*@")
 
 
 def read_env_file(path: str) -> dict[str, str]:
@@ -39,6 +38,7 @@ class Reader:
     def __init__(self, variables: Mapping[str, str], given: Mapping[str, Any]) -> None:
         self._variables, self._given = variables, given
         self._problems: dict[str, str] = {}
+        self._secrets: list[Secret] = []
         # Not cattrs.Converter, which takes ten times as long to compile code that would run once.
         self._converter = cattrs.BaseConverter()
         for parsed in (Duration, Secret):
@@ -59,10 +59,12 @@ class Reader:
                     branch = branch.setdefault(name, {})
                 branch[each.path[-1]] = value
         try:
-            return self._converter.structure(tree, config)
+            decoded = self._converter.structure(tree, config)
         except Exception as error:  # noqa: BLE001 # a rule of a plugin's own
             self._problems[prefix] = f"{type(error).__name__}: {error} @ {prefix}"
             return config()
+        self._secrets += secrets_of(decoded)
+        return decoded
 
     def _value(self, setting: Setting) -> Any:
         """Returns a setting's value; None where its variable is not set, or can't be used."""
@@ -78,7 +80,8 @@ class Reader:
         try:
             return parse(name, default=text, setting=setting)
         except environs.EnvValidationError as error:
-            hidden = setting.hidden and name == setting.name
+            # What is no path at all may be the secret itself.
+            hidden = setting.hidden and (name == setting.name or "/" not in text)
             self._problems[name] = _problem(name, text, *error.error_messages, hidden=hidden)
             return None
 
@@ -96,7 +99,7 @@ class Reader:
     def finish(self) -> None:
         """Raises ConfigError where something was wrong."""
         if self._problems:
-            raise ConfigError(list(self._problems.values()))
+            raise ConfigError([*map(KnownSecrets(self._secrets).mask, self._problems.values())])
 
 
 def unknown_variables(settings: Iterable[Setting], prefix: str, variables: Iterable[str]) -> list[str]:
@@ -111,8 +114,12 @@ def unknown_variables(settings: Iterable[Setting], prefix: str, variables: Itera
 
 
 def _problem(name: str, value: object, expected: str, *, hidden: bool = False) -> str:
-    given = "" if hidden or value is None else f"={_USER_OF_URI.sub(f'{REDACTED}@', repr(value))}"
+    given = "" if hidden or value is None else f"={_quoted(value)}"
     return f"{name}{given}: expected {expected}"
+
+
+def _quoted(value: object) -> str:
+    return repr(mask_setting(value)) if isinstance(value, str) else mask_setting(repr(value))
 
 
 def _parse(text: str, setting: Setting) -> Any:

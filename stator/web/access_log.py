@@ -4,14 +4,13 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any, TypeAlias
-from urllib.parse import parse_qs
 
 import msgspec
 from attrs import frozen
 
 from stator.client.probe import USER_AGENT
 from stator.log.logger import Log, bind, new_id, unbind
-from stator.log.redact import redact_headers
+from stator.log.redact import redact_headers, redact_query
 
 # https://asgi.readthedocs.io/en/latest/specs/www.html
 Scope: TypeAlias = MutableMapping[str, Any]
@@ -79,7 +78,7 @@ class AccessLogMiddleware:
             "received request",
             method=scope["method"],
             path=scope["path"],
-            query=parse_qs(scope["query_string"].decode("latin-1"), keep_blank_values=True),
+            query=redact_query(scope["query_string"].decode("latin-1")),
             remote_ip=host.removeprefix("::ffff:"),
             remote_port=str(port),
             headers=self._headers_text(scope["headers"]),

@@ -2,7 +2,6 @@
 
 import asyncio
 import inspect
-import re
 import traceback
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
@@ -18,7 +17,7 @@ from stator.concurrency.threads import DaemonThreads
 from stator.log.changes import ChangeLog
 from stator.log.logger import Log
 from stator.log.render import TRUNCATED
-from stator.settings.declare import REDACTED
+from stator.settings.masking import Mask, mask_uris
 
 Check: TypeAlias = Callable[[], object]
 """Passes unless it raises or returns False; an awaitable that it returns is awaited."""
@@ -28,7 +27,6 @@ TIMEOUT = 2.0
 HEALTHY, DRAINING = b'{"status":"ok"}', b'{"status":"draining"}'
 # Longest reason in an answer; the log has all of it.
 LONGEST_REASON = 300
-_USER_OF_URI = re.compile(r"(?<=://)[^/\s]*@")
 
 
 @frozen
@@ -51,8 +49,9 @@ class Checks:
         log: Log,
         timeout: float = TIMEOUT,
         is_draining: Callable[[], bool] = lambda: False,
+        mask: Mask = mask_uris,
     ) -> None:
-        self._checks, self._timeout, self._is_draining = dict(checks), timeout, is_draining
+        self._checks, self._timeout, self._is_draining, self._mask = dict(checks), timeout, is_draining, mask
         threads = DaemonThreads()
         self._runs: SingleFlight[object, Health] = SingleFlight(threads.run)
         self._flights: SingleFlight[str, None] = SingleFlight(threads.run)
@@ -69,7 +68,7 @@ class Checks:
             self._failures.report(name, outcome.error)
         if all(outcome.error is None for outcome in outcomes.values()):
             return Health(ok=True, body=HEALTHY)
-        states = {name: _state(outcome) for name, outcome in outcomes.items()}
+        states = {name: _state(outcome, self._mask) for name, outcome in outcomes.items()}
         return Health(ok=False, body=msgspec.json.encode({"status": "failing", "checks": states}))
 
     async def run_async(self) -> Health:
@@ -109,8 +108,8 @@ async def _awaited(coming: Awaitable[object], seconds: float) -> Outcome[object]
         return Outcome(0.0, error=CollectionTimeout() if limit.expired() else late)
 
 
-def _state(outcome: Outcome[None]) -> str:
-    """Returns a check's state for an answer: ``ok``, or why it fails, without the users and passwords of URIs."""
+def _state(outcome: Outcome[None], mask: Mask) -> str:
+    """Returns a check's state for an answer: ``ok``, or why it fails, without secrets."""
     error = outcome.error
     if error is None:
         return "ok"
@@ -118,5 +117,5 @@ def _state(outcome: Outcome[None]) -> str:
     text = str(error) if is_plain else traceback.format_exception_only(error)[-1].strip()
     if isinstance(error, CollectionTimeout) and error.stuck:
         text += f", still at work for an earlier request, since {error.stuck:.1f} s"
-    reason = _USER_OF_URI.sub(f"{REDACTED}@", text.encode(errors="backslashreplace").decode())
+    reason = mask(text).encode(errors="backslashreplace").decode()
     return reason if len(reason) <= LONGEST_REASON else reason[:LONGEST_REASON] + TRUNCATED

@@ -21,9 +21,10 @@ from stator.log.logger import LoggerConfig, bind, new_id, unbind
 from stator.log.stdlib import adopt_stdlib
 from stator.log.writer import Sink
 from stator.settings.declare import Secret
+from stator.settings.masking import KnownSecrets
 from tests.captured_log import CapturedLog
 
-CUT = "--truncated--"
+CUT, MASK = "--truncated--", "--redacted--"
 # DEL, C1 controls, line separators and bidirectional controls.
 UNSAFE = "".join(
     map(chr, (0x7F, *range(0x80, 0xA0), 0x61C, 0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2066, 0x206A)))
@@ -202,6 +203,37 @@ def test_an_error_names_its_cause(written: CapturedLog) -> None:
     except RuntimeError as error:
         written.log.error("failed", error=error)
     assert written.line["error"]["cause"].startswith("FileNotFoundError")
+
+
+def test_known_secrets_are_masked_in_messages_fields_bodies_and_errors(tmp_path: Path) -> None:
+    secrets = KnownSecrets([Secret('hun"ter2')])
+    with CapturedLog(tmp_path / "masked", LoggerConfig(max_len=0), secrets=secrets) as written:
+        try:
+            try:
+                int('hun"ter2')
+            except ValueError as inner:
+                msg = 'not hun"ter2'
+                raise RuntimeError(msg) from inner
+        except RuntimeError as error:
+            nested = {"a": ['hun"ter2', "http://me:pw@b"]}
+            written.log.error('lost hun"ter2', error=error, body=b'x hun"ter2', nested=nested, short='hun"ter2')
+    line = written.line
+    assert "ter2" not in written.text
+    assert (line["msg"], line["body"], line["short"]) == (f"lost {MASK}", f"x {MASK}", MASK)
+    assert json.loads(line["nested"]) == {"a": [MASK, f"http://{MASK}@b"]}
+    assert line["error"]["message"] == f"not {MASK}"
+
+
+@pytest.mark.parametrize("before", range(85, 100))
+def test_nothing_is_left_of_a_secret_that_truncation_goes_through(tmp_path: Path, before: int) -> None:
+    secrets = KnownSecrets([Secret("hunter2-" * 20)])
+    text = "hunter2-" * 20 + "." * before + "hunter2-" * 20 + "http://me:geheim@host/" + "." * 9999
+    with CapturedLog(tmp_path / "masked", LoggerConfig(max_len=110), secrets=secrets) as written:
+        written.log.info("cut", text=text, body=text.encode())
+    assert written.line["text"] == written.line["body"]
+    assert written.line["text"].endswith(CUT)
+    assert "hunter" not in written.text
+    assert "geheim" not in written.text
 
 
 def test_events_below_the_level_are_not_logged(writes: Writes) -> None:

@@ -32,8 +32,19 @@ def test_secrets_are_hidden_and_absent_ones_are_empty(tmp_path: Path) -> None:
 
 
 def test_values_of_headers_that_hold_secrets_are_hidden() -> None:
-    data = dumped(CLIENT_HEADERS="X-Open,a,AUTHORIZATION,b,x-Key,c", CLIENT_REDACTHEADERS="X-KEY")
-    assert data["client"]["headers"] == ["X-Open", "a", "AUTHORIZATION", "--redacted--", "x-Key", "--redacted--"]
+    data = dumped(CLIENT_HEADERS="accept,a,AUTHORIZATION,b,x-Key,c,Host,d", CLIENT_REDACTHEADERS="HOST")
+    assert ",".join(data["client"]["headers"]) == (
+        "accept,a,AUTHORIZATION,--redacted--,x-Key,--redacted--,Host,--redacted--"
+    )
+
+
+def test_users_and_query_values_of_uris_are_hidden_in_whatever_setting() -> None:
+    service = dumped(
+        ROSTER_SERVICE_MONITORSPEC="https://me:s3cr3t@%s:%d/monitor?token=s3cr3t&collect[]=wave",
+        ROSTER_SERVICE_META="docs=http://me@docs?key=s3cr3t",
+    )["roster"]["service"]
+    assert service["monitor_spec"] == "https://--redacted--@%s:%d/monitor?token=--redacted--&collect[]=wave"
+    assert service["meta"] == [["docs", "http://--redacted--@docs?key=--redacted--"]]
 
 
 def test_every_default_can_be_written_as_json() -> None:

@@ -52,7 +52,7 @@ class AgentClient:
         try:
             return msgspec.json.decode(response.body, type=type_)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            msg = f"GET {path} was answered with {response.body[:80]!r}: {error}"
+            msg = f"GET {path} was answered with {self.client.excerpt(response.body, 80)!r}: {error}"
             raise RegistrarError(msg, "invalid") from error
 
     @contextmanager

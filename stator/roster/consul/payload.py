@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 from typing import Any
 
+from stator.log.redact import redact_header
 from stator.roster.service import Service
-from stator.settings.declare import REDACTED
 from stator.settings.duration import Duration
 
 
@@ -52,7 +52,10 @@ def registration(service: Service, check: dict[str, Any], deregister_after: Dura
 
 
 def redacted(registration: dict[str, Any]) -> dict[str, Any]:
-    """Returns a registration without the values of its check's headers, any of which may be a secret."""
+    """Returns a registration without the values of its check's headers that may be secrets."""
     check = registration["Check"]
-    hidden = {"Header": {name: [REDACTED] for name in check["Header"]}} if "Header" in check else {}
-    return registration | {"Check": check | hidden}
+    headers = {
+        name: [redact_header(name, value, frozenset()) for value in values]
+        for name, values in check.get("Header", {}).items()
+    }
+    return registration | {"Check": check | ({"Header": headers} if headers else {})}

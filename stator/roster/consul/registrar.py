@@ -10,7 +10,7 @@ from urllib.parse import quote
 from attrs import define, evolve, field, frozen
 
 from stator.client.errors import ClientError
-from stator.client.headers import HEADER_PAIRS, HEADER_SYNTAX, header_pairs, is_header
+from stator.client.headers import HEADER_PAIRS, HEADER_SYNTAX, header_pairs, is_header, redact_pairs
 from stator.log.logger import Log
 from stator.roster.consul.agent import AgentClient
 from stator.roster.consul.diff import AgentCheck, AgentService, check_id, differences
@@ -18,8 +18,9 @@ from stator.roster.consul.payload import http_check, redacted, registration, ttl
 from stator.roster.heartbeat import Health, HealthProbe, Heartbeat
 from stator.roster.registrar import Observation
 from stator.roster.service import Service
-from stator.settings.declare import REDACTED, Constraint, Secret, positive, setting
+from stator.settings.declare import Constraint, Secret, positive, setting
 from stator.settings.duration import LONGEST, Duration
+from stator.settings.masking import Mask, mask_uris
 
 if TYPE_CHECKING:
     from stator.client.logged import LoggedClient
@@ -46,8 +47,7 @@ class ConsulConfig:
         (),
         desc="header pairs to be sent with every health check: name,value,name,value",
         check=HEADER_PAIRS,
-        # Any of the values may be a secret.
-        show=lambda _config, words: [REDACTED if at % 2 else word for at, word in enumerate(words)],
+        show=lambda _config, words: redact_pairs(words),
     )
     check_skip_verify: bool = setting(default=False, desc="skip cert verification of health checks over https")
     namespace: str = setting("", desc="namespace (Consul Enterprise)", check=ENTERPRISE_NAME)
@@ -72,11 +72,12 @@ class ConsulConfig:
         check = http_check(service, self.check_interval, self.check_timeout, headers, skip_verify=skip_verify)
         return registration(service, check, self.deregister_after)
 
-    def heartbeat(self, log: Log) -> Heartbeat | None:
-        """Returns what reports health to the agent, unless the agent checks it."""
+    def heartbeat(self, log: Log, mask: Mask = mask_uris) -> Heartbeat | None:
+        """Returns what reports health to the agent, without secrets, unless the agent checks it."""
         if self.check == "http":
             return None
-        return Heartbeat(HealthProbe(self.check_timeout, self.check_headers, log), self.check_interval.seconds, log)
+        probe = HealthProbe(self.check_timeout, self.check_headers, log, mask)
+        return Heartbeat(probe, self.check_interval.seconds, log)
 
     def build(self, client: "LoggedClient", heartbeat: Heartbeat | None = None) -> "Consul":
         """Returns a registrar that reaches the agent through a client."""

@@ -307,7 +307,7 @@ def test_an_answer_of_unexpected_json_is_an_invalid_one_that_is_quoted(
     with closing(ConsulConfig().build(client)) as consul:
         consul.register(service())
         agent.answers[endpoint] = body
-        with pytest.raises(RegistrarError, match=rf"/v1/agent/{endpoint}\S* was answered with b") as raised:
+        with pytest.raises(RegistrarError, match=rf"/v1/agent/{endpoint}\S* was answered with '") as raised:
             consul.observe(service())
     assert raised.value.reason == "invalid"
 
