@@ -34,7 +34,7 @@ class ClientConfig:
     skip_verify: bool = setting(default=False, desc="skip cert verification")
     user: str = setting("", desc="username for basic auth")
     password: Secret = setting(Secret(), desc="password for basic auth", env="PASS")
-    redact_headers: tuple[str, ...] = setting((), desc="headers to redact from request logging")
+    redact_headers: tuple[str, ...] = setting((), desc="headers to redact, beside all that may be secret")
     skip_body: bool = setting(default=False, desc="skip logging of body for request and response")
     ca_file: str = setting("", desc="PEM file of the authorities to trust, instead of the system's")
     cert_file: str = setting("", desc="PEM file of the client certificate")

@@ -74,14 +74,15 @@ class Reader:
         text = self._variables.get(name)
         if text is None or not (text or setting_type(setting.type).keeps_empty):
             return None
+        # What is no path at all may be the secret itself.
+        hidden = setting.hidden and (name == setting.name or "/" not in text)
         if name != setting.name and self._variables.get(setting.name):
-            self._problems[name] = _problem(name, text, f"only one of {setting.name} and {name} to be set")
+            expected = f"only one of {setting.name} and {name} to be set"
+            self._problems[name] = _problem(name, text, expected, hidden=hidden)
             return None
         try:
             return parse(name, default=text, setting=setting)
         except environs.EnvValidationError as error:
-            # What is no path at all may be the secret itself.
-            hidden = setting.hidden and (name == setting.name or "/" not in text)
             self._problems[name] = _problem(name, text, *error.error_messages, hidden=hidden)
             return None
 

@@ -6,7 +6,7 @@ from base64 import b64encode
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeAlias
-from urllib.parse import quote, quote_plus, unquote, unquote_plus
+from urllib.parse import unquote, unquote_plus
 
 from stator.settings.declare import REDACTED, Secret, declared_fields, options_of
 
@@ -19,12 +19,16 @@ _WORDS = frozenset({"true", "false", "null", "none"})
 # Characters of a URI's user and password that must be in sight to see that they are one.
 LONGEST_USER = 512
 LOOK_AGAIN = 1.0  # seconds after which files are read again
+LONGEST_FORM = 24  # characters as which a letter may be written
 KEPT = 16  # former contents of files that stay masked
 _URI = re.compile(r'://([^\s"<>]+)')
-_HEX = re.compile("%[0-9A-F]{2}")
+_PLAIN = re.compile("[A-Za-z0-9_]+")
+_BACKSLASH = r"(?:\\|%(?:25){0,2}5[Cc])"
+_PARTS = re.compile(r"\\+|[A-Za-z0-9_]+|.", re.DOTALL)
+_ENTITIES = {"<": "lt", ">": "gt", '"': "quot", "'": "apos"}
 # What may be a URI, and as a wrong setting need not be a right one.
 _USER_OF_VALUE = re.compile(r"(?P<scheme>\w+://)?.*@", re.DOTALL)
-_PARAMETER = re.compile(r"(?<=[?&])(?P<name>[^=&?\s]*=)[^&#\s]+")
+_PARAMETER = re.compile(r"[?&][^=&?]*=")
 
 
 def mask_uris(text: str) -> str:
@@ -39,7 +43,11 @@ def mask_query(query: str, shown: frozenset[str] = SHOWN_PARAMETERS) -> str:
 
 def mask_setting(text: str) -> str:
     """Returns a text that may be a wrong URI without all that may be a user, a password or a query's value."""
-    return mask_uris(_PARAMETER.sub(rf"\g<name>{REDACTED}", _USER_OF_VALUE.sub(_mask_user, text)))
+    text = _USER_OF_VALUE.sub(_mask_user, text)
+    if _PARAMETER.search(text):  # a pattern has question marks too
+        target, mark, query = text.partition("?")
+        text = f"{target}{mark}{mask_query(query)}"
+    return mask_uris(text)
 
 
 def mask_texts(data: Any, mask: Mask = mask_uris) -> Any:
@@ -83,19 +91,14 @@ class KnownSecrets:
         self._read: deque[str] = deque((each.latest for each in self._files), KEPT)
         self._compile()
 
-    @property
-    def reach(self) -> int:
-        """How many characters must be in sight to see a secret from its first one."""
-        return max(LONGEST_USER, *map(len, self._forms)) if self._forms else LONGEST_USER
-
     def mask(self, text: str) -> str:
         """Returns a text without known secrets, nor those of URIs."""
         text = mask_uris(text)
         if self._files:
             self._look_again()
-        for form in self._forms:
-            if form in text:
-                return self._pattern.sub(REDACTED, text)
+        for part, pattern in self._patterns:
+            if part in text:
+                text = pattern.sub(REDACTED, text)
         return text
 
     def _look_again(self) -> None:
@@ -111,29 +114,48 @@ class KnownSecrets:
     def _compile(self) -> None:
         stripped = {text.strip() for text in (*self._fixed, *self._read)}
         texts = [text for text in stripped if len(text) >= SHORTEST and text.lower() not in _WORDS]
-        forms = {form for text in texts for form in _forms(text, self._user)}
+        # RFC 7617, section 2
+        texts += [b64encode(f"{self._user}:{text}".encode(errors="replace")).decode().rstrip("=") for text in texts]
         # The longest first, since one may be a part of another.
-        ordered = tuple(sorted(forms, key=len, reverse=True))
-        self._pattern, self._forms = re.compile("|".join(map(re.escape, ordered))), ordered
+        texts.sort(key=len, reverse=True)
+        # A part of each that is written in one way only: few texts hold it, and others need no search for the rest.
+        self._patterns = [(max(_PLAIN.findall(text), key=len, default=""), _pattern(text)) for text in texts]
+        lengths = (sum(1 if _PLAIN.match(each) else LONGEST_FORM for each in text) for text in texts)
+        self.reach = max(LONGEST_USER, *lengths, 0)  # characters in which each secret is whole, from its first one on
 
 
-def _forms(text: str, user: str) -> Iterator[str]:
-    """Yields how a secret may be written by a peer that echoes it."""
-    import html
-    import json
+def _pattern(text: str) -> re.Pattern[str]:
+    """Returns what matches a secret however a peer writes it that echoes it, also in JSON within JSON or HTML."""
+    written = "".join(each if _PLAIN.match(each) else _written(each) for each in _PARTS.findall(text))
+    return re.compile(f"{re.escape(text)}|{written}")
 
-    as_bytes = text.encode(errors="replace")
-    # A server takes the bytes of a header for Latin-1.
-    for each in (text, as_bytes.decode("latin-1")):
-        yield from (each, repr(each)[1:-1], html.escape(each), html.escape(each, quote=False))
-        yield html.escape(each).replace("&quot;", "&#34;").replace("&#x27;", "&#39;")
-        for escaped in (json.dumps(each)[1:-1], json.dumps(each, ensure_ascii=False)[1:-1]):
-            yield escaped
-            yield escaped.translate({ord(letter): f"\\u{ord(letter):04x}" for letter in "<>&"})  # as Go writes it
-    for quoted in (quote(as_bytes), quote(as_bytes, safe=""), quote_plus(as_bytes)):
-        yield quoted
-        yield _HEX.sub(lambda found: found[0].lower(), quoted)
-    yield b64encode(f"{user}:{text}".encode(errors="replace")).decode().rstrip("=")  # RFC 7617, section 2
+
+def _written(letter: str) -> str:
+    """Returns the regular expression for one letter, or several backslashes, as text, JSON, repr, HTML and in a URI."""
+    if letter[0] == "\\":
+        return f"{_BACKSLASH}{{1,{8 * len(letter)}}}+"
+    data = letter.encode(errors="replace")
+    forms = _forms(letter, data)
+    if len(data) > 1:  # a server takes the bytes of a header for Latin-1
+        forms += f"|{''.join(f'(?:{_forms(chr(byte), chr(byte).encode())})' for byte in data)}"
+    return f"(?:{forms})"
+
+
+def _forms(letter: str, data: bytes) -> str:
+    # Bounded, so that no text takes long: JSON within JSON within JSON has seven backslashes before a quote.
+    code, entity = ord(letter), _ENTITIES.get(letter, "amp")
+    forms = [
+        re.escape(letter),
+        f"u{code:04x}|x{code:02x}",
+        "".join(f"%(?:25){{0,2}}{byte:02x}" for byte in data),
+        rf"(?:&|{_BACKSLASH}{{1,8}}u0026|%26)(?:amp;){{0,2}}(?:#{code}|#x{code:x}|{entity});",
+    ]
+    if code > 0xFFFF:
+        high, low = divmod(code - 0x10000, 0x400)
+        forms.append(rf"u{high + 0xD800:04x}{_BACKSLASH}{{1,8}}u{low + 0xDC00:04x}")
+    if letter.isspace():
+        forms.append(r"[nrt]|\+")
+    return f"{_BACKSLASH}{{0,8}}+(?i:{'|'.join(forms)})"
 
 
 def _mask_uri(found: re.Match[str]) -> str:

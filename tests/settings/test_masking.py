@@ -56,7 +56,7 @@ def test_of_a_wrong_uri_all_is_masked_that_may_be_a_secret(text: str, masked: st
     assert mask_setting(text) == masked
 
 
-@pytest.mark.parametrize("secret", ["hunter2", 'h"u\\n<t>&e r/2ü', "it's + 100%"])
+@pytest.mark.parametrize("secret", ["hunter2", 'h"u\\n<t>&e r/2ü', "it's + 100%😀", "ä-ö-ü-ß"])
 def test_a_known_secret_is_masked_however_it_is_written(secret: str) -> None:
     mask = KnownSecrets([Secret(secret)], user="me").mask
     written = [
@@ -71,13 +71,29 @@ def test_a_known_secret_is_masked_however_it_is_written(secret: str) -> None:
         quote(secret, safe="").lower() if secret.isascii() else quote(secret, safe=""),
         quote_plus(secret),
         secret.encode().decode("latin-1"),
+        quote(json.dumps({"a": secret})),
+        json.dumps({"a": json.dumps({"a": json.dumps(secret)})}),
+        html.escape(json.dumps({"a": secret})),
+        json.dumps(html.escape(secret)),
+        json.dumps(secret.encode().decode("latin-1")),
+        quote(secret.encode().decode("latin-1")),
+        quote(quote(secret)),
+        html.escape(html.escape(secret)),
+        repr(secret.encode()),
         "Basic " + base64.b64encode(f"me:{secret}".encode()).decode(),
     ]
     for text in written:
         assert MASK in mask(f"before {text} after")
-        for part in ("hunter", "unt", 'h"u', "100"):
+        for part in ("hunter", "unt", "100", "-ö-", "/2"):
             assert part not in mask(text), text
     assert mask("before and after") == "before and after"
+
+
+def test_a_text_of_nothing_but_backslashes_is_searched_too() -> None:
+    # Not in all the ways in which many backslashes can stand for few: that would take hours.
+    mask = KnownSecrets([Secret("\\" * 20 + '""x')]).mask
+    assert mask("\\" * 50_000 + "x") == "\\" * 50_000 + "x"
+    assert mask("\\" * 20 + '""x') == MASK
 
 
 def test_white_space_around_a_secret_does_not_hide_it() -> None:
