@@ -22,6 +22,7 @@ LOOK_AGAIN = 1.0  # seconds after which files are read again
 LONGEST_FORM = 24  # characters as which a letter may be written
 KEPT = 16  # former contents of files that stay masked
 _URI = re.compile(r'://([^\s"<>]+)')
+_AFTER_URI = ".,;:!')]}"  # ends a URI in a sentence or a list
 _PLAIN = re.compile("[A-Za-z0-9_]+")
 _BACKSLASH = r"(?:\\|%(?:25){0,2}5[Cc])"
 _PARTS = re.compile(r"\\+|[A-Za-z0-9_]+|.", re.DOTALL)
@@ -160,11 +161,12 @@ def _forms(letter: str, data: bytes) -> str:
 
 def _mask_uri(found: re.Match[str]) -> str:
     # All up to the last @, since a password may hold what it should not.
-    _, at, rest = found[1].rpartition("@")
+    uri = found[1].rstrip(_AFTER_URI)
+    _, at, rest = uri.rpartition("@")
     rest, hash_, fragment = rest.partition("#")
     target, mark, query = rest.partition("?")
     parts = (_mask_part(part, SHOWN_PARAMETERS) if "=" in part else part for part in fragment.split("&"))
-    return f"://{at and f'{REDACTED}@'}{target}{mark}{mask_query(query)}{hash_}{'&'.join(parts)}"
+    return f"://{at and f'{REDACTED}@'}{target}{mark}{mask_query(query)}{hash_}{'&'.join(parts)}{found[1][len(uri) :]}"
 
 
 def _mask_user(found: re.Match[str]) -> str:

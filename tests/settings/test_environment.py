@@ -1,5 +1,6 @@
 """From an environment to a Config."""
 
+import re
 from pathlib import Path
 from typing import Any, Literal
 
@@ -128,6 +129,28 @@ def test_a_value_that_may_hold_secrets_is_left_out() -> None:
 def test_a_user_in_a_uri_is_redacted() -> None:
     with pytest.raises(ConfigError, match=r"'http://--redacted--@consul'.*STTR_CLIENT_USER and STTR_CLIENT_PASS"):
         decode(Config, "STTR", {"STTR_CLIENT_BASEURI": "http://me:hunter2@consul"})
+
+
+@pytest.mark.parametrize("uri", ["http://consul?token={}", "http://consul/?{}", "me:{}@consul", "http://me:x@y/{}@z"])
+def test_a_wrong_uri_is_quoted_without_what_may_be_secret(uri: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        decode(Config, "STTR", {"STTR_CLIENT_BASEURI": uri.format("hunter2"), "STTR_SERVER_PORT": "x"})
+    bad_port, bad_uri = sorted(error.value.problems, reverse=True)
+    assert bad_port == "STTR_SERVER_PORT='x': expected an integer from 0 to 65535"
+    assert re.fullmatch(r"STTR_CLIENT_BASEURI='[^']*--redacted--[^']*': expected a URI [^']*", bad_uri)
+    assert "hunter2" not in bad_uri
+
+
+@pytest.mark.parametrize("more", [{}, {"STTR_CONSUL_TOKEN": "hunter3"}])
+def test_what_is_no_path_of_a_secrets_file_is_not_quoted(more: dict[str, str]) -> None:
+    with pytest.raises(ConfigError, match=r"^STTR_CONSUL_TOKEN_FILE: expected") as error:
+        decode(Config, "STTR", {"STTR_CONSUL_TOKEN_FILE": "hunter2", **more})
+    assert "hunter" not in str(error.value)
+
+
+def test_a_known_secret_is_masked_in_other_settings_mistakes() -> None:
+    with pytest.raises(ConfigError, match=r"^STTR_LOGGER_LEVEL='--redacted--': expected one of debug"):
+        decode(Config, "STTR", {"STTR_CONSUL_TOKEN": "hunter2", "STTR_LOGGER_LEVEL": "hunter2"})
 
 
 def test_a_config_made_in_code_is_held_to_the_same_bounds() -> None:

@@ -23,6 +23,10 @@ MASK = "--redacted--"
         ("amqp://me:pw@queue is away", f"amqp://{MASK}@queue is away"),
         ("amqp://me:p@w@queue", f"amqp://{MASK}@queue"),
         ("amqp://me:p/w?x#y@queue", f"amqp://{MASK}@queue"),
+        (
+            "['http://a?b=c']: refused (http://a?b=c), again",
+            f"['http://a?b={MASK}']: refused (http://a?b={MASK}), again",
+        ),
         ("http://token@consul", f"http://{MASK}@consul"),
         ("http://a/b?c=d&e=&f", f"http://a/b?c={MASK}&e=&{MASK}"),
         ("http://a?collect[]=wave&exclude%5B%5D=x&y=z", f"http://a?collect[]=wave&exclude%5B%5D=x&y={MASK}"),
