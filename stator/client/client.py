@@ -23,7 +23,6 @@ from stator.settings.masking import Mask, mask_uris
 MAX_ANSWER = 1 << 20
 LONGEST_CAUSE = 300  # characters of an error, which may quote what a peer has sent
 # OpenSSL's codes of an authority that is not trusted: https://docs.openssl.org/master/man3/X509_STORE_CTX_get_error/
-LONGEST_CAUSE = 300  # characters of an error, which may quote what a peer has sent
 UNKNOWN_AUTHORITY = frozenset({18, 19, 20, 21})
 
 

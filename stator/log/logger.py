@@ -47,9 +47,7 @@ class LoggerConfig:
         log: Log = structlog.wrap_logger(sink, processors, wrapper_class=filtering, context_class=dict).bind()
         return log
 
-    def processors(
-        self, *own: "Processor", terminal: bool, secrets: KnownSecrets | None = None
-    ) -> "list[Processor]":
+    def processors(self, *own: "Processor", terminal: bool, secrets: KnownSecrets | None = None) -> "list[Processor]":
         """Returns what makes a line, of bytes, of an event; `own` see it when it has the fields that are bound."""
         import structlog
 
