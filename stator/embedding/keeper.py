@@ -20,6 +20,7 @@ from stator.log.logger import Log, new_id
 from stator.log.writer import Sink
 from stator.processes.procfs import is_listening
 from stator.roster.roster import Roster
+from stator.server.signals import IGNORED_SIGNALS
 from stator.settings.declare import StartError
 
 # Seconds to wait for a successor of the last process; longer while the port listens, as while gunicorn's workers start.
@@ -29,8 +30,6 @@ POLL, READY_POLL = 0.25, 0.1
 # Seconds after which a warning says that /monitor has not answered with 200.
 READY_LATE = 10.0
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
-# What `systemctl kill` sends to all processes of a service, as to reopen logs.
-IGNORED_SIGNALS = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
 
 class Server:
@@ -116,7 +115,8 @@ def main() -> int:
     if os.fork():
         os._exit(0)  # the server gets no child that it would have to wait for
     signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
-    for each in IGNORED_SIGNALS:
+    # `systemctl kill` sends to all processes of a service what is for its server, as to reopen logs.
+    for each in (signal.SIGHUP, *IGNORED_SIGNALS):
         signal.signal(each, signal.SIG_IGN)
     membership, secrets = task.membership(), task.config.known_secrets()
     try:

@@ -67,6 +67,12 @@ class _Arbiter(Arbiter):
             drop_new_connections(listener.sock)
         super().stop(graceful)
 
+    def handle_usr1(self) -> None:
+        """Does nothing at SIGUSR1, which is logged: no log file is to be opened again."""
+
+    def handle_usr2(self) -> None:
+        """Does nothing at SIGUSR2, at which gunicorn would start itself once more beside this service."""
+
     def spawn_worker(self) -> Any:
         """Returns a new worker's process id, or None, upon which gunicorn tries again after a second."""
         signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)

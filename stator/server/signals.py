@@ -1,13 +1,21 @@
-"""Signals: which ask to stop, how they are kept for the supervisor, and what ends a process with its parent."""
+"""Signals: which ask to stop, which are ignored, and what ends a process with its parent."""
 
+import logging
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager, suppress
+from types import FrameType
 
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
+# What else would end a process that has no use for it: `logrotate` sends SIGUSR1 to reopen logs, timers send SIGALRM.
+# Not those that report a fault or a limit, such as SIGSEGV and SIGXCPU.
+IGNORED_SIGNALS = (
+    *(signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM, signal.SIGVTALRM, signal.SIGPROF, signal.SIGIO),
+    *(signal.SIGPWR, signal.SIGSTKFLT, *sorted(each for each in signal.valid_signals() if each >= signal.SIGRTMIN)),
+)
 STARTUP_GRACE = 1.0  # seconds that a start may go on after a signal to stop; mostly it is over sooner
 
 
@@ -19,7 +27,21 @@ def block_signals() -> set[signal.Signals]:
     # A parent may want others ignored, as nohup does.
     blocked = {signal.SIGCHLD, *(each for each in STOP_SIGNALS if signal.getsignal(each) != signal.SIG_IGN)}
     signal.pthread_sigmask(signal.SIG_BLOCK, blocked)
+    ignore_signals()
     return blocked
+
+
+def ignore_signals(numbers: Iterable[int] = IGNORED_SIGNALS) -> None:
+    """Logs these signals from now on, in place of ending this process; leaves those that have a handler to it."""
+    # A handler, unlike SIG_IGN, is not inherited by a program that a plugin starts. A plugin's own replaces it.
+    for each in numbers:
+        if signal.getsignal(each) == signal.SIG_DFL:
+            signal.signal(each, _log_ignored)
+
+
+def _log_ignored(number: int, _frame: FrameType | None) -> None:
+    name = signal.Signals(number).name if number <= signal.SIGRTMIN else f"SIGRTMIN+{number - signal.SIGRTMIN}"
+    logging.getLogger(__name__).warning("ignored signal %s", name)
 
 
 def end_with_parent(parent: int, number: signal.Signals) -> None:

@@ -15,6 +15,7 @@ from uvicorn_worker import UvicornWorker
 
 from stator.server.listener import Listener
 from stator.server.protocol import Connection, Connections
+from stator.server.signals import IGNORED_SIGNALS, ignore_signals
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGQUIT, signal.SIGINT)  # the first lets requests end
 TICK, STOP_TICK = 1.0, 0.01  # seconds between two looks at deadlines, and between two at a worker that stops
@@ -42,6 +43,12 @@ class Worker(UvicornWorker):
         log = logging.getLogger("uvicorn.error")
         log.propagate = True
         log.setLevel(logging.WARNING)
+
+    def init_signals(self) -> None:
+        """Called by gunicorn; only the arbiter ends a worker."""
+        super().init_signals()
+        signal.signal(signal.SIGUSR1, signal.SIG_DFL)
+        ignore_signals((*IGNORED_SIGNALS, signal.SIGHUP))
 
     async def _serve(self) -> None:
         """Called by uvicorn's worker in the event loop."""

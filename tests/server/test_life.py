@@ -10,11 +10,12 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from resource import RLIMIT_NOFILE, prlimit
-from signal import SIGHUP, SIGINT, SIGKILL, SIGTERM, SIGTTIN, SIGTTOU
+from signal import SIGALRM, SIGHUP, SIGINT, SIGKILL, SIGPIPE, SIGQUIT, SIGTERM, SIGTTIN, SIGTTOU, SIGUSR1, SIGWINCH
 
 import psutil
 import pytest
 
+from stator.server.signals import IGNORED_SIGNALS
 from stator.server.versions import SUPPORTED
 from tests.fakes import Agent
 from tests.program import MODULE, ROOT, Answer, Program, eventually
@@ -59,7 +60,7 @@ def ends(program: Program, *signals: signal.Signals, within: float = SOON) -> in
     return status
 
 
-@pytest.mark.parametrize("number", [SIGTERM, SIGINT, SIGHUP])
+@pytest.mark.parametrize("number", [SIGTERM, SIGINT, SIGHUP, SIGQUIT])
 def test_one_signal_ends_it_well(starts: Starts, number: signal.Signals) -> None:
     program = starts()
     program.wait_for("ready")
@@ -260,6 +261,52 @@ def test_signals_that_its_parent_had_ignored_are_ignored(starts: Starts) -> None
     program.arbiter.kill()
     assert ends(program) == 1
     assert not program.lines("shutting down")
+
+
+def test_signals_that_ask_for_nothing_end_no_process_and_are_logged(starts: Starts) -> None:
+    program = starts()
+    program.wait_for("ready")
+    processes = [psutil.Process(program.pid), program.arbiter, *program.workers]
+    for number in (*IGNORED_SIGNALS, SIGPIPE, SIGWINCH):
+        for each in processes:
+            each.send_signal(number)
+            assert program.get("/monitor").status == 200
+    names = ("SIGUSR1", "SIGUSR2", "SIGALRM", "SIGVTALRM", "SIGPROF", "SIGIO", "SIGRTMIN", "SIGRTMIN+1")
+    for name in names:
+        program.wait_for(f"ignored signal {name}", level="warning")
+    assert len(program.lines("ignored signal SIGALRM")) == len(processes)
+    program.workers[0].send_signal(SIGHUP)
+    program.wait_for("ignored signal SIGHUP")
+    assert [psutil.Process(program.pid), program.arbiter, *program.workers] == processes
+    assert ends(program, SIGTERM) == 0
+
+
+def test_a_program_that_a_plugin_starts_gets_its_signals(starts: Starts) -> None:
+    child = """
+import signal, subprocess, sys
+from stator.points import Point
+class Child:
+    def collect(self, now):
+        ended = subprocess.run([sys.executable, "-c", "import os, signal; os.kill(os.getpid(), signal.SIGUSR1)"])
+        yield Point("ended", "How it ended", ended.returncode)
+"""
+    program = starts({"STTR_COLLECTORS": "child:Child"}, modules={"child": child})
+    assert f"ended {-SIGUSR1} " in program.get("/metrics", {"Accept": "text/plain"}).body.decode()
+
+
+def test_a_plugin_may_handle_a_signal_itself(starts: Starts) -> None:
+    dumps = """
+import faulthandler, signal
+faulthandler.register(signal.SIGALRM)
+class Dumps:
+    def collect(self, now):
+        yield from ()
+"""
+    program = starts({"STTR_COLLECTORS": "dumps:Dumps"}, modules={"dumps": dumps})
+    program.wait_for("ready")
+    program.send(SIGALRM)
+    eventually(lambda: "most recent call first" in program.errors)
+    assert not program.lines("ignored signal SIGALRM")
 
 
 def test_a_collector_with_a_thread_does_not_change_how_it_ends(starts: Starts, agent: Agent) -> None:
