@@ -4,7 +4,7 @@ It takes the place of shiv's own start, which imports half the standard library 
 is no writable home. shiv still unpacks, and takes over when one of its settings is given (SHIV_INTERPRETER, ...).
 """
 # pathlib would take as long to import as all that runs here.
-# ruff: noqa: PTH102, PTH111, PTH112, PTH117, PTH118, PTH119, PTH120
+# ruff: noqa: PTH100, PTH102, PTH110, PTH111, PTH112, PTH116, PTH117, PTH118, PTH119, PTH120
 
 import _signal  # type: ignore[import-not-found] # undocumented, so without types
 import os
@@ -18,6 +18,7 @@ PLATFORM = "@PLATFORM@"
 PYTHONS = "@PYTHONS@"
 # Flags whose answer is mostly the same, and stands in the archive: to work it out takes many times as long.
 ANSWERS = {"-h": "help", "--help": "help", "-V": "version", "--version": "version"}
+ELSEWHERE = "set SHIV_ROOT to another folder"
 
 
 def main() -> int:
@@ -33,7 +34,15 @@ def main() -> int:
         return 0
 
     name = f"{os.path.basename(os.path.realpath(archive))}_{BUILD_ID}"
-    root = os.environ.get("SHIV_ROOT") or find_root(name)
+    try:
+        root = os.path.abspath(os.path.expanduser(os.environ.get("SHIV_ROOT") or find_root(name)))
+    except FileNotFoundError:
+        sys.exit("stator.pyz: the working folder is gone: start Stator in one that exists")
+    target = os.path.join(root, name)
+    site = os.path.join(target, "site-packages")
+    check_owners(site)
+    if is_noexec(root):
+        sys.exit(f"stator.pyz: {root} is mounted noexec, so no compiled module can be loaded from it: {ELSEWHERE}")
 
     if any(key.startswith("SHIV_") and key != "SHIV_ROOT" for key in os.environ):
         from _bootstrap import bootstrap  # type: ignore[import-not-found]
@@ -42,10 +51,9 @@ def main() -> int:
         bootstrap()
         return 0
 
-    target = os.path.join(os.path.expanduser(root), name)
-    site = os.path.join(target, "site-packages")
     if not os.path.isdir(site):
         unpack(archive, target)
+        check_owners(site)
     # In the archive's own place, so before PYTHONPATH: what runs is what was locked and tested together.
     sys.path[0] = site
 
@@ -71,18 +79,11 @@ def find_root(name: str) -> str:
         name: What the unpacked archive is called there.
     """
     home = os.path.expanduser("~")
-    root = os.path.join(home, ".shiv")
-    if os.path.isabs(home) and (os.path.isdir(os.path.join(root, name, "site-packages")) or can_write(root)):
-        return root
-
-    root = os.path.join(os.environ.get("TMPDIR") or "/tmp", f"stator-{os.geteuid()}")  # noqa: S108 (checked below)
-    if not can_write(root):
-        sys.exit(f"stator.pyz: can't unpack to {home}/.shiv or {root}: set SHIV_ROOT to a writable folder")
-    # Whoever made it first could have put code there for us to run.
-    about = os.lstat(root)
-    if not stat.S_ISDIR(about.st_mode) or about.st_uid != os.geteuid() or about.st_mode & 0o022:
-        sys.exit(f"stator.pyz: {root} is not ours alone: remove it, or set SHIV_ROOT to a folder that is")
-    return root
+    roots = [os.path.join(home, ".shiv"), os.path.join(os.environ.get("TMPDIR") or "/tmp", f"stator-{os.geteuid()}")]  # noqa: S108 (checked below)
+    for root in roots if os.path.isabs(home) else roots[1:]:
+        if not is_noexec(root) and (os.path.isdir(os.path.join(root, name, "site-packages")) or can_write(root)):
+            return root
+    sys.exit(f"stator.pyz: can't unpack to {' or '.join(roots)}: {ELSEWHERE} that is writable, and not mounted noexec")
 
 
 def can_write(root: str) -> bool:
@@ -92,6 +93,35 @@ def can_write(root: str) -> bool:
     except OSError:
         return os.path.isdir(root) and os.access(root, os.W_OK | os.X_OK)
     return True
+
+
+def is_noexec(path: str) -> bool:
+    """Whether a path, or the part of it that is there, is on a filesystem that no code may be loaded from."""
+    path = os.path.abspath(path)
+    while not os.path.exists(path):
+        path = os.path.dirname(path)
+    return bool(os.statvfs(path).f_flag & os.ST_NOEXEC)
+
+
+def check_owners(path: str) -> None:
+    """Exits with a reason where another user could have put code into a folder, or could change the way to it."""
+    for whole in {os.path.abspath(path), os.path.realpath(path)}:
+        # Whoever owns the root folder could change all else too; where root is not mapped, that is "nobody".
+        owners = {0, os.geteuid(), os.stat("/").st_uid}
+        at = "/"
+        for part in whole.split("/"):
+            at = os.path.join(at, part)
+            try:
+                about = os.lstat(at)
+            except OSError:
+                break  # nobody has made it yet
+            is_link, is_sticky = stat.S_ISLNK(about.st_mode), about.st_mode & stat.S_ISVTX
+            is_open = about.st_mode & 0o022 and not is_link
+            if about.st_uid not in owners or (is_open and not is_sticky):
+                facts = f"its owner is {about.st_uid}, its mode {stat.filemode(about.st_mode)}"
+                sys.exit(f"stator.pyz: {at} is not ours alone, {facts}: {ELSEWHERE} that no other user can change")
+            # What lies in a folder that all can write to may be anybody's.
+            owners = {0, os.geteuid()} if is_open else owners
 
 
 def unpack(archive: str, target: str) -> None:
@@ -108,7 +138,7 @@ def unpack(archive: str, target: str) -> None:
             # One worker: as quick for so few files, and needs no shared memory, which a sandbox may refuse.
             extract_site_packages(packed, Path(target), compile_pyc=True, compile_workers=1)
     except OSError as error:
-        sys.exit(f"stator.pyz: can't unpack to {target}, {error.strerror}: set SHIV_ROOT to another folder")
+        sys.exit(f"stator.pyz: can't unpack to {target}, {error.strerror}: {ELSEWHERE}")
     finally:
         os.umask(umask)
 

@@ -6,7 +6,10 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import NoReturn
 from zipfile import ZipFile
 
 import pytest
@@ -17,6 +20,8 @@ from tests.integration.programs import Program, free_ports
 
 # Nobody can make a folder there, not even root.
 UNWRITABLE = "/proc"
+# A user who owns nothing.
+OTHER_USER = 4711
 
 
 EVERY_PYTHON = pytest.mark.parametrize("python", pythons.found().values(), ids=pythons.found())
@@ -121,6 +126,90 @@ def test_unpacks_among_temporary_files_where_there_is_no_home_to_write_to(
     assert folder.stat().st_mode & 0o777 == 0o700
 
 
+@pytest.fixture
+def planted(pyz: Path) -> Iterator[Path]:
+    """A home that all can write to, where another user has put a folder that would be taken for the unpacked one."""
+    if os.geteuid():
+        cannot("only root can be several users")
+    with TemporaryDirectory(dir="/tmp") as name:
+        home = Path(name)
+        home.chmod(0o1777)
+        site = home / ".shiv" / cache_name(pyz) / "site-packages/stator"
+        child = os.fork()
+        if child == 0:
+            os.setgid(OTHER_USER)
+            os.setuid(OTHER_USER)
+            site.mkdir(parents=True)
+            (site / "__init__.py").write_text("")
+            (site / "main.py").write_text("def run():\n    print('planted')")
+            os._exit(0)
+        assert os.waitpid(child, 0) == (child, 0)
+        yield home
+
+
+def cannot(reason: str) -> NoReturn:
+    """Skips a test that can't be made here; with CI=true it fails."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+@pytest.mark.parametrize(
+    "env", [{"HOME": "."}, {"SHIV_ROOT": ".shiv"}, {"SHIV_ROOT": ".shiv", "SHIV_CONSOLE_SCRIPT": "x"}]
+)
+def test_runs_no_code_that_another_user_has_planted_in_a_shared_folder(
+    pyz: Path, planted: Path, env: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SHIV_ROOT")
+    done = start(
+        pyz,
+        "--check",
+        **{name: str(planted / value) if name != "SHIV_CONSOLE_SCRIPT" else value for name, value in env.items()},
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(f"stator.pyz: {planted / '.shiv'} is not ours alone, its owner is {OTHER_USER}, ")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_unpacks_nothing_into_a_folder_of_another_user(pyz: Path, tmp_path: Path) -> None:
+    if os.geteuid():
+        cannot("only root can be several users")
+    os.chown(tmp_path, OTHER_USER, OTHER_USER)
+    done = start(pyz, "--check", SHIV_ROOT=str(tmp_path / "deep/root"))
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"stator.pyz: {tmp_path} is not ours alone")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("which", ["", "{}", "{}/site-packages"])
+def test_takes_no_code_from_a_folder_that_others_can_write_to(pyz: Path, tmp_path: Path, which: str) -> None:
+    assert start(pyz, "--check", SHIV_ROOT=str(tmp_path)).returncode == 0
+    folder = tmp_path / which.format(cache_name(pyz))
+    for mode in (0o777, 0o775):
+        folder.chmod(mode)
+        done = start(pyz, "--check", SHIV_ROOT=str(tmp_path))
+        assert done.returncode == 1
+        assert done.stderr.startswith(f"stator.pyz: {folder} is not ours alone, ")
+    folder.chmod(0o755)
+    assert start(pyz, "--check", SHIV_ROOT=str(tmp_path)).returncode == 0
+
+
+def test_takes_no_code_by_a_link_into_a_folder_that_others_can_write_to(pyz: Path, tmp_path: Path) -> None:
+    shared, link = tmp_path / "shared", tmp_path / "link"
+    shared.mkdir()
+    link.symlink_to(shared)
+    shared.chmod(0o777)
+    done = start(pyz, "--check", SHIV_ROOT=str(link))
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"stator.pyz: {shared} is not ours alone")
+
+
+def test_takes_its_own_folder_among_those_of_others(pyz: Path, tmp_path: Path) -> None:
+    tmp_path.chmod(0o1777)
+    for _ in range(2):
+        assert start(pyz, "--check", SHIV_ROOT=str(tmp_path / "own")).returncode == 0
+
+
 def test_takes_no_folder_that_others_can_write_to(pyz: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SHIV_ROOT")
     folder = tmp_path / f"stator-{os.geteuid()}"
@@ -130,6 +219,45 @@ def test_takes_no_folder_that_others_can_write_to(pyz: Path, tmp_path: Path, mon
     assert done.returncode == 1
     assert done.stderr.startswith(f"stator.pyz: {folder} is not ours alone")
     assert not list(folder.iterdir())
+
+
+def mounted(pyz: Path, mount: str, **env: str) -> subprocess.CompletedProcess[str]:
+    """Runs the artifact where `mount`, a shell's commands, was done before, for it alone."""
+    alone = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", f'{mount} && exec "$@"', "sh"]
+    tried = subprocess.run([*alone, "true"], capture_output=True, text=True, check=False)
+    if tried.returncode:
+        cannot(f"nothing can be mounted here: {tried.stderr.strip()}")
+    command = [*alone, sys.executable, str(pyz), "--check"]
+    return subprocess.run(command, env=os.environ | env, capture_output=True, text=True, check=False, timeout=60)
+
+
+def test_unpacks_to_no_folder_that_code_cannot_be_loaded_from(
+    pyz: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noexec = f"mount -t tmpfs -o noexec no {tmp_path}"
+    done = mounted(pyz, noexec, SHIV_ROOT=str(tmp_path / "shiv"))
+    assert done.returncode == 1
+    assert re.fullmatch(
+        rf"stator\.pyz: {tmp_path}/shiv is mounted noexec.*: set SHIV_ROOT to another folder\n", done.stderr
+    )
+    monkeypatch.delenv("SHIV_ROOT")
+    done = mounted(pyz, noexec, HOME=UNWRITABLE, TMPDIR=str(tmp_path))
+    assert done.returncode == 1
+    assert re.fullmatch(r"stator\.pyz: can't unpack to .*: set SHIV_ROOT to another folder .*\n", done.stderr)
+    # The other one of the two will do.
+    assert mounted(pyz, noexec, HOME=str(tmp_path), TMPDIR=str(tmp_path.parent)).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"), [("size=100k", "No space left on device"), ("ro", "Read-only file system")]
+)
+def test_says_in_a_line_that_there_is_no_room_to_unpack(pyz: Path, tmp_path: Path, options: str, reason: str) -> None:
+    done = mounted(pyz, f"mount -t tmpfs -o {options} no {tmp_path}", SHIV_ROOT=str(tmp_path))
+    assert done.returncode == 1
+    assert (
+        done.stderr
+        == f"stator.pyz: can't unpack to {tmp_path}/{cache_name(pyz)}, {reason}: set SHIV_ROOT to another folder\n"
+    )
 
 
 def test_says_in_a_line_that_it_cannot_unpack(pyz: Path) -> None:
