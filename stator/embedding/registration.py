@@ -154,13 +154,12 @@ def _ensure_keeper(membership: Membership, task: KeeperTask) -> None:
     is_same, keeper = membership.request(task.digest), membership.keeper()
     if keeper is not None and (is_same or not _is_gone(keeper, membership)):
         return
-    paths = [str(Path(path).absolute()) for path in sys.path]
     try:
         done = subprocess.run(  # noqa: S603 # our own command
             [_interpreter(), "-P", "-m", "stator.embedding.keeper"],
             input=pickle.dumps(task),
             stdout=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(_import_paths())},
             start_new_session=True,
             timeout=START_TIMEOUT,
             check=False,
@@ -170,6 +169,13 @@ def _ensure_keeper(membership: Membership, task: KeeperTask) -> None:
         raise StartError(msg) from error
     if done.stdout != STARTED:
         raise StartError(done.stdout.decode(errors="replace") or "the keeper process failed, see its error on stderr")
+
+
+def _import_paths() -> list[str]:
+    """Returns sys.path as absolute paths; without relative ones where the working folder was removed."""
+    with suppress(FileNotFoundError):
+        return [str(Path(path).absolute()) for path in sys.path]
+    return [path for path in sys.path if Path(path).is_absolute()]
 
 
 def _interpreter() -> str:

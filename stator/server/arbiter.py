@@ -1,7 +1,6 @@
 """Gunicorn's arbiter: its settings, its workers and its log."""
 
 import gc
-import os
 import resource
 import signal
 import sys
@@ -9,6 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from itertools import count
+from tempfile import TemporaryFile, gettempdir
 from typing import Any
 
 from gunicorn.app.base import BaseApplication
@@ -20,12 +20,13 @@ from stator.processes.service import ServiceProcesses
 from stator.server.listener import ServerConfig, drop_new_connections
 from stator.server.signals import end_with_parent
 from stator.server.worker import STOP_SIGNALS, Worker
+from stator.settings.declare import StartError
 
 SHARED_MEMORY = "/dev/shm"  # noqa: S108 # for workers' heartbeats, which a slow disk would delay
 
 
 def serve(config: ServerConfig, load: Callable[[], Any], listener_fd: int, processes: ServiceProcesses) -> None:
-    """Runs gunicorn's arbiter in this process until a signal stops it; always raises SystemExit with its status."""
+    """Runs gunicorn's arbiter until a signal stops it; raises SystemExit with its status, or StartError."""
     processes.register("arbiter")
     # A worker opens other files too: its log, /proc, mounted filesystems.
     max_files = _raise_file_limit()
@@ -39,7 +40,7 @@ def serve(config: ServerConfig, load: Callable[[], Any], listener_fd: int, proce
         "preload_app": True,
         "graceful_timeout": seconds,
         "timeout": max(30, seconds + 1),  # of a worker that does not report; a stop may take the graceful timeout
-        "worker_tmp_dir": SHARED_MEMORY if os.access(SHARED_MEMORY, os.W_OK) else None,
+        "worker_tmp_dir": _heartbeat_folder(),
         "control_socket_disable": True,
         "pre_fork": _number_worker,
         "post_fork": partial(_register_worker, processes),
@@ -54,6 +55,18 @@ def _raise_file_limit() -> int:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
         soft = hard
     return sys.maxsize if soft == resource.RLIM_INFINITY else soft
+
+
+def _heartbeat_folder() -> str:
+    """Returns a folder in which the workers' heartbeat files can be created; raises StartError without one."""
+    with suppress(OSError):
+        TemporaryFile(dir=SHARED_MEMORY).close()
+        return SHARED_MEMORY
+    try:
+        return gettempdir()
+    except OSError as error:
+        msg = f"no folder for the workers' heartbeat files: set TMPDIR to a writable one ({error.strerror})"
+        raise StartError(msg) from error
 
 
 class _Arbiter(Arbiter):

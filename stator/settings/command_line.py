@@ -4,6 +4,7 @@ import argparse
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, Generic, NoReturn, Protocol, TypeVar
 
 from attrs import frozen
@@ -68,6 +69,7 @@ def load(
         loaded = environment(prefix, variables)
         if flags.help:
             _end(f"{about}\n\n{FLAGS}\n{SETTINGS}\n\n{table(rows(loaded.settings()))}\n".encode())
+        _check_working_folder()
         from stator.settings.environment import unknown_variables
 
         warnings = unknown_variables(loaded.settings(), prefix, variables)
@@ -105,6 +107,15 @@ def _variables(flags: argparse.Namespace, environ: Mapping[str, str]) -> Mapping
         if flags.help:
             return environ
         raise
+
+
+def _check_working_folder() -> None:
+    """Ends a start in a folder that was removed: gunicorn and relative paths need one."""
+    try:
+        Path.cwd()
+    except OSError as error:
+        _complain([f"the working folder can't be used ({error.strerror}): start Stator in one that exists"])
+        raise SystemExit(FAILED) from None
 
 
 class _Parser(argparse.ArgumentParser):

@@ -64,6 +64,18 @@ def test_a_service_is_registered_inside_the_context_and_not_outside(service: Ser
     assert service.targets() == []
 
 
+def test_it_needs_no_working_folder(service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # to come back in the end
+    monkeypatch.syspath_prepend("")
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    os.chdir(gone)
+    gone.rmdir()
+    with service.registered():
+        eventually(service.targets)
+    assert service.targets() == []
+
+
 def test_it_is_registered_once_it_answers_200(service: Service, agent: Agent) -> None:
     agent.status = 503
     with service.registered(monitor="/internal/monitor?from=roster"):

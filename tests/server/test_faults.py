@@ -261,6 +261,46 @@ def test_without_proc_it_serves_and_tells_which_collectors_can_not_do_without(st
     ends_well(program)
 
 
+READ_ONLY = (
+    *("unshare", "--user", "--map-root-user", "--mount", "sh", "-c"),
+    # The working folder is the last one in which a temporary file would be created.
+    """
+    for folder in /dev/shm /tmp /var/tmp /usr/tmp "$PWD"; do
+        test ! -d $folder || { mount --bind $folder $folder && mount -o remount,bind,ro $folder; } || exit 1
+    done
+    cd "$PWD" && exec "$@"
+    """,
+    "sh",
+)
+
+
+def test_without_a_writable_folder_it_says_in_one_line_what_to_set(starts: Starts, tmp_path: Path) -> None:
+    tried = subprocess.run([*READ_ONLY, "true"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    if tried.returncode:
+        reason = f"nothing can be made read-only here: {tried.stderr.strip()}"
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    program = starts(command=(*READ_ONLY, *MODULE))
+    assert program.ended() == 1
+    (line,) = program.lines(level="error")
+    assert line["msg"] == "can't start"
+    assert line["reason"].startswith("no folder for the workers' heartbeat files: set TMPDIR to a writable one")
+    assert program.errors == ""
+
+
+@pytest.mark.parametrize("args", [(), ("--check",), ("-c",)])
+def test_in_a_folder_that_is_gone_it_says_so_in_one_line(starts: Starts, tmp_path: Path, args: tuple[str, ...]) -> None:
+    (tmp_path / "gone").mkdir()
+    command = ("sh", "-c", f'cd {tmp_path}/gone && rmdir {tmp_path}/gone && exec "$0" "$@"', *MODULE)
+    program = starts(command=command, args=args)
+    assert program.ended() == 1
+    assert program.output == ""
+    assert re.fullmatch(
+        "stator: the working folder can't be used .*: start Stator in one that exists\n", program.errors
+    )
+
+
 REFUSING = """
 import os, runpy, threading
 def refuse(*_):
