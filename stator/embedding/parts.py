@@ -96,7 +96,7 @@ class Parts:
     def __init__(self, settings: Settings) -> None:
         config, log, service = settings.config, settings.log, settings.config.roster.service.name
         self._config, self._log = config, log
-        processes = Siblings(service, lambda error: log.info("metrics are of this process alone", reason=str(error)))
+        processes = Siblings(service, lambda error: log.warning("metrics are of this process alone", reason=str(error)))
         run_id = new_id(Random(processes.run).randbytes)  # noqa: S311 # not secret; the same in all workers
         collectors = config.collectors.build(CollectorContext(service, run_id, processes, log))
         without = PROCESS_FAMILIES if "process" in collectors else ()

@@ -38,6 +38,8 @@ class Siblings(ServiceProcesses):
         super().__init__()
         self._failed, self._are_forked = failed, True
         self._fd = self._creator = -1
+        self._known_pid = os.getpid()  # of the process for which this was created, or whose at-fork hooks ran
+        os.register_at_fork(after_in_child=weak_callback(self._was_forked))
         # None if they have not found each other.
         self.run: str | None = None
         self._attempt(lambda: self._begin(service))
@@ -60,7 +62,6 @@ class Siblings(ServiceProcesses):
         else:
             self._share(os.memfd_create(name), os.getpid())
             self._creator = os.getpid()
-            os.register_at_fork(after_in_child=weak_callback(self._was_forked))
 
     def _share(self, fd: int, parent: int) -> None:
         # It stays open: siblings find the memory by it, and closing it would unlock the row.
@@ -72,9 +73,18 @@ class Siblings(ServiceProcesses):
         self._table.write(1, (parent, Stat.of(parent).started, *[0.0] * (COLUMNS - 2)))
 
     def _was_forked(self) -> None:
+        self._known_pid = os.getpid()
         # A child of a worker is no worker.
         if os.getppid() == self._creator:
             self._attempt(self._register_next)
+
+    def snapshot(self) -> list[Process]:
+        """Returns all living processes, and zombies; raises OSError if /proc can't be read."""
+        if self._known_pid != os.getpid():
+            self._known_pid = os.getpid()
+            msg = "forked without Python's at-fork hooks; start uWSGI with --py-call-osafterfork or --lazy-apps"
+            self._failed(OSError(msg))
+        return super().snapshot()
 
     def _register_next(self) -> None:
         """Registers as the worker of the first row that is not locked."""

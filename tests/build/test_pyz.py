@@ -9,7 +9,6 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import NoReturn
 from zipfile import ZipFile
 
 import pytest
@@ -17,6 +16,7 @@ import pytest
 from tests import pythons
 from tests.conftest import ROOT
 from tests.integration.programs import Program, free_ports
+from tests.program import cannot
 
 # Nobody can make a folder there, not even root.
 UNWRITABLE = "/proc"
@@ -145,13 +145,6 @@ def planted(pyz: Path) -> Iterator[Path]:
             os._exit(0)
         assert os.waitpid(child, 0) == (child, 0)
         yield home
-
-
-def cannot(reason: str) -> NoReturn:
-    """Skips a test that can't be made here; with CI=true it fails."""
-    if os.environ.get("CI") == "true":
-        pytest.fail(reason)
-    pytest.skip(reason)
 
 
 @pytest.mark.parametrize(

@@ -120,6 +120,22 @@ def gunicorn(*args: str) -> Command:
     return lambda port: [*own, f"--bind=127.0.0.1:{port}", *args, "example:app"]
 
 
+def uwsgi(*args: str) -> Command:
+    own = [
+        str(Path(sys.executable).with_name("uwsgi")),
+        "--master",
+        "--die-on-term",
+        "--need-app",
+        "--module=example:app",
+    ]
+    return lambda port: [*own, f"--http-socket=127.0.0.1:{port}", *args]
+
+
+def is_installed(command: Command) -> bool:
+    """Whether the program of a command is there."""
+    return Path(command(0)[0]).exists()
+
+
 def wsgiref(port: int) -> list[str]:
     return [sys.executable, "serve.py", str(port)]
 

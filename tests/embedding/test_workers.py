@@ -11,9 +11,20 @@ import psutil
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.embedding.applications import FALCON_ASGI, FALCON_WSGI, FASTAPI, FLASK, Command, gunicorn, uvicorn, wsgiref
+from tests.embedding.applications import (
+    FALCON_ASGI,
+    FALCON_WSGI,
+    FASTAPI,
+    FLASK,
+    Command,
+    gunicorn,
+    is_installed,
+    uvicorn,
+    uwsgi,
+    wsgiref,
+)
 from tests.embedding.conftest import ServeApp, Served
-from tests.program import eventually
+from tests.program import cannot, eventually
 
 # Stator's metrics about itself are still each worker's own.
 COUNTED = ("pyrt_", "process_")
@@ -33,13 +44,18 @@ CASES = {
     "gunicorn sync": Case(FLASK, gunicorn("-k=sync", "--workers=4"), "/internal", 4),
     "gunicorn gthread, preloaded": Case(FALCON_WSGI, gunicorn("-k=gthread", "--workers=4", "--preload"), "", 4),
     "gunicorn asgi, preloaded": Case(FASTAPI, gunicorn("-k=asgi", "--workers=4", "--preload"), "/internal", 4),
+    "uwsgi, an interpreter each": Case(FLASK, uwsgi("--processes=3", "--lazy-apps"), "/internal", 3),
+    "uwsgi, at-fork hooks": Case(FLASK, uwsgi("--processes=3", "--py-call-osafterfork"), "/internal", 3),
     "uvicorn": Case(FALCON_ASGI, uvicorn("--workers=2"), "", 2),
 }
 
 
 @pytest.fixture(params=CASES)
 def case(request: pytest.FixtureRequest) -> Case:
-    return CASES[request.param]
+    case = CASES[request.param]
+    if not is_installed(case.command):
+        cannot("uwsgi is not installed: make test installs it")
+    return case
 
 
 @pytest.fixture
@@ -123,6 +139,18 @@ def test_a_server_without_workers_reports_itself_alone(serve_app: ServeApp) -> N
         served = serve_app(code, command, where=where)
         assert of_role(samples(served), "") == {served.pid: ""}
         assert of_role(samples(served), "worker") == of_role(samples(served), "arbiter") == {}
+
+
+def test_workers_that_uwsgi_forks_without_hooks_say_how_to_be_found(serve_app: ServeApp) -> None:
+    command = uwsgi("--processes=2")
+    if not is_installed(command):
+        cannot("uwsgi is not installed: make test installs it")
+    served = serve_app(FLASK, command, where="/internal")
+    asked = {pid for _ in range(20) for pid in of_role(samples(served), "")}
+    assert asked <= children(served)
+    lines = [line for line in served.errors.splitlines() if "metrics are of this process alone" in line]
+    assert len(lines) == len(asked)
+    assert "start uWSGI with --py-call-osafterfork or --lazy-apps" in lines[0]
 
 
 def test_a_successor_that_gunicorn_starts_is_no_worker(serve_app: ServeApp) -> None:

@@ -1,5 +1,6 @@
 """Workers of a server find each other, whether Stator was imported before they were forked or by each of them."""
 
+import ctypes
 import gc
 import os
 import resource
@@ -13,6 +14,7 @@ import pytest
 
 from stator.processes import siblings
 from stator.processes.siblings import Siblings
+from stator.server.signals import end_with_parent
 from tests.program import eventually
 
 Seen = list[tuple[str, int, int]]
@@ -246,6 +248,26 @@ def test_without_shared_memory_a_process_says_why_and_sees_itself_alone() -> Non
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert [str(each).split("]")[1].split(":")[0] for each in errors] == [" Too many open files"]
     assert sees(processes) == [("", 0, os.getpid())]
+
+
+def test_a_process_that_was_forked_without_hooks_says_so_once(server: Server) -> None:
+    def forked_by_libc() -> Siblings:
+        processes = Siblings("shop", lambda error: os.write(writer, f"{error}\n".encode()))
+        if ctypes.PyDLL(None).fork():  # which keeps the interpreter's lock
+            signal.pause()
+        end_with_parent(os.getppid(), signal.SIGKILL)
+        return processes
+
+    reader, writer = os.pipe()
+    child = server.start_and_wait(forked_by_libc)
+    for _ in range(2):
+        (pid,) = [pid for role, _, pid in child.sees() if not role]
+        assert pid != child.pid
+    assert os.read(reader, 1000).decode().splitlines() == [
+        "forked without Python's at-fork hooks; start uWSGI with --py-call-osafterfork or --lazy-apps"
+    ]
+    os.close(reader)
+    os.close(writer)
 
 
 def test_dropped_siblings_leave_no_file_and_no_callback_behind() -> None:
