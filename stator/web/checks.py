@@ -1,9 +1,8 @@
 """Health checks: functions that raise when something is wrong, called with a deadline and never twice at a time."""
 
-import asyncio
 import inspect
 import traceback
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from math import inf
 from typing import TypeAlias
@@ -12,6 +11,7 @@ import msgspec
 from attrs import frozen
 
 from stator.concurrency.gather import gather
+from stator.concurrency.loops import Awaiter, await_alone, awaiter, result_of
 from stator.concurrency.single_flight import CollectionTimeout, Outcome, SingleFlight
 from stator.concurrency.threads import DaemonThreads
 from stator.log.changes import ChangeLog
@@ -58,11 +58,11 @@ class Checks:
         lines, expected = ("health check fails", "health check passes again"), (CollectionTimeout, CheckError)
         self._failures = ChangeLog(log, "check", *lines, level="error", expected=expected)
 
-    def run(self, loop: asyncio.AbstractEventLoop | None = None) -> Health:
-        """Makes all checks; what they return to be awaited runs in the event loop given, or each in a new one."""
+    def run(self, await_: Awaiter = await_alone) -> Health:
+        """Makes all checks; what they return to be awaited is given to `await_`."""
         if self._is_draining():
             return Health(ok=False, body=DRAINING)
-        calls = {name: partial(_make, check, self._timeout, loop) for name, check in self._checks.items()}
+        calls = {name: partial(_make, check, self._timeout, await_) for name, check in self._checks.items()}
         outcomes = gather(self._flights, calls, self._timeout)
         for name, outcome in outcomes.items():
             self._failures.report(name, outcome.error)
@@ -75,37 +75,24 @@ class Checks:
         """Makes all checks, in threads, with what they return to be awaited in this event loop."""
         if not self._checks:
             return self.run()
-        call = self._runs.submit(object(), partial(self.run, asyncio.get_running_loop()), inf)
-        return (await asyncio.wrap_future(call.future)).unwrap()
+        call = self._runs.submit(object(), partial(self.run, awaiter()), inf)
+        return (await result_of(call.future)).unwrap()
 
 
 class CheckError(Exception):
     """A check fails without an error of its own; the message says all."""
 
 
-def _make(check: Check, timeout: float, loop: asyncio.AbstractEventLoop | None) -> None:
+def _make(check: Check, timeout: float, await_: Awaiter) -> None:
     result = check()
     if inspect.isgenerator(result) or inspect.isasyncgen(result):
         msg = "the check is a generator function and never ran: use return instead of yield"
         raise TypeError(msg)
     if inspect.isawaitable(result):
-        within = _awaited(result, timeout)
-        outcome = asyncio.run(within) if loop is None else asyncio.run_coroutine_threadsafe(within, loop).result()
-        result = outcome.unwrap()
+        result = await_(result, timeout).unwrap()
     if result is False:
         msg = "the check returned False"
         raise CheckError(msg)
-
-
-async def _awaited(coming: Awaitable[object], seconds: float) -> Outcome[object]:
-    """Awaits, and cancels what takes too long."""
-    try:
-        async with asyncio.timeout(seconds) as limit:
-            return Outcome(0.0, await coming)
-    except SystemExit as exits:
-        return Outcome(0.0, error=exits)  # raised in the event loop it would end the application
-    except TimeoutError as late:
-        return Outcome(0.0, error=CollectionTimeout() if limit.expired() else late)
 
 
 def _state(outcome: Outcome[None], mask: Mask) -> str:

@@ -131,6 +131,11 @@ def uwsgi(*args: str) -> Command:
     return lambda port: [*own, f"--http-socket=127.0.0.1:{port}", *args]
 
 
+def hypercorn(*args: str) -> Command:
+    own = [str(Path(sys.executable).with_name("hypercorn")), *args]
+    return lambda port: [*own, f"--bind=127.0.0.1:{port}", "example:app"]
+
+
 def is_installed(command: Command) -> bool:
     """Whether the program of a command is there."""
     return Path(command(0)[0]).exists()
@@ -151,6 +156,13 @@ DJANGO_ASGI = DJANGO_WSGI.replace("wsgi", "asgi")
 WRAPPED = example("FastAPI, Starlette: wrapped")
 TWO_PRELOADED = ("--preload", "--workers=2")
 
+ON_TRIO = f"""{FASTAPI}
+import shop
+import trio
+
+shop.asyncio = trio  # whose sleep() the coroutine function there awaits
+"""
+
 EMBEDDINGS = {
     "all in one, uvicorn": Embedding(ALL_IN_ONE, uvicorn(), "/internal"),
     "FastAPI, uvicorn": Embedding(FASTAPI, uvicorn(), "/internal"),
@@ -166,6 +178,8 @@ EMBEDDINGS = {
     "Django ASGI, uvicorn": Embedding(DJANGO_ASGI, uvicorn("--lifespan=off")),
     "Django ASGI, gunicorn asgi": Embedding(DJANGO_ASGI, gunicorn("-k=asgi", "--workers=2")),
     "Falcon ASGI, uvicorn": Embedding(FALCON_ASGI, uvicorn()),
+    "Falcon ASGI, hypercorn": Embedding(FALCON_ASGI, hypercorn("--worker-class=asyncio")),
+    "FastAPI, hypercorn with trio": Embedding(ON_TRIO, hypercorn("--worker-class=trio"), "/internal"),
     "Falcon WSGI, gunicorn sync, preloaded": Embedding(FALCON_WSGI, gunicorn("-k=sync", *TWO_PRELOADED)),
     "Falcon WSGI, wsgiref": Embedding(FALCON_WSGI, wsgiref),
 }

@@ -8,9 +8,9 @@ from typing import Protocol
 import pytest
 
 from tests.captured_log import CapturedLog
-from tests.embedding.applications import EMBEDDINGS, FILES, Command
+from tests.embedding.applications import EMBEDDINGS, FILES, Command, is_installed
 from tests.integration.programs import free_ports
-from tests.program import Answer, Program, eventually
+from tests.program import Answer, Program, cannot, eventually
 
 
 class Served(Program):
@@ -118,6 +118,8 @@ def serve_app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServeApp]:
 def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """Each of the embeddings."""
     embedding = EMBEDDINGS[request.param]
+    if not is_installed(embedding.command):
+        cannot("hypercorn is not installed: make test installs it")
     folder = tmp_path_factory.mktemp("embedding")
     with Served(embedding.code, embedding.command, folder, where=embedding.where) as running:
         eventually(running.ready, within=30)
