@@ -23,7 +23,7 @@ from stator.log.stdlib import LOGGER, stdlib_logger
 from stator.points import CollectorContext
 from stator.processes.siblings import Siblings
 from stator.settings.declare import ConfigError
-from stator.settings.environment import unknown_variables
+from stator.settings.environment import quoted_values, unknown_variables
 from stator.version import build_labels
 from stator.web import app as web
 from stator.web.access_log import App
@@ -74,6 +74,8 @@ class Settings:
         if "collectors" not in good or named <= {*names, *BUILT_IN}:
             for warning in unknown_variables(environment.settings(), PREFIX, environ):
                 log.warning(warning)
+        for warning in quoted_values(environment.settings(), environ):
+            log.warning(warning)
         try:
             config = environment.decode(given)
         except ConfigError as error:

@@ -70,9 +70,10 @@ def load(
         if flags.help:
             _end(f"{about}\n\n{FLAGS}\n{SETTINGS}\n\n{table(rows(loaded.settings()))}\n".encode())
         _check_working_folder()
-        from stator.settings.environment import unknown_variables
+        from stator.settings.environment import quoted_values, unknown_variables
 
-        warnings = unknown_variables(loaded.settings(), prefix, variables)
+        settings = loaded.settings()
+        warnings = unknown_variables(settings, prefix, variables) + quoted_values(settings, variables)
         config = loaded.decode()
     except ConfigError as error:
         _complain([*error.problems, *(f"warning: {each}" for each in warnings)])

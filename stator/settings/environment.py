@@ -1,5 +1,6 @@
 """From variables to Configs: environs parses each variable, cattrs builds the objects."""
 
+import re
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from difflib import get_close_matches
@@ -17,6 +18,7 @@ from stator.settings.masking import KnownSecrets, mask_setting, secrets_of
 from stator.settings.types import setting_type
 
 C = TypeVar("C")
+_QUOTED = re.compile(r"""(["']).*\1""", re.DOTALL)
 
 
 def read_env_file(path: str) -> dict[str, str]:
@@ -111,6 +113,16 @@ def unknown_variables(settings: Iterable[Setting], prefix: str, variables: Itera
         f"{name} is not a setting and is not read; the nearest that is: {nearest}"
         for name in unknown
         for nearest in get_close_matches(name, known, n=1, cutoff=0)
+    ]
+
+
+def quoted_values(settings: Iterable[Setting], variables: Mapping[str, str]) -> list[str]:
+    """Returns a warning for each variable of a setting whose value is wrapped in quotes, as Docker leaves them."""
+    known = variables_of(settings)
+    quoted = sorted(name for name, value in variables.items() if name in known and _QUOTED.fullmatch(value))
+    return [
+        f"{name} begins and ends with a quote, which counts as part of the value: docker run --env-file removes none"
+        for name in quoted
     ]
 
 

@@ -6,6 +6,7 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Callable
 from configparser import ConfigParser
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from stator.exporter import Exporter, ScrapeRequest
 from stator.log.writer import Sink
 from stator.points import CollectorContext
 from stator.processes.service import ServiceProcesses
+from stator.settings.environment import read_env_file
 
 ROOT = Path(__file__).resolve().parents[2]
 ETC = ROOT / "etc"
@@ -159,6 +161,49 @@ def test_grafana_looks_for_dashboards_where_compose_mounts_them(services: dict[s
     (provider,) = load(ETC / "grafana" / "dashboards.yml")["providers"]
     mounts = dict(mount.split(":")[:2] for mount in services["graf"]["volumes"])
     assert Path(mounts["./etc/grafana/stator.json"]).parent == Path(provider["options"]["path"])
+
+
+def as_docker_reads(text: str) -> dict[str, str]:
+    """By `docker run --env-file`: all after "=" as it stands; only a line that begins with "#" is a comment."""
+    lines = (line.lstrip() for line in text.split("\n"))
+    return dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
+
+
+def as_compose_reads(text: str) -> dict[str, str]:
+    """By Compose's env_file: quotes and comments removed, $NAME replaced by what is not set here."""
+    raw = as_docker_reads(text)
+    plain = {name.removeprefix("export "): re.sub(r"\s+#.*", "", value).strip() for name, value in raw.items()}
+    return {name: re.sub(r"\$\{?\w+\}?", "", _unquoted(value)) for name, value in plain.items()}
+
+
+def as_systemd_reads(text: str) -> dict[str, str]:
+    """By systemd's EnvironmentFile=: quotes removed, ";" begins a comment too, and none stands after a value."""
+    joined = re.sub(r"\\\n", "", text)
+    lines = "\n".join(line for line in joined.split("\n") if not line.lstrip().startswith(";"))
+    return {name: _unquoted(value.strip()) for name, value in as_docker_reads(lines).items()}
+
+
+def as_shell_reads(text: str) -> dict[str, str]:
+    return {name: " ".join(shlex.split(value)) for name, value in as_docker_reads(text).items()}
+
+
+def as_stator_reads(_text: str) -> dict[str, str]:
+    return read_env_file(str(ETC / "stator.env"))
+
+
+def _unquoted(value: str) -> str:
+    return value[1:-1] if len(value) > 1 and value[0] == value[-1] and value[0] in "\"'" else value
+
+
+@pytest.mark.parametrize("read", [as_docker_reads, as_compose_reads, as_systemd_reads, as_shell_reads, as_stator_reads])
+def test_container_environment_means_the_same_to_all_that_read_it(read: Callable[[str], dict[str, str]]) -> None:
+    assert read((ETC / "stator.env").read_text()) == SETTINGS
+
+
+def test_no_shipped_setting_means_something_else_elsewhere() -> None:
+    texts = [(ETC / "stator.env").read_text(), (ETC / "dev.sh").read_text().replace("export ", "")]
+    for value in (value for text in texts for value in as_docker_reads(text).values()):
+        assert not re.search(r"""["'#$\\;`]|\s""", value), value
 
 
 def test_container_environment_is_exactly_the_six_settings() -> None:

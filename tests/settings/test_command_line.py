@@ -154,6 +154,25 @@ def test_names_in_an_env_file_that_nothing_reads_are_warned_of(tmp_path: Path) -
     assert len(loaded("-e", str(tmp_path / "stator.env")).warnings) == 1
 
 
+@pytest.mark.parametrize("value", ['"metrics,blue"', "'metrics'", '""'])
+def test_quotes_around_a_value_of_the_environment_are_warned_of(run_flags: RunFlags, value: str) -> None:
+    warning = "STTR_ROSTER_SERVICE_TAGS begins and ends with a quote, which counts as part of the value"
+    (line,) = loaded(STTR_ROSTER_SERVICE_TAGS=value).warnings
+    assert line.startswith(warning)
+    assert run_flags("--check", env={"STTR_ROSTER_SERVICE_TAGS": value}).err.startswith(f"stator: warning: {warning}")
+
+
+@pytest.mark.parametrize("value", ['5" disk', '"', "a'", "\"a'"])
+def test_a_quote_within_a_value_is_not_warned_of(value: str) -> None:
+    assert loaded(STTR_ROSTER_SERVICE_TAGS=value, OTHER='"x"').warnings == []
+
+
+def test_a_quoted_secret_is_warned_of_without_its_value(run_flags: RunFlags) -> None:
+    err = run_flags("--check", env={"STTR_CLIENT_USER": "me", "STTR_CLIENT_PASS": "'hunter2'"}).err
+    assert "STTR_CLIENT_PASS begins and ends with a quote" in err
+    assert "hunter2" not in err
+
+
 def test_bad_lines_of_an_env_file_are_named_by_number_and_not_quoted(run_flags: RunFlags, tmp_path: Path) -> None:
     file = tmp_path / "stator.env"
     file.write_text("# mine\nSTTR_SERVER_PORT=1\nhunter2\n=hunter2\nSTTR_CLIENT_USER='hunter2\nSTTR_FILE_PATH=a\0b\n")
