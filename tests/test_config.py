@@ -78,6 +78,19 @@ def test_all_collectors_that_can_not_run_are_named_in_one_line() -> None:
     )
 
 
+@pytest.mark.parametrize("paths", ["metrics", "/metrics*", "/*/ready", "/a,b", "*", "/a/**"])
+def test_a_quiet_path_that_is_no_path_is_refused_in_one_line(paths: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        configured(LOGGER_QUIETPATHS=paths)
+    (line,) = error.value.problems
+    assert line == f"STTR_LOGGER_QUIETPATHS={paths!r}: expected paths such as /metrics, or /monitor/* for all below one"
+
+
+@pytest.mark.parametrize("paths", ["/metrics", "/metrics, /monitor/*", "/*", "/", ""])
+def test_quiet_paths_are_paths_and_what_is_below_them(paths: str) -> None:
+    assert configured(LOGGER_QUIETPATHS=paths).logger.quiet_paths == tuple(paths.split(", ") if paths else ())
+
+
 def test_nothing_is_registered_without_a_discovery_service(log: Log) -> None:
     assert Config().registrar(log) is None
 

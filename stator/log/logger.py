@@ -1,6 +1,7 @@
 """Structured logging: one JSON object a line, with structlog."""
 
 import random
+import re
 import string
 import traceback
 from collections.abc import Callable, Mapping
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from attrs import frozen
 
 from stator.log.render import Event, LineRenderer, safely
-from stator.settings.declare import at_least, setting
+from stator.settings.declare import Constraint, at_least, setting
 from stator.settings.masking import KnownSecrets, Mask, mask_texts
 
 if TYPE_CHECKING:
@@ -36,6 +37,14 @@ class LoggerConfig:
     level: Literal["debug", "info", "warning", "error"] = setting("info", desc="lowest level that is logged")
     format: Literal["auto", "json", "text"] = setting(
         "auto", desc="json lines or coloured text; auto is text when stdout is a terminal"
+    )
+    quiet_paths: tuple[str, ...] = setting(
+        (),
+        desc="paths whose successful requests are logged at debug; /monitor/* stands for all below it",
+        check=Constraint(
+            "paths such as /metrics, or /monitor/* for all below one",
+            lambda paths: all(re.fullmatch(r"/[^*]*|(/[^*]*)?/\*", path) for path in paths),
+        ),
     )
 
     def build(self, sink: "Sink", *, terminal: bool, secrets: KnownSecrets | None = None) -> Log:

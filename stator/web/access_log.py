@@ -2,11 +2,12 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, MutableMapping
+from http import HTTPStatus
 from typing import Any, TypeAlias
 
 import msgspec
-from attrs import frozen
+from attrs import field, frozen
 
 from stator.client.probe import USER_AGENT
 from stator.log.logger import Log, bind, new_id, unbind
@@ -29,12 +30,26 @@ REFUSALS = {408: b'{"error":"request body took too long"}', 413: b'{"error":"req
 
 @frozen
 class AccessLogMiddleware:
-    """ASGI middleware that logs each request, and its response before the client gets the last of it."""
+    """ASGI middleware that logs each request, and its response before the client gets the last of it.
+
+    A request for a quiet path is logged only with its response, as the level depends on the status.
+    """
 
     _app: App
     _log: Log
     _secret_headers: frozenset[str] = frozenset()  # names, in lower case
     _timeout: float = 10.0  # seconds that a request's body may take
+    _quiet_paths: Collection[str] = ()  # as in STTR_LOGGER_QUIETPATHS
+    _quiet: frozenset[str] = field(init=False)
+    _quiet_prefixes: tuple[str, ...] = field(init=False)
+
+    @_quiet.default
+    def _find_quiet(self) -> frozenset[str]:
+        return frozenset(each for path in self._quiet_paths for each in (path, f"{path}/"))
+
+    @_quiet_prefixes.default
+    def _find_quiet_prefixes(self) -> tuple[str, ...]:
+        return tuple(path.removesuffix("*") for path in self._quiet_paths if path.endswith("/*"))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Passes a request on; answers with status 413 or 408 if its body is too long or does not come in time."""
@@ -43,24 +58,28 @@ class AccessLogMiddleware:
             return
         token = bind(request_id=new_id())
         log = self._log.debug if _is_own_probe(scope) else self._log.info
-        start, has_ended = time.perf_counter_ns(), False
-        status, headers, body = 0, (), b""
+        start, has_ended, is_quiet = time.perf_counter_ns(), False, self._is_quiet(scope["path"])
+        status, headers, body, request_body = 0, (), b"", b""
 
         async def log_and_send(message: Message) -> None:
-            nonlocal status, headers, body, has_ended
+            nonlocal status, headers, body, has_ended, log
             if message["type"] == "http.response.start":
                 status, headers = message["status"], message.get("headers", ())
             elif message["type"] == "http.response.body":
                 body = body or message.get("body", b"")
                 if not message.get("more_body", False):
                     has_ended = True
+                    if is_quiet:
+                        log = self._log.debug if status < HTTPStatus.BAD_REQUEST else log
+                        self._log_request(log, scope, request_body)
                     elapsed, text = time.perf_counter_ns() - start, self._headers_text(headers)
                     log("sending response", status=status, headers=text, body=body, elapsed=elapsed)
             await send(message)
 
         try:
             request_body, refusal = await _read_body(scope["headers"], receive, self._timeout)
-            self._log_request(log, scope, request_body)
+            if not is_quiet:
+                self._log_request(log, scope, request_body)
             if refusal == CLIENT_DISCONNECTED:
                 return
             if refusal:
@@ -68,9 +87,14 @@ class AccessLogMiddleware:
             else:
                 await self._app(scope, _replay(request_body, receive), log_and_send)
         finally:
+            if not has_ended and is_quiet:
+                self._log_request(log, scope, request_body)
             if not has_ended:
                 self._log.warning("response was not sent", elapsed=time.perf_counter_ns() - start)
             unbind(token)
+
+    def _is_quiet(self, path: str) -> bool:
+        return path in self._quiet or path.startswith(self._quiet_prefixes)
 
     def _log_request(self, log: Callable[..., object], scope: Scope, body: bytes) -> None:
         host, port = scope.get("client") or ("", 0)

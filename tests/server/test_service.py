@@ -335,3 +335,17 @@ def test_without_a_host_it_listens_on_every_address(starts: Starts) -> None:
             connection.sendall(GET + b"Connection: close\r\n\r\n")
             assert connection.recv(1000).startswith(b"HTTP/1.1 200 OK")
     assert {line["remote_ip"] for line in program.lines("received request")} <= {"127.0.0.1", "::1"}
+
+
+def test_probes_and_scrapes_of_quiet_paths_fill_no_log(starts: Starts) -> None:
+    program = starts({"STTR_LOGGER_QUIETPATHS": "/metrics,/monitor,/monitor/*"})
+    for path in ["/monitor", "/monitor/ready", "/monitor/live", "/metrics"] * 5:
+        assert program.get(path).status == 200
+    assert program.get("/metrics?collect[]=nothing").status == 400
+    assert program.get("/config").status == 200
+    received = program.lines("received request")
+    assert [line["path"] for line in received] == ["/metrics", "/config"]
+    answered = program.lines("sending response")
+    assert [(line["request_id"], line["status"]) for line in answered] == [
+        (line["request_id"], status) for line, status in zip(received, (400, 200), strict=True)
+    ]

@@ -253,6 +253,64 @@ def test_a_response_in_parts_is_logged_once_when_it_ends(story: CapturedLog) -> 
     assert len(story.lines_with("sending response")) == 1
 
 
+def with_status(status: int) -> App:
+    async def app(_scope: Scope, _receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": status, "headers": []})
+        await send({"type": "http.response.body", "body": b"done"})
+
+    return app
+
+
+QUIET = ("/metrics", "/monitor/*")
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/metrics/", "/monitor/ready", "/monitor/"])
+def test_a_successful_request_for_a_quiet_path_is_logged_at_debug(story: CapturedLog, path: str) -> None:
+    ask(AccessLogMiddleware(with_status(399), story.log, quiet_paths=QUIET), "GET", path)
+    assert [(line["msg"], line["level"]) for line in story.lines] == [
+        ("received request", "debug"),
+        ("sending response", "debug"),
+    ]
+    assert len({line["request_id"] for line in story.lines}) == 1
+
+
+@pytest.mark.parametrize("status", [400, 404, 503])
+def test_a_failed_request_for_a_quiet_path_is_logged_as_any_other(story: CapturedLog, status: int) -> None:
+    ask(AccessLogMiddleware(with_status(status), story.log, quiet_paths=QUIET), "POST", "/metrics", BODY, (b"hello",))
+    request, response = story.lines
+    assert (request["msg"], request["level"], request["body"]) == ("received request", "info", "hello")
+    assert (response["msg"], response["level"], response["status"]) == ("sending response", "info", status)
+    assert request["request_id"] == response["request_id"]
+
+
+def test_a_refused_or_unanswered_request_for_a_quiet_path_is_logged_as_any_other(story: CapturedLog) -> None:
+    async def fails(_scope: Scope, _receive: Receive, _send: Send) -> None:
+        msg = "oops"
+        raise OSError(msg)
+
+    late = AccessLogMiddleware(echo, story.log, timeout=0.05, quiet_paths=QUIET)
+    ask(late, "POST", "/metrics", BODY, (b"he",), ends=False)
+    with pytest.raises(OSError, match="oops"):
+        ask(AccessLogMiddleware(fails, story.log, quiet_paths=QUIET), "GET", "/metrics")
+    assert [(line["msg"], line["level"]) for line in story.lines] == [
+        ("received request", "info"),
+        ("sending response", "info"),
+        ("received request", "info"),
+        ("response was not sent", "warning"),
+    ]
+
+
+@pytest.mark.parametrize("path", ["/", "/metric", "/metrics/x", "/monitor", "/monitorx"])
+def test_other_paths_are_not_quiet(story: CapturedLog, path: str) -> None:
+    ask(AccessLogMiddleware(with_status(200), story.log, quiet_paths=QUIET), "GET", path)
+    assert {line["level"] for line in story.lines} == {"info"}
+
+
+def test_all_paths_can_be_quiet(story: CapturedLog) -> None:
+    ask(AccessLogMiddleware(with_status(200), story.log, quiet_paths=("/*",)), "GET", "/any/path")
+    assert {line["level"] for line in story.lines} == {"debug"}
+
+
 def test_what_is_no_http_is_passed_on_and_not_logged(story: CapturedLog) -> None:
     seen = []
 
