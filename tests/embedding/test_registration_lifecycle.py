@@ -1,5 +1,6 @@
 """A registration from `start` to `stop`, with the file registrar."""
 
+import fcntl
 import json
 import os
 import sys
@@ -7,6 +8,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -15,9 +17,10 @@ import pytest
 
 import stator
 from stator.embedding.registration import Registration
+from stator.settings.declare import StartError
 from tests.captured_log import CapturedLog
 from tests.fakes import Agent
-from tests.program import eventually
+from tests.program import cannot, eventually
 
 
 @pytest.fixture
@@ -262,3 +265,47 @@ def test_the_file_that_is_written_may_lie_below_the_working_folder(
     monkeypatch.chdir(tmp_path)
     with service.registered(environ={"STTR_FILE_PATH": "targets.json"}):
         eventually(service.targets)
+
+
+OTHER_USER = 4711
+
+
+@contextmanager
+def held_by_another_user(path: Path, mode: int) -> Iterator[None]:
+    """A file that another user has created, with its exclusive lock held."""
+    (read, write), (ready, report) = os.pipe(), os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.setuid(OTHER_USER)
+        os.umask(0)
+        fcntl.flock(os.open(path, os.O_CREAT | os.O_RDWR, mode), fcntl.LOCK_EX)
+        os.close(write)
+        os.write(report, b".")
+        os.read(read, 1)
+        os._exit(0)
+    assert os.read(ready, 1) == b"."
+    yield
+    for each in (read, write, ready, report):
+        os.close(each)
+    os.waitpid(child, 0)
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o666])
+def test_a_lock_file_that_another_user_holds_is_reported_and_not_waited_for(
+    service: Service, monkeypatch: pytest.MonkeyPatch, mode: int
+) -> None:
+    if os.geteuid():
+        cannot("only root can be several users")
+    with tempfile.TemporaryDirectory(dir="/tmp") as shared:
+        Path(shared).chmod(0o1777)
+        monkeypatch.setattr(tempfile, "tempdir", shared)
+        registration = service.registered()
+        assert registration._find_task
+        path = registration._find_task().membership()._path
+        with held_by_another_user(path, mode):
+            with pytest.raises(StartError, match=f"^can't register: {path} belongs to another user$"):
+                registration.start()
+            registration.stop()
+        path.unlink()
+        with service.registered():
+            eventually(service.targets)
