@@ -267,6 +267,27 @@ def test_the_file_that_is_written_may_lie_below_the_working_folder(
         eventually(service.targets)
 
 
+@pytest.mark.parametrize("was_up", [False, True])
+def test_an_agent_that_is_down_for_long_fills_no_log_of_the_keeper(
+    service: Service, capfd: pytest.CaptureFixture[str], was_up: bool
+) -> None:
+    with Agent(200 if was_up else 500) as consul:
+        environ = {
+            "STTR_ROSTER_REGISTRAR": "consul",
+            "STTR_CLIENT_BASEURI": consul.uri,
+            "STTR_ROSTER_RETRYMAX": "10ms",
+        }
+        with service.registered(environ=environ):
+            if was_up:
+                eventually(lambda: consul.services)
+                consul.status = 500
+            eventually(lambda: len(consul.requests) > 200, within=30)
+            lines = [json.loads(line)["msg"] for line in capfd.readouterr().err.splitlines()]
+            consul.status = 200
+    assert "failed to register, trying again" in lines
+    assert len(lines) <= 8
+
+
 OTHER_USER = 4711
 
 

@@ -323,6 +323,22 @@ def test_a_process_or_thread_that_the_system_refuses_at_the_start_is_told_in_one
     assert agent.requests == []
 
 
+@pytest.mark.parametrize("is_refused", [True, False])
+def test_an_agent_that_is_down_for_long_fills_no_log(starts: Starts, is_refused: bool) -> None:
+    with Agent(500, b"down") as agent:
+        uri = f"http://127.0.0.1:{free_port()}" if is_refused else agent.uri
+        env = {"STTR_CLIENT_BASEURI": uri, "STTR_ROSTER_RETRYMAX": "10ms", "STTR_LOGGER_LEVEL": "debug"}
+        program = starts(env)
+        tries = "no response" if is_refused else "received response"
+        eventually(lambda: len(program.lines(tries)) > 100, within=30)
+        ends_well(program)
+    # Without those of the start and the stop, and of the test's own look at /monitor.
+    while_down = [line["msg"] for line in program.lines() if line["level"] != "debug"]
+    while_down = while_down[while_down.index("ready") + 1 : while_down.index("shutting down")]
+    assert while_down.count("failed to register, trying again") == 1
+    assert len(while_down) <= 8
+
+
 # Bad settings
 
 BAD = {
