@@ -259,6 +259,20 @@ def test_says_in_a_line_that_it_cannot_unpack(pyz: Path) -> None:
     assert re.fullmatch(r"stator\.pyz: can't unpack to .*\n", done.stderr)
 
 
+@pytest.mark.parametrize("root", ["", "relative"])
+@pytest.mark.parametrize("arguments", [(), ("--check",)])
+def test_says_in_a_line_that_its_working_folder_is_gone(
+    pyz: Path, tmp_path: Path, arguments: tuple[str, ...], root: str
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    command = ["sh", "-c", f'cd {gone} && rmdir {gone} && exec "$@"', "sh", sys.executable, str(pyz), *arguments]
+    env = os.environ | ({"SHIV_ROOT": root} if root else {})
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert re.fullmatch(r"stator(\.pyz)?: the working folder .*: start Stator in one that exists\n", done.stderr)
+
+
 def test_unpacks_nothing_that_others_could_write_to(pyz: Path, tmp_path: Path) -> None:
     subprocess.run([sys.executable, pyz, "--check"], env=os.environ | {"SHIV_ROOT": str(tmp_path)}, check=True, umask=0)
     unpacked = list((tmp_path / cache_name(pyz)).rglob("*"))
