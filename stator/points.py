@@ -21,12 +21,13 @@ class Histogram:
     """A distribution counted in buckets.
 
     Attributes:
-        buckets: (upper bound, cumulative count) pairs, ascending; the ``+Inf`` bucket is implied by ``count``.
+        buckets: (upper bound, cumulative count) pairs, ascending; the ``+Inf`` bucket is implied by ``count``. A bound
+            that is a text, such as ``"1"`` or ``"1e3"``, is written as it is where the format allows it.
         sum: Sum of all observations, in the point's unit.
         count: Number of observations.
     """
 
-    buckets: tuple[tuple[float, int], ...]
+    buckets: tuple[tuple[float | str, int], ...]
     sum: float
     count: int
 
@@ -36,12 +37,12 @@ class Summary:
     """A distribution described by quantiles.
 
     Attributes:
-        quantiles: (quantile from 0 to 1, value) pairs, ascending.
+        quantiles: (quantile from 0 to 1, value) pairs, ascending; a quantile may be a text, as a bound may.
         sum: Sum of all observations, in the point's unit.
         count: Number of observations.
     """
 
-    quantiles: tuple[tuple[float, float], ...]
+    quantiles: tuple[tuple[float | str, float], ...]
     sum: float
     count: int
 

@@ -5,6 +5,7 @@ from math import inf, nan
 from operator import le, lt
 from typing import TYPE_CHECKING, Any
 
+from stator.exposition.distributions import number_of
 from stator.points import Histogram, Labels, MetricType, Point, Summary
 
 if TYPE_CHECKING:
@@ -56,13 +57,14 @@ def _histograms(family: "Metric") -> list[Point] | None:
     """Returns a family's histograms, or None where some samples make no histogram."""
     histograms = []
     for labels, parts in _grouped(family, "_bucket", "le").items():
-        buckets = sorted(parts["_bucket"])
-        if not {"_sum", "_count"} <= parts.keys() or not buckets or buckets[-1] != (inf, parts["_count"]):
+        buckets = sorted(parts["_bucket"], key=lambda bucket: bucket[:2])
+        if not {"_sum", "_count"} <= parts.keys() or not buckets or buckets[-1][:2] != (inf, parts["_count"]):
             return None
-        bounds, counts = zip(*buckets, strict=True)
+        bounds, counts, texts = zip(*buckets, strict=True)
         if not (all(map(lt, bounds, bounds[1:])) and counts[0] >= 0 and all(map(le, counts, counts[1:]))):
             return None
-        histogram = Histogram(tuple(buckets[:-1]), parts["_sum"], parts["_count"])
+        own = tuple(zip(texts, counts, strict=True))[:-1]
+        histogram = Histogram(own, parts["_sum"], parts["_count"])
         histograms.append(_point(family, family.name, "histogram", histogram, labels))
     return histograms
 
@@ -71,24 +73,25 @@ def _summaries(family: "Metric") -> list[Point] | None:
     """Returns a family's summaries, or None where some samples make no summary."""
     summaries = []
     for labels, parts in _grouped(family, "", "quantile").items():
-        quantiles = sorted(parts[""], key=lambda pair: pair[0])
-        is_whole = {"_sum", "_count"} <= parts.keys() and all(0 <= quantile <= 1 for quantile, _ in quantiles)
+        quantiles = sorted(parts[""], key=lambda each: each[0])
+        is_whole = {"_sum", "_count"} <= parts.keys() and all(0 <= quantile <= 1 for quantile, _, _ in quantiles)
         if not (is_whole and parts["_count"] >= 0):
             return None
-        summary = Summary(tuple(quantiles), parts["_sum"], parts["_count"])
+        summary = Summary(tuple((text, value) for _, value, text in quantiles), parts["_sum"], parts["_count"])
         summaries.append(_point(family, family.name, "summary", summary, labels))
     return summaries
 
 
 def _grouped(family: "Metric", listed: str, key: str) -> dict[Labels, dict[str, Any]]:
-    """Returns samples by labels, then by suffix: those of `listed` as a list of (number in the label `key`, value)."""
+    """Returns samples by labels, then by suffix: of `listed` a list of (number in the label `key`, value, its text)."""
     # A sample that does not belong there, or has its labels in another order, makes a group that lacks the rest.
     groups: dict[Labels, dict[str, Any]] = {}
     for sample in family.samples:
         suffix, labels = sample.name.removeprefix(family.name), tuple(sample.labels.items())
         if suffix == listed:
             own = labels[:-1] if labels and labels[-1][0] == key else tuple(pair for pair in labels if pair[0] != key)
-            groups.setdefault(own, {listed: []})[listed].append((_number(sample.labels.get(key, "")), sample.value))
+            text = sample.labels.get(key, "")
+            groups.setdefault(own, {listed: []})[listed].append((_number(text), sample.value, text))
         elif suffix != "_created":
             groups.setdefault(labels, {listed: []})[suffix] = sample.value
     return groups
@@ -96,6 +99,6 @@ def _grouped(family: "Metric", listed: str, key: str) -> dict[Labels, dict[str, 
 
 def _number(text: str) -> float:
     try:
-        return float(text)
+        return number_of(text)
     except ValueError:
         return nan

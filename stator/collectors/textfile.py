@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 
 # Longest file in bytes. One of this size takes longer to parse than a scrape waits: a longer one is a mistake.
 LARGEST = 64 << 20
-# The parser renames a counter's samples, and not a gauge's: counters are parsed as gauges.
-_COUNTER = re.compile(r'^([ \t]*#[ \t]+TYPE[ \t]+("(?:[^"\\]|\\.)*"|\S+)[ \t]+)counter(?=[ \t\r]*$)', re.MULTILINE)
+# A family's name and its type, either of which may be missing.
+_TYPE = re.compile(r'^[ \t]*#[ \t]*TYPE(?:[ \t]+("(?:[^"\\]|\\.)*"|\S+))?(?:[ \t]+(\S+))?(?=[ \t\r]*$)', re.MULTILINE)
+_HELP = re.compile(r"^[ \t]*#HELP(?=[ \t])", re.MULTILINE)
 
 
 @frozen
@@ -59,7 +60,8 @@ class Textfile:
     """Reports what ``*.prom`` files hold; each is read again only when it has changed.
 
     The families are those of the files, and the two that node_exporter adds about the files. A file that can't be
-    exposed fails alone: it's logged, once, and counts in ``node_textfile_scrape_error``.
+    exposed fails alone: it's logged, once, and counts in ``node_textfile_scrape_error``. The values of ``le`` and
+    ``quantile`` stay as the file has them, except in OpenMetrics, which wants ``1.0`` in place of ``1``.
 
     Args:
         paths: Folders, or patterns of folders.
@@ -161,11 +163,20 @@ def parse(data: bytes, path: str) -> list[Point]:
     return _families.points(_parsed(text, path))
 
 
+def _as_parsed(line: re.Match[str]) -> str:
+    """Returns the line of a family's type as the parser takes it: Prometheus' own parser takes more."""
+    name, type_ = line.groups()
+    if type_ is None:
+        return "#"
+    # The parser renames a counter's samples, and not a gauge's: counters are parsed as gauges.
+    return f"# TYPE {name} {'gauge' if type_.lower() == 'counter' else type_.lower()}"
+
+
 def _parsed(text: str, path: str) -> Iterable["Metric"]:
     from prometheus_client.parser import text_fd_to_metric_families
 
-    counters = {name.strip('"') for _, name in _COUNTER.findall(text)}
-    lines = StringIO(_COUNTER.sub(r"\1gauge", text))
+    counters = {name.strip('"') for name, type_ in _TYPE.findall(text) if type_.lower() == "counter"}
+    lines = StringIO(_HELP.sub("# HELP", _TYPE.sub(_as_parsed, text)))
     try:
         found = list(text_fd_to_metric_families(lines))
     except (ValueError, LookupError, TypeError) as error:

@@ -6,7 +6,7 @@ from itertools import chain, islice
 
 from stator.exposition import escaping
 from stator.exposition.columns import CHUNK
-from stator.exposition.distributions import bounds_of, has_sum
+from stator.exposition.distributions import Shape, bounds_of, has_sum
 from stator.exposition.format import Format
 from stator.exposition.validation import RESERVED, BadPointError
 from stator.points import LabelPairs, MetricType
@@ -35,12 +35,12 @@ def distribution_heads(
     sample: str,
     type_: MetricType,
     labels: Sequence[LabelPairs],
-    shapes: Sequence[tuple[float, ...]],
+    shapes: Sequence[Shape],
     format_: Format,
 ) -> list[bytes]:
     """The heads of each bucket or quantile, sum and count; `write` returns those of samples by name and labels."""
     pairs = zip(labels, shapes, strict=True)
-    parts = [(*own, (RESERVED[type_], bound)) for own, shape in pairs for bound in bounds_of(shape, type_)]
+    parts = [(*own, (RESERVED[type_], bound)) for own, shape in pairs for bound in bounds_of(shape, type_, format_)]
     buckets = iter(write(sample + ("_bucket" if type_ == "histogram" else ""), parts))
     sums, counts = write(f"{sample}_sum", labels), write(f"{sample}_count", labels)
     written: list[bytes] = []

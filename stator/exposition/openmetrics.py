@@ -28,6 +28,12 @@ def _stamp(seconds: float) -> bytes:
 
 _END = b"# EOF\n"
 OPENMETRICS, OPENMETRICS_UTF8 = (
-    Format(f"{MEDIA_TYPE}; escaping={how}", utf8, _header, _stamp, _END, sums_below_zero=False, created_apart=False)
+    Format(
+        f"{MEDIA_TYPE}; escaping={how}",
+        *(utf8, _header, _stamp, _END),
+        canonical_bounds=True,
+        sums_below_zero=False,
+        created_apart=False,
+    )
     for how, utf8 in (("underscores", False), ("allow-utf-8", True))
 )

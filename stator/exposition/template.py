@@ -10,7 +10,7 @@ from attrs import frozen
 
 from stator.exposition import escaping, numbers
 from stator.exposition.columns import CHUNK, Series, SeriesKeys, safe_repr, take
-from stator.exposition.distributions import CLASSES, SUFFIXES, has_sum, numbers_of, shapes_of
+from stator.exposition.distributions import CLASSES, SUFFIXES, Shape, has_sum, numbers_of, shapes_of
 from stator.exposition.format import Format
 from stator.exposition.lines import distribution_heads, heads
 from stator.exposition.validation import INVALID_VALUE, NO_TEXTS, BadPointError, validate
@@ -31,7 +31,7 @@ class FamilyTemplate:
     sample: str
     sample_names: frozenset[str]
     # The bounds of each histogram, or the quantiles of each summary.
-    shapes: list[tuple[float, ...]]
+    shapes: list[Shape]
     lines: int
 
     def numbers(self, values: list[Any]) -> list[Any]:

@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,15 +11,30 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from stator.collectors.textfile import Textfile, TextfileConfig
+from stator.exposition.encoder import Encoder
 from stator.exposition.format import Format
 from stator.exposition.openmetrics import OPENMETRICS
-from stator.exposition.text import TEXT_0_0_4
+from stator.exposition.text import TEXT_0_0_4, TEXT_1_0_0, TEXT_1_0_0_UTF8
 from stator.points import Histogram, Point, PointsAt, Summary
 from tests.captured_log import CapturedLog
 from tests.collectors.contexts import context
-from tests.exposition.exposing import exposed
+from tests.exposition.exposing import exposed, written
 
 Values = dict[str, Any]
+BOUNDS = """\
+# TYPE h histogram
+h_bucket{le="1"} 1
+h_bucket{le="2.50"} 2
+h_bucket{le="1e3"} 3
+h_bucket{le="+Inf"} 3
+h_sum 4
+h_count 3
+# TYPE s summary
+s{quantile="0.50"} 1
+s{quantile=".99"} 2
+s_sum 3
+s_count 2
+"""
 
 
 @pytest.fixture
@@ -104,6 +120,50 @@ odd -1
     assert story.text == ""
 
 
+@pytest.mark.parametrize(
+    ("lines", "type_"),
+    [
+        ("# TYPE a GAUGE\na 1\n", "gauge"),
+        ("# TYPE a Counter\na 1\n", "counter"),
+        ("# TYPE a UNTYPED\na 1\n", "untyped"),
+        ("#TYPE a gauge\n#HELP a So far\na 1\n", "gauge"),
+        ("\t#\tTYPE \t a\tcounter\na\t1\n", "counter"),
+        ("# TYPE a gauge\r\na 1\r\n", "gauge"),
+        ("# TYPE\n# TYPE a\n#\n#a\na 1\n", "untyped"),
+        ("# HELP a One\n# TYPE a gauge\n# HELP a Two\na 1\n", "gauge"),
+    ],
+)
+def test_types_are_taken_as_node_exporter_takes_them(story: CapturedLog, folder: Path, lines: str, type_: str) -> None:
+    text = exposed_text(lines, story, folder).splitlines()
+    assert reasons(story) == {}
+    assert text[-2:] == [f"# TYPE a {type_}", "a 1"]
+
+
+@pytest.mark.parametrize("dialect", [TEXT_0_0_4, TEXT_1_0_0, TEXT_1_0_0_UTF8])
+def test_bounds_and_quantiles_stand_as_the_file_has_them(story: CapturedLog, folder: Path, dialect: Format) -> None:
+    text = exposed_text(BOUNDS, story, folder, dialect)
+    assert [line for line in text.splitlines() if "{" in line] == [line for line in BOUNDS.splitlines() if "{" in line]
+
+
+def test_bounds_and_quantiles_are_canonical_in_openmetrics(story: CapturedLog, folder: Path) -> None:
+    text = exposed_text(BOUNDS, story, folder, OPENMETRICS)
+    assert re.findall(r'(?:le|quantile)="(.*?)"', text) == ["1.0", "2.5", "1000.0", "+Inf", "0.5", "0.99"]
+
+
+def test_bounds_that_the_file_writes_in_another_way_are_exposed_so(story: CapturedLog, folder: Path) -> None:
+    encoder, collector = Encoder(TEXT_0_0_4, timestamps=False), of(story, folder)
+    for bound in ("1", "1.0"):
+        write(folder, "a", BOUNDS.replace('"1"', f'"{bound}"'))
+        assert f'h_bucket{{le="{bound}"}} 1\n' in written(encoder, collector.collect(0.0))
+
+
+@pytest.mark.parametrize("bound", ["1_0", " 1", "one", "NaN"])
+def test_bounds_that_are_no_numbers_make_no_histogram(story: CapturedLog, folder: Path, bound: str) -> None:
+    lines = exposed_text(BOUNDS.replace('"1"', f'"{bound}"'), story, folder).splitlines()
+    assert f'h_bucket{{le="{bound}"}} 1' in lines
+    assert "# TYPE h_bucket untyped" in lines
+
+
 def test_a_histogram_and_a_summary_are_read_as_such(story: CapturedLog, folder: Path) -> None:
     write(
         folder,
@@ -112,8 +172,8 @@ def test_a_histogram_and_a_summary_are_read_as_such(story: CapturedLog, folder: 
         '# TYPE s summary\ns{quantile="0.9"} 2\ns{quantile="0.5"} 1\ns_sum 3\ns_count 2\n',
     )
     found = {point.name: (point.labels, point.value) for point in points(of(story, folder))}
-    assert found["h"] == ((("a", "1"),), Histogram(((1.0, 2),), 4, 3))
-    assert found["s"] == ((), Summary(((0.5, 1), (0.9, 2)), 3, 2))
+    assert found["h"] == ((("a", "1"),), Histogram((("1", 2),), 4, 3))
+    assert found["s"] == ((), Summary((("0.5", 1), ("0.9", 2)), 3, 2))
 
 
 @pytest.mark.parametrize(("dialect", "type_"), [(TEXT_0_0_4, "counter"), (OPENMETRICS, "unknown")])
@@ -207,7 +267,8 @@ def test_each_files_time_is_reported(story: CapturedLog, folder: Path) -> None:
     ("text", "why"),
     [
         ("a 1\nb one\n", "line 2 is not in Prometheus' text format: could not convert string to float: 'one'"),
-        ("# TYPE a\n", "line 1 is not in Prometheus' text format"),
+        ("# TYPE a!b gauge\n", "line 1 is not in Prometheus' text format"),
+        ("a 1\n# TYPE a gauge\n", "a is a unknown first and a gauge later"),
         ('a{b="c} 1\n', "line 1 is not in Prometheus' text format"),
         ("# TYPE a speed\na 1\n", "is not in Prometheus' text format: Invalid metric type: speed"),
         ("a 1", "its last line has no end: is it still being written?"),

@@ -117,7 +117,14 @@ COUNTS = [
     histogram(count=math.nan),
     Summary((), 1, -1),
 ]
-NO_NUMBERS = [histogram(("1", 1)), histogram((1, "1")), histogram(total="1"), histogram(count=None), histogram((1,))]  # type: ignore[arg-type] # bad ones
+NO_NUMBERS = [
+    histogram(("one", 1)),
+    histogram(("1_0", 1)),
+    histogram((1, "1")),
+    histogram(total="1"),
+    histogram(count=None),
+    histogram((1,)),  # type: ignore[arg-type] # bad
+]
 NO_TEXTS: list[Any] = [
     (("k", 1),),
     (("k", None),),

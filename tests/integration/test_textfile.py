@@ -27,6 +27,8 @@ FILES: dict[str, str | bytes] = {
     "one": 'shared{from="one"} 1\n',
     "two": 'shared{from="two"} 2\n',
     "comments": "# just a comment\n\n# HELP only described, no sample\n",
+    "types": "# TYPE shout GAUGE\nshout 1\n#TYPE close Counter\nclose 2\n# TYPE\n# TYPE none\nnone 3\n"
+    "\t#\tTYPE \ttabs\tUNTYPED\ntabs\t4\n",
     "empty": "",
     ".hidden": "hidden 1\n",
 }
@@ -34,6 +36,7 @@ BAD: dict[str, str | bytes] = {
     "bad-number": "good 1\nbad one\n",
     "bad-open": 'bad{a="b} 1\n',
     "bad-type": "# TYPE bad speed\nbad 1\n",
+    "bad-order": "bad 1\n# TYPE bad gauge\n",
     "bad-unfinished": "bad 1",
     "bad-stamped": "bad 1 1700000000000\n",
     "bad-latin": b"# HELP bad K\xe4fer\nbad\xe4 1\n",
