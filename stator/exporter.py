@@ -4,7 +4,7 @@ import inspect
 import operator
 import time
 import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from functools import partial
 from io import BytesIO
@@ -20,12 +20,14 @@ from stator.exposition.encoder import Encoder
 from stator.exposition.negotiation import Encoding
 from stator.log.changes import ChangeLog
 from stator.log.logger import Log
-from stator.points import Collector, Labels, NonBlockingCollector, Point, PointError, PointsAt
+from stator.points import Collector, IncompleteError, Labels, NonBlockingCollector, Point, PointError, PointsAt
 from stator.settings.declare import positive, setting
 from stator.settings.duration import Duration
 
 # Seconds after which a shared answer counts as stuck: it never is, unless a collector blocks that says it doesn't.
 ANSWER_TIMEOUT = 60.0
+# Families of a collector whose errors its line in the log has.
+FAMILIES_LOGGED = 3
 
 
 @frozen
@@ -113,11 +115,13 @@ class Exporter:
         exposition = encoder.exposition()
         own: list[Point] = []
         for name, outcome in outcomes.items():
-            error = outcome.error
-            if outcome.value is not None:
+            collected, error = outcome.value, outcome.error
+            if isinstance(error, IncompleteError):
+                collected, error = error.points_at, error.__cause__
+            if collected is not None:
                 try:
-                    exposition.add(name, outcome.value)
-                except BaseException as unfit:  # noqa: BLE001 # what is no text, number or time is found only now
+                    error = _first(error, exposition.add_families(name, collected))
+                except BaseException as unfit:  # noqa: BLE001 # a text or a number may raise anything
                     error = unfit
             self._failures.report(name, error)
             labels = (("collector", name),)
@@ -128,6 +132,14 @@ class Exporter:
         own.append(Point("build_info", "Version of Stator and of Python", 1, labels=self._build))
         exposition.add("stator", PointsAt("stator", stamp, points=own))
         return exposition.pieces()
+
+
+def _first(error: BaseException | None, errors: Sequence[Exception]) -> BaseException | None:
+    """Returns what is logged of several errors; of families that can't be exposed the first few."""
+    if error is not None or len(errors) < 2 or not all(isinstance(each, PointError) for each in errors):
+        return error or next(iter(errors), None)
+    more = f"; and {len(errors) - FAMILIES_LOGGED} more" if len(errors) > FAMILIES_LOGGED else ""
+    return PointError("; ".join(map(str, errors[:FAMILIES_LOGGED])) + more)
 
 
 def joined(pieces: Iterable[bytes]) -> bytes:

@@ -54,6 +54,14 @@ class PointError(Exception):
     """A point can't be exposed. The message names it and says why."""
 
 
+class IncompleteError(Exception):
+    """A part of a collection failed, as the error's cause says; `points_at` has the rest."""
+
+    def __init__(self, points_at: "PointsAt") -> None:
+        super().__init__("a part of the collection failed")
+        self.points_at = points_at
+
+
 # A Struct, since a scrape may have a hundred thousand of them. They are created six times as fast as instances of a
 # frozen attrs class, and the garbage collector need not look at them, since they can't be part of a cycle.
 class Point(Struct, frozen=True, gc=False):

@@ -165,6 +165,51 @@ def test_of_two_collectors_that_give_the_same_series_one_fails(captured: Capture
     assert len(exposed["good_thing"].samples) == 1
 
 
+def test_of_a_collector_only_the_families_that_conflict_are_left_out(captured: CapturedLog) -> None:
+    class Both:
+        def collect(self, now: float) -> Iterator[Point]:
+            yield Point("good_thing", "Another's", 8)
+            yield Point("own_thing", "Its own", now)
+
+    made = exporter(captured, {"good": Good(), "both": Both(), "again": Both()})
+    for _ in range(3):
+        exposed = families(made)
+        assert by_collector(exposed["stator_collector_success"]) == {"good": 1, "both": 0, "again": 0}
+        assert [(sample.name, sample.value) for sample in exposed["own_thing"].samples] == [("own_thing", 1.5)]
+        assert [sample.value for sample in exposed["good_thing"].samples] == [7]
+    assert [(line["collector"], line["reason"]) for line in captured.lines] == [
+        ("both", "good_thing appears twice"),
+        ("again", "good_thing appears twice; own_thing appears twice"),
+    ]
+
+
+def test_a_family_that_is_good_again_is_exposed_again(captured: CapturedLog) -> None:
+    values: list[Any] = [1, "one", "one", 2, 3]
+
+    class Moody:
+        def collect(self, _now: float) -> Iterator[Point]:
+            yield Point("steady", "", 1)
+            yield Point("moody", "", values[0])
+            yield Point("calm", "", 2)
+
+    made, seen = exporter(captured, {"moody": Moody()}), []
+    encoder = Encoder(TEXT_0_0_4, timestamps=False)
+    while values:
+        lines = made.scrape(ScrapeRequest(encoder)).body.decode().splitlines()
+        seen.append([line for line in lines if line.startswith(("steady", "moody", "calm"))])
+        values.pop(0)
+    good = [["steady 1", f"moody {value}", "calm 2"] for value in (1, 2, 3)]
+    assert seen == [good[0], ["steady 1", "calm 2"], ["steady 1", "calm 2"], *good[1:]]
+    assert [line["msg"] for line in captured.lines] == ["failed to collect", "collects again"]
+
+
+def test_a_line_in_the_log_names_the_first_few_of_many_bad_families(captured: CapturedLog) -> None:
+    points = [Point(f"bad_{letter}", "", cast(Any, None)) for letter in "abcdef"]
+    exporter(captured, {"bad": Returns([Point("fine", "", 1), *points])}).scrape(request())
+    reasons = [f"bad_{letter}: None is not a number" for letter in "abc"]
+    assert captured.line["reason"] == f"{'; '.join(reasons)}; and 3 more"
+
+
 def test_a_scrape_of_some_collectors_calls_only_those(captured: CapturedLog) -> None:
     some = evolve(request(), collectors=frozenset({"good"}))
     body = exporter(captured, {"good": Good(), "bad": Bad(OSError("broken"))}).scrape(some).body

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 from attrs import frozen
 
 from stator.collectors import _families, process
-from stator.points import CollectorContext, PointsAt
+from stator.points import CollectorContext, IncompleteError, Point, PointsAt
 from stator.settings.declare import StartError
 
 if TYPE_CHECKING:
@@ -52,7 +52,8 @@ class PrometheusClient:
     They are the application's, and those that the library adds by itself, which are listed here. The latter are missing
     where ``PROMETHEUS_MULTIPROC_DIR`` names the folder in which all processes of an application keep their values. When
     the collector ``process`` is enabled, the library's own ``process_*`` families are dropped: they describe a single
-    process.
+    process. A family that can't be written is left out alone. If one of the application's own collectors raises, those
+    that were registered after it are missing too.
 
     Attributes:
         without: Names of families that are dropped.
@@ -62,6 +63,19 @@ class PrometheusClient:
     without: Container[str] = ()
 
     def collect(self, now: float) -> PointsAt:
-        """Collects the registry; raises what one of the application's own collectors raises."""
-        families = (family for family in self.registry.collect() if family.name not in self.without)
-        return PointsAt("", now, points=_families.points(families))
+        """Collects the registry; raises IncompleteError where an application's own collector raises, or is no good."""
+        points: list[Point] = []
+        errors: list[Exception] = []
+        try:
+            for family in self.registry.collect():
+                try:
+                    if family.name not in self.without:
+                        points += _families.points([family])
+                except Exception as error:  # noqa: BLE001 # whatever the family has in place of texts and numbers
+                    errors.append(error)
+        except Exception as error:  # noqa: BLE001 # a collector's own
+            errors.append(error)
+        points_at = PointsAt("", now, points=points)
+        if errors:
+            raise IncompleteError(points_at) from errors[0]
+        return points_at

@@ -1,10 +1,12 @@
 """Encodes points as text, and keeps each source's `Template` between scrapes, since mostly only numbers are new."""
 
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Hashable, Iterator, Mapping, Set
 from itertools import chain
 from math import isfinite
 from threading import Lock
 from typing import Any
+
+from msgspec.structs import replace
 
 from stator.exposition.columns import SeriesKeys, label_pairs, safe_repr
 from stator.exposition.conflicts import FamilyIndex
@@ -22,14 +24,18 @@ class Encoder:
         self.lock = Lock()
         self.format, self.timestamps = format_, timestamps
         # The last template of each source, and those of the last exposition in order, which don't conflict.
-        self.templates: dict[str, Template] = {}
+        self.templates: dict[Hashable, Template] = {}
         self.last: list[Template] = []
+        # The families of each source of which one could not be exposed: each has a template of its own.
+        self.apart: dict[str, Set[Hashable]] = {}
 
     def exposition(self) -> "Exposition":
         """Returns a new exposition, which has no points yet."""
         return Exposition(self)
 
-    def template(self, source: str, name: str, common: LabelPairs, points: list[Any]) -> tuple[Template, list[Any]]:
+    def template(
+        self, source: Hashable, name: str, common: LabelPairs, points: list[Any]
+    ) -> tuple[Template, list[Any]]:
         """Returns a source's template, a new one if its keys have changed, and the points' values."""
         kept = self.templates.get(source)
         values = kept.values_of(name, common, points) if kept else None
@@ -57,7 +63,28 @@ class Exposition:
         # None as long as the sources are those of the last exposition, which don't conflict.
         self._index: FamilyIndex | None = None
 
-    def add(self, source: str, points_at: PointsAt) -> None:
+    def add_families(self, source: str, points_at: PointsAt) -> list[Exception]:
+        """Adds the points of one source; returns what is wrong with the families that are left out."""
+        encoder, points = self._encoder, list(points_at.points)
+        before = encoder.apart.pop(source, None)
+        if before is None and not self._errors(source, replace(points_at, points=points)):
+            return []
+        families = _by_family(source, points)
+        errors = [error for key, own in families.items() for error in self._errors(key, replace(points_at, points=own))]
+        if errors:
+            encoder.apart[source] = families.keys()
+        for gone in {source, *(before or ()), *families} - encoder.apart.get(source, set()):
+            encoder.templates.pop(gone, None)
+        return errors
+
+    def _errors(self, source: Hashable, points_at: PointsAt) -> list[Exception]:
+        try:
+            self.add(source, points_at)
+        except Exception as error:  # noqa: BLE001 # texts and numbers may be of any type
+            return [error]
+        return []
+
+    def add(self, source: Hashable, points_at: PointsAt) -> None:
         """Adds the points of one source: all of them; or none, and raises a `PointError` that names a bad one."""
         encoder = self._encoder
         name, common = points_at.name, label_pairs(points_at.labels)
@@ -109,6 +136,17 @@ class Exposition:
             pass  # no number, or an integer beyond every float
         msg = f"{points_at.name}: {safe_repr(points_at.stamp)} is not a time"
         raise PointError(msg)
+
+
+def _by_family(source: str, points: list[Any]) -> dict[Hashable, list[Any]]:
+    """The points of each family; all together where some are no points."""
+    families: dict[Hashable, list[Any]] = {}
+    try:
+        for point in points:
+            families.setdefault((source, point.name, point.unit), []).append(point)
+    except (AttributeError, TypeError):
+        return {(source,): points}
+    return families
 
 
 def _creation_times(types: Mapping[str, MetricType]) -> set[str]:

@@ -10,7 +10,7 @@ from stator.log.logger import Log
 from stator.log.render import safely
 
 # Counts, times and addresses in a message differ each time, which is no change.
-_DIGITS = re.compile(r"\d+")
+_DIGITS = re.compile(r"0x[0-9a-f]+|\d+")
 
 
 def error_fields(error: BaseException, *expected: type[BaseException]) -> dict[str, object]:

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prometheus_client import (
@@ -26,8 +27,12 @@ from prometheus_client.parser import text_string_to_metric_families as read_text
 from prometheus_client.registry import Collector
 
 from stator.collectors.prometheus_client import PrometheusClient, PrometheusClientConfig
+from stator.exporter import Exporter, MetricsConfig, ScrapeRequest
+from stator.exposition.encoder import Encoder
 from stator.exposition.openmetrics import OPENMETRICS
+from stator.exposition.text import TEXT_0_0_4
 from stator.settings.declare import StartError
+from tests.captured_log import CapturedLog
 from tests.collectors.contexts import context
 from tests.exposition.exposing import exposed
 from tests.program import ROOT
@@ -158,20 +163,66 @@ def test_the_default_registry_is_collected_where_no_folder_is_set() -> None:
     assert {series: mine[series] for series in steady} == {series: theirs[series] for series in steady}
 
 
-def test_an_error_of_the_applications_own_collector_is_raised() -> None:
-    registry = instrumented()
+# What is wrong in one place
 
-    class Broken(Collector):
-        def collect(self) -> Iterable[Metric]:
-            msg = "no database"
-            raise OSError(msg)
 
-        def describe(self) -> Iterable[Metric]:
-            return []
+class Returns(Collector):
+    """A collector of the application's own that returns what it is given, or raises it."""
 
-    registry.register(Broken())
-    with pytest.raises(OSError, match="no database"):
-        PrometheusClient(registry).collect(1.5)
+    def __init__(self, *found: Any) -> None:
+        self.found = found
+
+    def collect(self) -> Iterable[Metric]:
+        for each in self.found:
+            if isinstance(each, Exception):
+                raise each
+            yield each
+
+    def describe(self) -> Iterable[Metric]:
+        return []
+
+
+def gauge(name: str, value: Any = 1.0, label: Any = "v") -> Metric:
+    family = Metric(name, "d", "gauge")
+    family.add_sample(name, {"label": label}, value)
+    return family
+
+
+def scraped(registry: CollectorRegistry, log: CapturedLog, *, times: int = 3) -> str:
+    """The last of some scrapes."""
+    exporter = Exporter({"app": PrometheusClient(registry)}, MetricsConfig(), (), log.log, now=lambda: 1.5)
+    encoder = Encoder(TEXT_0_0_4, timestamps=False)
+    return [exporter.scrape(ScrapeRequest(encoder)).body.decode() for _ in range(times)][-1]
+
+
+@pytest.mark.parametrize(
+    ("bad", "reason"),
+    [
+        ([gauge("bad", label="\ud800")], 'bad{label="\\ud800"}: its name, description and labels must be texts'),
+        ([gauge("bad", label=object())], "bad{label=<object object at 0x"),
+        ([gauge("bad", value="one")], "bad{label=\"v\"}: 'one' is not a number"),
+        ([gauge("bad"), gauge("bad")], 'bad{label="v"} appears twice'),
+        ([gauge("bad", value=object())], 'bad{label="v"}: <object object at 0x'),
+        ([3], "'int' object has no attribute 'name'"),
+        ([gauge("bad", label=object()), OSError("no database")], "no database"),
+    ],
+)
+def test_one_bad_family_fails_alone_and_is_logged_once(tmp_path: Path, bad: list[Any], reason: str) -> None:
+    registry = CollectorRegistry()
+    Counter("before", "b", registry=registry).inc()
+    registry.register(Returns(gauge("first"), *bad))
+    registry.register(Returns(gauge("last")))
+    with CapturedLog(tmp_path / "log") as log:
+        found = samples(scraped(registry, log))
+        line = log.line
+    assert found["before_total", frozenset()] == 1
+    assert found["first", frozenset({("label", "v")})] == 1
+    assert found["stator_collector_success", frozenset({("collector", "app")})] == 0
+    assert (line["msg"], line["collector"]) == ("failed to collect", "app")
+    assert (line.get("reason") or line["error"]["message"]).startswith(reason)
+    # The library calls no collector after one that raises.
+    assert ("last" in {name for name, _ in found}) is not isinstance(bad[-1], Exception)
+    assert [series for series in found if series[0] == "bad"] in ([], [("bad", frozenset({("label", "v")}))])
 
 
 def test_all_processes_are_collected_from_their_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

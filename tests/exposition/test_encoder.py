@@ -51,6 +51,16 @@ def test_sources_that_come_and_go_leave_the_others_as_they_are() -> None:
         assert written(encoder, *sources) == exposed(*sources, format_=OPENMETRICS)
 
 
+def test_families_of_a_bad_source_that_come_and_go_take_no_memory() -> None:
+    encoder = Encoder(OPENMETRICS, timestamps=False)
+    for nth in range(9):
+        names = (f"good{nth}", "kept", *(["bad name"] if nth < 8 else []))
+        points = [Point(name, "", 1, labels=(("" if "bad" in name else "k", "v"),)) for name in names]
+        errors = encoder.exposition().add_families("source", PointsAt("", 0.0, points=points))
+        assert len(errors) == (nth < 8)
+    assert (list(encoder.templates), encoder.apart) == ([], {})
+
+
 def test_labels_that_come_and_go_take_no_memory() -> None:
     encoder = Encoder(OPENMETRICS, timestamps=False)
 
