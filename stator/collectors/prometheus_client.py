@@ -2,11 +2,14 @@
 
 import os
 from collections.abc import Container, Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from attrs import frozen
 
 from stator.collectors import _families, process
+from stator.collectors._process_files import ProcessFiles
+from stator.log.changes import ChangeLog
 from stator.points import CollectorContext, IncompleteError, Point, PointsAt
 from stator.settings.declare import StartError
 
@@ -31,18 +34,16 @@ class PrometheusClientConfig:
     def build(self, context: CollectorContext) -> "PrometheusClient":
         """Returns a collector of the default registry, or of the folder of all processes where the library has one."""
         import prometheus_client
-        from prometheus_client.multiprocess import MultiProcessCollector
 
         without = process.FAMILIES if "process" in context.collectors else ()
         if not (folder := os.environ.get(FOLDER)):
             return PrometheusClient(prometheus_client.REGISTRY, without)
-        registry = prometheus_client.CollectorRegistry(support_collectors_without_names=True)
-        try:
-            MultiProcessCollector(registry, folder)  # type: ignore[no-untyped-call] # it has no types
-        except ValueError as error:
+        if not Path(folder).is_dir():
             msg = f"{FOLDER}={folder!r}: expected a folder"
-            raise StartError(msg) from error
-        return PrometheusClient(registry, without)
+            raise StartError(msg)
+        skipped, back = "skipped a file of prometheus_client that can't be read", "can read a file of prometheus_client"
+        changes = ChangeLog(context.log, "file", skipped, back)
+        return PrometheusClient(ProcessFiles(folder, changes), without)
 
 
 @frozen
@@ -50,7 +51,8 @@ class PrometheusClient:
     """Reports all families of prometheus_client's registry, with the samples that the library itself exposes.
 
     They are the application's, and those that the library adds by itself, which are listed here. The latter are missing
-    where ``PROMETHEUS_MULTIPROC_DIR`` names the folder in which all processes of an application keep their values. When
+    where ``PROMETHEUS_MULTIPROC_DIR`` names the folder in which all processes of an application keep their values; a
+    file there that can't be read, such as a killed worker may leave, is skipped, and logged once. When
     the collector ``process`` is enabled, the library's own ``process_*`` families are dropped: they describe a single
     process. A family that can't be written is left out alone. If one of the application's own collectors raises, those
     that were registered after it are missing too.

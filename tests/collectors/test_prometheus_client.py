@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -242,6 +242,76 @@ def test_all_processes_are_collected_from_their_folder(tmp_path: Path, monkeypat
     mine = samples(exposed(PrometheusClientConfig().build(context()).collect(1.5)))
     assert mine == samples(generate_latest(registry).decode())
     assert mine["requests_total", frozenset({("code", "200")})] == 3
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of an application, of which one process has counted three requests."""
+    folder = tmp_path / "processes"
+    folder.mkdir()
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(folder))
+    code = "from prometheus_client import Counter, Gauge\nCounter('requests', 'r').inc(3)\nGauge('depth', 'd').set(1)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+    return folder
+
+
+BAD_FILES: dict[str, tuple[Callable[[bytes], bytes], str]] = {
+    "counter_99999.db": (lambda _: b"", "it's empty"),
+    "counter_1.db": (lambda whole: whole[:2], "it's damaged"),
+    "counter_2.db": (lambda whole: whole[:40], "it's damaged"),
+    "counter_3.db": (lambda whole: whole[:20] + b"\xff" + whole[21:], "it's damaged"),
+    "counter_4.db": (lambda _: b"not a database\n" * 99, "it's damaged"),
+    "gauge_5.db": (lambda whole: whole, "it's damaged, or another program's"),
+    "other.db": (lambda _: b"SQLite format 3\0" + bytes(4080), "it's damaged, or another program's"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_FILES)
+def test_a_bad_file_of_one_process_is_skipped_and_logged_once(folder: Path, tmp_path: Path, name: str) -> None:
+    (good,) = folder.glob("counter_*.db")
+    content, reason = BAD_FILES[name]
+    (folder / name).write_bytes(content(good.read_bytes()))
+    with CapturedLog(tmp_path / "log") as log:
+        collector = PrometheusClientConfig().build(context(log=log.log))
+        for _ in range(3):
+            assert samples(exposed(collector.collect(1.5)))["requests_total", frozenset()] == 3
+        assert log.line["level"] == "warning"
+        assert log.line["msg"] == "skipped a file of prometheus_client that can't be read"
+        assert log.line["file"] == str(folder / name)
+        assert log.line["reason"].startswith(reason)
+        (folder / name).unlink()
+        collector.collect(1.5)
+        assert len(log.lines) == 2
+
+
+def test_files_of_processes_that_can_not_be_opened_are_skipped(folder: Path, tmp_path: Path) -> None:
+    (folder / "counter_1.db").mkdir()
+    (folder / "counter_2.db").symlink_to("counter_2.db")
+    with CapturedLog(tmp_path / "log") as log:
+        found = samples(exposed(PrometheusClientConfig().build(context(log=log.log)).collect(1.5)))
+        reasons = {Path(line["file"]).name: line["reason"] for line in log.lines}
+    assert found["requests_total", frozenset()] == 3
+    assert reasons == {"counter_1.db": "Is a directory", "counter_2.db": "Too many levels of symbolic links"}
+
+
+def test_files_that_are_still_without_values_and_those_of_others_are_no_trouble(folder: Path, tmp_path: Path) -> None:
+    (folder / "counter_1.db").write_bytes(bytes(1 << 16))
+    (folder / "notes.txt").write_text("none of the library's")
+    with CapturedLog(tmp_path / "log") as log:
+        found = samples(exposed(PrometheusClientConfig().build(context(log=log.log)).collect(1.5)))
+        assert (found["requests_total", frozenset()], log.lines) == (3, [])
+
+
+def test_a_file_that_a_process_has_begun_is_read_once_it_is_whole(folder: Path, tmp_path: Path) -> None:
+    (good,) = folder.glob("counter_*.db")
+    begun = folder / "counter_1.db"
+    begun.touch()
+    with CapturedLog(tmp_path / "log") as log:
+        collector = PrometheusClientConfig().build(context(log=log.log))
+        collector.collect(1.5)
+        begun.write_bytes(good.read_bytes())
+        assert samples(exposed(collector.collect(1.5)))["requests_total", frozenset()] == 6
+        assert [line["level"] for line in log.lines] == ["warning", "info"]
 
 
 def test_a_folder_that_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
