@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from stator.points import (
     Collector,
+    Exemplar,
     Histogram,
     Labels,
     MetricType,
@@ -36,6 +37,7 @@ __all__ = [
     "ConfigError",
     "Constraint",
     "Duration",
+    "Exemplar",
     "Histogram",
     "Labels",
     "LineFormatter",

@@ -1,6 +1,8 @@
 """Points, which collectors collect and encoders encode."""
 
 from collections.abc import Iterable, Mapping
+from math import isinf, isnan
+from numbers import Real
 from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 from attrs import frozen
@@ -47,11 +49,54 @@ class Summary:
     count: int
 
 
+# Of an exemplar's labels: https://prometheus.io/docs/specs/om/open_metrics_spec/#exemplars
+MOST_LETTERS = 128
+
 Value: TypeAlias = int | float | Histogram | Summary
 
 
 class PointError(Exception):
     """A point can't be exposed. The message names it and says why."""
+
+
+@frozen
+class Exemplar:
+    """One example of what a counter or a bucket counts, such as the trace of a request.
+
+    Attributes:
+        labels: Its labels, such as ``{"trace_id": "4bf92f35"}``; names and values have 128 characters at most.
+        value: What was observed, or what was added to the counter.
+        stamp: The time of it in Unix seconds, if it is known.
+
+    Raises:
+        PointError: It can't be exposed.
+    """
+
+    labels: Labels
+    value: float
+    stamp: float | None = None
+
+    def __attrs_post_init__(self) -> None:
+        try:
+            pairs = [*(self.labels.items() if isinstance(self.labels, Mapping) else self.labels)]
+            letters = "".join([part for pair in pairs for part in pair])
+            letters.encode()
+            is_named = all(name and not name.startswith("__") for name, _ in pairs)
+        except (TypeError, ValueError, AttributeError):
+            is_named, letters, pairs = False, "", []
+        if not is_named or len(dict(pairs)) < len(pairs):
+            msg = f"an exemplar can't have the labels {self.labels!r}"
+            raise PointError(msg)
+        if len(letters) > MOST_LETTERS:
+            msg = f"an exemplar's labels have more than {MOST_LETTERS} characters: {self.labels!r}"
+            raise PointError(msg)
+        for number in (self.value, 0 if self.stamp is None else self.stamp):
+            if not isinstance(number, Real) or isnan(number):
+                msg = f"an exemplar's value and time must be numbers, not {number!r}"
+                raise PointError(msg)
+        if self.stamp is not None and isinf(self.stamp):
+            msg = f"an exemplar's time can't be {self.stamp!r}"
+            raise PointError(msg)
 
 
 class IncompleteError(Exception):
@@ -75,6 +120,8 @@ class Point(Struct, frozen=True, gc=False):
         type: The family's type.
         unit: The base unit, such as ``seconds`` or ``bytes``; empty if there is none.
         labels: Labels of this point alone, as pairs or as a mapping.
+        exemplars: Of a counter or a histogram, in which each stands at the bucket of its value; of several at one place
+            the last is exposed, and only in OpenMetrics.
     """
 
     name: str
@@ -83,6 +130,7 @@ class Point(Struct, frozen=True, gc=False):
     type: MetricType = "gauge"
     unit: str = ""
     labels: Labels = ()
+    exemplars: tuple[Exemplar, ...] = ()
 
 
 class PointsAt(Struct, frozen=True):

@@ -1,4 +1,4 @@
-"""Converts prometheus_client's families to points, without timestamps and exemplars: a registry's, and its parser's."""
+"""Converts prometheus_client's families to points, without timestamps: a registry's, and its parser's."""
 
 from collections.abc import Iterable
 from math import inf, nan
@@ -6,10 +6,11 @@ from operator import le, lt
 from typing import TYPE_CHECKING, Any
 
 from stator.exposition.distributions import number_of
-from stator.points import Histogram, Labels, MetricType, Point, Summary
+from stator.points import Exemplar, Histogram, Labels, MetricType, Point, PointError, Summary
 
 if TYPE_CHECKING:
     from prometheus_client import Metric
+    from prometheus_client.samples import Sample
 
 # A sample's type, by its family's type and the suffix of its name. Others are unknown.
 _TYPES: dict[str, dict[str, MetricType]] = {
@@ -35,12 +36,23 @@ def _points(family: "Metric") -> list[Point]:
     if points is not None:
         rest = [sample for sample in rest if sample.name == f"{family.name}_created"]
     types = {name: _type(family, name) for name in {sample.name for sample in rest}}
-    own = (_point(family, each.name, types[each.name], each.value, tuple(each.labels.items())) for each in rest)
+    own = (_point(family, each.name, types[each.name], each.value, tuple(each.labels.items()), [each]) for each in rest)
     return [*(points or ()), *own]
 
 
-def _point(family: "Metric", name: str, type_: MetricType, value: Any, labels: Labels) -> Point:
-    return Point(name, family.documentation, value, type=type_, unit=family.unit, labels=labels)
+def _point(
+    family: "Metric", name: str, type_: MetricType, value: Any, labels: Labels, samples: Iterable["Sample"]
+) -> Point:
+    has_exemplars = type_ in ("counter", "histogram")
+    given = [each.exemplar for each in samples if each.exemplar] if has_exemplars else ()
+    try:
+        exemplars = tuple(
+            Exemplar(labels, value, None if stamp is None else float(stamp)) for labels, value, stamp in given
+        )
+    except PointError as error:
+        msg = f"{name}: {error}"
+        raise PointError(msg) from error
+    return Point(name, family.documentation, value, type_, family.unit, labels, exemplars)
 
 
 def _type(family: "Metric", name: str) -> MetricType:
@@ -60,12 +72,12 @@ def _histograms(family: "Metric") -> list[Point] | None:
         buckets = sorted(parts["_bucket"], key=lambda bucket: bucket[:2])
         if not {"_sum", "_count"} <= parts.keys() or not buckets or buckets[-1][:2] != (inf, parts["_count"]):
             return None
-        bounds, counts, texts = zip(*buckets, strict=True)
+        bounds, counts, samples = zip(*buckets, strict=True)
         if not (all(map(lt, bounds, bounds[1:])) and counts[0] >= 0 and all(map(le, counts, counts[1:]))):
             return None
-        own = tuple(zip(texts, counts, strict=True))[:-1]
+        own = tuple((sample.labels["le"], sample.value) for sample in samples[:-1])
         histogram = Histogram(own, parts["_sum"], parts["_count"])
-        histograms.append(_point(family, family.name, "histogram", histogram, labels))
+        histograms.append(_point(family, family.name, "histogram", histogram, labels, samples))
     return histograms
 
 
@@ -77,21 +89,22 @@ def _summaries(family: "Metric") -> list[Point] | None:
         is_whole = {"_sum", "_count"} <= parts.keys() and all(0 <= quantile <= 1 for quantile, _, _ in quantiles)
         if not (is_whole and parts["_count"] >= 0):
             return None
-        summary = Summary(tuple((text, value) for _, value, text in quantiles), parts["_sum"], parts["_count"])
-        summaries.append(_point(family, family.name, "summary", summary, labels))
+        own = tuple((sample.labels["quantile"], sample.value) for _, _, sample in quantiles)
+        summary = Summary(own, parts["_sum"], parts["_count"])
+        summaries.append(_point(family, family.name, "summary", summary, labels, ()))
     return summaries
 
 
 def _grouped(family: "Metric", listed: str, key: str) -> dict[Labels, dict[str, Any]]:
-    """Returns samples by labels, then by suffix: of `listed` a list of (number in the label `key`, value, its text)."""
+    """Returns samples by labels, then by suffix: of `listed` a list of (number in the label `key`, value, sample)."""
     # A sample that does not belong there, or has its labels in another order, makes a group that lacks the rest.
     groups: dict[Labels, dict[str, Any]] = {}
     for sample in family.samples:
         suffix, labels = sample.name.removeprefix(family.name), tuple(sample.labels.items())
         if suffix == listed:
             own = labels[:-1] if labels and labels[-1][0] == key else tuple(pair for pair in labels if pair[0] != key)
-            text = sample.labels.get(key, "")
-            groups.setdefault(own, {listed: []})[listed].append((_number(text), sample.value, text))
+            number = _number(sample.labels.get(key, ""))
+            groups.setdefault(own, {listed: []})[listed].append((number, sample.value, sample))
         elif suffix != "_created":
             groups.setdefault(labels, {listed: []})[suffix] = sample.value
     return groups

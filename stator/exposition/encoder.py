@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from stator.exposition.columns import SeriesKeys, label_pairs, safe_repr
 from stator.exposition.conflicts import FamilyIndex
+from stator.exposition.exemplars import ends_with_exemplars
 from stator.exposition.format import Format
 from stator.exposition.template import Template, explain
 from stator.exposition.validation import INVALID_VALUE
@@ -58,8 +59,8 @@ class Exposition:
 
     def __init__(self, encoder: Encoder) -> None:
         self._encoder = encoder
-        # Of each source: its template, its numbers as text, and the text after each number.
-        self._sources: list[tuple[Template, list[bytes], bytes]] = []
+        # Of each source: its template, its numbers as text, the text after each number, and that of single lines.
+        self._sources: list[tuple[Template, list[bytes], bytes, dict[int, bytes]]] = []
         # None as long as the sources are those of the last exposition, which don't conflict.
         self._index: FamilyIndex | None = None
 
@@ -97,30 +98,33 @@ class Exposition:
             changed = PointError(f"{name}: a point changed while it was read")
             raise explain(name, common, points, encoder.format) or changed from error
         end = self._end(points_at)
+        ends = ends_with_exemplars(template, points, end) if encoder.format.exemplars else {}
         nth = len(self._sources)
         if self._index is None and encoder.last[nth : nth + 1] != [template]:
             self._index = FamilyIndex()
-            self._index.add([family for other, _, _ in self._sources for family in other.families])
+            self._index.add([family for other, *_ in self._sources for family in other.families])
         if self._index is not None:
             self._index.add(template.families)
-        self._sources.append((template, numbers, end))
+        self._sources.append((template, numbers, end, ends))
 
     def pieces(self) -> Iterator[bytes]:
         """Returns the text in order, each family under one header; its pieces need the encoder's lock no more."""
-        self._encoder.last = [template for template, _, _ in self._sources]
+        self._encoder.last = [template for template, *_ in self._sources]
         families = [*chain.from_iterable(template.families for template in self._encoder.last)]
         types = {family.name: family.type for family in families}
         left_out = set() if self._encoder.format.created_apart else _creation_times(types)
         if left_out or len(types) < len(families):
             pieces = self._merged(left_out)
         else:
-            pieces = chain.from_iterable(template.write(numbers, end) for template, numbers, end in self._sources)
+            pieces = chain.from_iterable(
+                template.write(numbers, end, ends) for template, numbers, end, ends in self._sources
+            )
         return chain(pieces, (self._encoder.format.end,))
 
     def _merged(self, left_out: Set[str]) -> Iterator[bytes]:
         merged: dict[str, list[bytes]] = {}
-        for template, numbers, end in self._sources:
-            for family, text in template.write_families(numbers, end):
+        for template, numbers, end, ends in self._sources:
+            for family, text in template.write_families(numbers, end, ends):
                 parts = merged.setdefault(family.name, [])
                 parts.append(text.removeprefix(family.header) if parts else text)
         return chain.from_iterable(parts for name, parts in merged.items() if name not in left_out)

@@ -18,5 +18,6 @@ class Format:
     stamp: Callable[[float], bytes]  # returns a time in Unix seconds as text, with a space before it
     end: bytes = b""  # after the last family
     canonical_bounds: bool = False  # whether bounds and quantiles that are texts are written as numbers are
+    exemplars: bool = False  # whether counters and buckets may have exemplars
     sums_below_zero: bool = True  # whether a histogram with bounds below zero has a sum, which may fall, and a count
     created_apart: bool = True  # whether a family `x_created` may stand beside the counter or distribution `x`

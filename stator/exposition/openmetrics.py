@@ -32,6 +32,7 @@ OPENMETRICS, OPENMETRICS_UTF8 = (
         f"{MEDIA_TYPE}; escaping={how}",
         *(utf8, _header, _stamp, _END),
         canonical_bounds=True,
+        exemplars=True,
         sums_below_zero=False,
         created_apart=False,
     )

@@ -1,6 +1,6 @@
 """One source's points as text without their numbers, which an encoder keeps from one scrape to the next."""
 
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from functools import partial
 from itertools import chain, repeat
 from operator import le
@@ -109,19 +109,21 @@ class Template:
         flat = columns[0] if len(columns) == 1 else [*chain.from_iterable(columns)]
         return [numbers.joined(flat[start : start + CHUNK]) for start in range(0, len(flat), CHUNK)]
 
-    def write(self, joined: list[bytes], end: bytes) -> Iterator[bytes]:
-        """The text of all families, in pieces of which each is made when it is taken."""
+    def write(self, joined: list[bytes], end: bytes, ends: Mapping[int, bytes]) -> Iterator[bytes]:
+        """The text of all families, in pieces of which each is made when it is taken; `ends` are lines' own ends."""
         for nth, each in enumerate(joined):
             start = nth * CHUNK
-            yield _lines(self.heads[start : start + CHUNK], each.split(b","), end)
+            yield _lines(self.heads[start : start + CHUNK], each.split(b","), end, ends, start)
 
-    def write_families(self, joined: list[bytes], end: bytes) -> Iterator[tuple[FamilyTemplate, bytes]]:
+    def write_families(
+        self, joined: list[bytes], end: bytes, ends: Mapping[int, bytes]
+    ) -> Iterator[tuple[FamilyTemplate, bytes]]:
         """The text of each family, with its header."""
         split = [*chain.from_iterable(each.split(b",") for each in joined)]
         start = 0
         for family in self.families:
             stop = start + family.lines
-            yield family, _lines(self.heads[start:stop], split[start:stop], end)
+            yield family, _lines(self.heads[start:stop], split[start:stop], end, ends, start)
             start = stop
 
 
@@ -153,9 +155,12 @@ def _are_counts(values: list[Any]) -> bool:
         return False
 
 
-def _lines(heads: list[bytes], split: list[bytes], end: bytes) -> bytes:
+def _lines(heads: list[bytes], split: list[bytes], end: bytes, ends: Mapping[int, bytes], start: int) -> bytes:
     texts = [end] * (3 * len(heads))
     texts[0::3], texts[1::3] = heads, split
+    for line, own in ends.items():
+        if start <= line < start + len(heads):
+            texts[3 * (line - start) + 2] = own
     return b"".join(texts)
 
 

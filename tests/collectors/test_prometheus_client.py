@@ -22,9 +22,11 @@ from prometheus_client import (
 from prometheus_client.core import GaugeHistogramMetricFamily, GaugeMetricFamily, UntypedMetricFamily
 from prometheus_client.metrics_core import CounterMetricFamily, Metric, SummaryMetricFamily
 from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as read_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as read_text
 from prometheus_client.registry import Collector
+from prometheus_client.samples import Exemplar
 
 from stator.collectors.prometheus_client import PrometheusClient, PrometheusClientConfig
 from stator.exporter import Exporter, MetricsConfig, ScrapeRequest
@@ -61,7 +63,7 @@ def types(text: str) -> dict[str, str]:
     return {name: type_ for _, _, name, type_ in lines}
 
 
-def instrumented() -> CollectorRegistry:
+def instrumented(*, odd: bool = True) -> CollectorRegistry:
     """A registry with a metric of each type."""
     registry = CollectorRegistry()
     requests = Counter("requests", 'So "far" \\ until\nnow', ["method", "path"], registry=registry)
@@ -77,7 +79,8 @@ def instrumented() -> CollectorRegistry:
     Summary("size", "s", unit="bytes", registry=registry).observe(7)
     Info("build", "b", registry=registry).info({"version": "1.2", "commit": "abc"})
     Enum("state", "e", states=["starting", "running"], registry=registry).state("running")
-    registry.register(Odd())
+    if odd:
+        registry.register(Odd())
     return registry
 
 
@@ -136,6 +139,39 @@ def test_created_series_are_there_in_text_and_left_to_the_format_in_openmetrics(
     assert families["state"].samples[1].value == 1
     assert families["build"].type == "info"
     assert families["depth_bytes"].unit == families["size_bytes"].unit == "bytes"
+
+
+def test_exemplars_are_those_of_the_library_in_openmetrics_and_nowhere_else() -> None:
+    registry = instrumented(odd=False)
+    ours = exposed(PrometheusClient(registry).collect(1.5), format_=OPENMETRICS)
+    text: bytes = generate_openmetrics(registry)  # type: ignore[no-untyped-call] # it has no types
+    theirs = text.decode().splitlines(keepends=True)
+    # Their histogram with bounds below zero is none to their own reader.
+    assert exemplars(ours) == exemplars("".join(line for line in theirs if "drift" not in line))
+    assert len(exemplars(ours)) == 3
+    assert " # " not in exposed(PrometheusClient(registry).collect(1.5))
+
+
+def exemplars(text: str) -> dict[Series, Any]:
+    """The exemplar of each sample that has one."""
+    families = read_openmetrics(text)  # type: ignore[no-untyped-call] # it has no types
+    return {
+        (each.name, frozenset(each.labels.items())): each.exemplar
+        for family in families
+        for each in family.samples
+        if each.exemplar
+    }
+
+
+def test_an_exemplar_that_is_too_long_fails_its_family_alone(tmp_path: Path) -> None:
+    registry = CollectorRegistry()
+    bad = Metric("bad", "b", "counter")
+    bad.add_sample("bad_total", {}, 1, exemplar=Exemplar({"trace_id": "x" * 121}, 1))
+    registry.register(Returns(gauge("first"), bad, gauge("last")))
+    with CapturedLog(tmp_path / "log") as log:
+        found = samples(scraped(registry, log))
+        assert log.line["reason"].startswith("bad_total: an exemplar's labels have more than 128 characters")
+    assert {"first", "last"} < {name for name, _ in found}
 
 
 def test_created_series_are_away_where_the_application_does_not_want_them() -> None:

@@ -3,7 +3,7 @@
 import math
 from pathlib import Path
 
-from stator.points import Histogram, Point, PointsAt, Summary
+from stator.points import Exemplar, Histogram, Point, PointsAt, Summary
 
 # A series is there until a file of this name is in the working folder.
 GONE = "gone"
@@ -16,15 +16,21 @@ TEXTS = [
     *("", " ", "plain", 'a "quoted" one', "C:\\dir\\new", "\\", '\\"', "line\nbreak", "\\n", "\r\n\t", "a,b={c}"),
     *("# HELP x", "a\0b", "\0", "%s %b %%", "ünï☃ 𝄞 نص", "\u2028\x85\x7f\x1b", "\ufeff\uffff", "'`$;", "x" * 5000),
 ]
+EXEMPLARS = [
+    Exemplar({"trace_id": "4bf92f35", "text": text[:9]}, 10.0**at, 1.8e9 + at / 8) for at, text in enumerate(TEXTS)
+]
 POINTS = [
     *(Point("number", "Any number", number, labels=(("nth", str(at)),)) for at, number in enumerate(NUMBERS)),
     *(
         Point("text", "Any \\ text\nin labels", at, type="unknown", labels=(("text", text),))
         for at, text in enumerate(TEXTS)
     ),
-    Point("seen", "What was seen", 2**60, type="counter", unit="bytes", labels=(("b", "1"), ("a", "2"))),
+    Point("seen", "What was seen", 2**60, "counter", "bytes", (("b", "1"), ("a", "2")), (Exemplar({}, 1e-9),)),
     Point("seen", "", 0.1 + 0.2, type="counter", unit="bytes", labels=(("a", "2"), ("c", "%"))),
-    Point("wait", "Time spent", Histogram(((0.1, 2), (1, 5), (1e20, 6)), 1 / 3, 7), type="histogram", unit="seconds"),
+    Point(
+        *("wait", "Time spent", Histogram(((0.1, 2), (1, 5), (1e20, 6)), 1 / 3, 7), "histogram", "seconds"),
+        exemplars=(*EXEMPLARS, Exemplar({"trace_id": "x" * 120}, math.inf)),
+    ),
     Point("size", "Sizes", Summary(((0, 1.5), (0.99, math.nan), (1, 2**70)), 1e300, 9), type="summary", unit="bytes"),
     Point("build", "What it is", 1, type="info", labels=(("version", "1.2"),)),
 ]
