@@ -16,8 +16,10 @@ from msgspec.structs import replace
 from stator.concurrency.gather import gather
 from stator.concurrency.single_flight import CollectionTimeout, Outcome, Run, SingleFlight
 from stator.concurrency.threads import DaemonThreads
-from stator.exposition.encoder import Encoder
+from stator.exposition.encoder import Encoder, Exposition
 from stator.exposition.negotiation import Encoding
+from stator.exposition.openmetrics import OPENMETRICS
+from stator.exposition.text import TEXT_0_0_4
 from stator.log.changes import ChangeLog
 from stator.log.logger import Log
 from stator.points import Collector, IncompleteError, Labels, NonBlockingCollector, Point, PointError, PointsAt
@@ -89,6 +91,20 @@ class Exporter:
         """Answers a scrape; blocks until its collectors have returned or its time is up."""
         return self.submit(request, operator.call, operator.call).result().unwrap()
 
+    def try_out(self) -> dict[str, BaseException]:
+        """Collects once, and encodes the points as text and as OpenMetrics; returns what fails, by collector."""
+        stamp = self._now()
+        outcomes = gather(self._collections, self._calls(self.names, stamp), self._config.timeout.seconds)
+        errors: dict[str, BaseException] = {}
+        for format_ in (TEXT_0_0_4, OPENMETRICS):
+            exposition = Encoder(format_, timestamps=False).exposition()
+            found = {name: _added(exposition, name, outcome) for name, outcome in outcomes.items()}
+            errors |= {name: error for name, error in found.items() if error is not None}
+        return errors
+
+    def _calls(self, names: Iterable[str], stamp: float) -> dict[str, Callable[[], PointsAt]]:
+        return {name: partial(_collect, self._collectors[name], stamp) for name in names}
+
     def submit(
         self, request: ScrapeRequest, run_nonblocking: Run, run_blocking: Run | None = None
     ) -> "Future[Outcome[ScrapeResponse]]":
@@ -104,8 +120,9 @@ class Exporter:
 
     def _answer(self, request: ScrapeRequest, names: list[str], inline: set[str]) -> ScrapeResponse:
         stamp = self._now()
-        calls = {name: partial(_collect, self._collectors[name], stamp) for name in names}
-        outcomes = gather(self._collections, calls, request.timeout or self._config.timeout.seconds, inline)
+        outcomes = gather(
+            self._collections, self._calls(names, stamp), request.timeout or self._config.timeout.seconds, inline
+        )
         with request.encoder.lock:
             pieces = self._encode(request.encoder, outcomes, stamp)
         body = _gzip(pieces) if request.encoding == "gzip" else joined(pieces)
@@ -115,14 +132,7 @@ class Exporter:
         exposition = encoder.exposition()
         own: list[Point] = []
         for name, outcome in outcomes.items():
-            collected, error = outcome.value, outcome.error
-            if isinstance(error, IncompleteError):
-                collected, error = error.points_at, error.__cause__
-            if collected is not None:
-                try:
-                    error = _first(error, exposition.add_families(name, collected))
-                except BaseException as unfit:  # noqa: BLE001 # a text or a number may raise anything
-                    error = unfit
+            error = _added(exposition, name, outcome)
             self._failures.report(name, error)
             labels = (("collector", name),)
             desc = "Whether the collector's last collection worked"
@@ -132,6 +142,19 @@ class Exporter:
         own.append(Point("build_info", "Version of Stator and of Python", 1, labels=self._build))
         exposition.add("stator", PointsAt("stator", stamp, points=own))
         return exposition.pieces()
+
+
+def _added(exposition: Exposition, name: str, outcome: Outcome[PointsAt]) -> BaseException | None:
+    """Adds to an exposition what a collector has collected; returns what has failed."""
+    collected, error = outcome.value, outcome.error
+    if isinstance(error, IncompleteError):
+        collected, error = error.points_at, error.__cause__
+    if collected is None:
+        return error
+    try:
+        return _first(error, exposition.add_families(name, collected))
+    except BaseException as unfit:  # noqa: BLE001 # a text or a number may raise anything
+        return unfit
 
 
 def _first(error: BaseException | None, errors: Sequence[Exception]) -> BaseException | None:
@@ -157,7 +180,7 @@ def _collect(collector: Collector, now: float) -> PointsAt:
             collected.close()  # it would warn that nobody awaited it
         if not isinstance(collected, Iterable) or isinstance(collected, str | bytes | Mapping):
             msg = f"collect() must return a PointsAt or an iterable of Points, not {collected!r}"
-            raise TypeError(msg)
+            raise PointError(msg)
         collected = PointsAt("", now, points=collected)
     points = collected.points
     return collected if type(points) in (list, tuple) else replace(collected, points=list(points))

@@ -20,6 +20,7 @@ from stator.server.signals import block_signals, startup_guard
 from stator.server.supervisor import FAILED, Supervisor, is_serving
 from stator.settings import command_line
 from stator.settings.declare import StartError
+from stator.trial import try_out
 from stator.version import __version__, build_labels
 
 APP_ID = "stator"
@@ -43,7 +44,13 @@ def main(argv: Sequence[str], environ: Mapping[str, str], starting: AbstractCont
     with ExitStack() as start:
         start.enter_context(starting or nullcontext())
         loaded = command_line.load(
-            Environment.of, prefix="STTR", about=ABOUT, version=__version__, argv=argv, environ=environ
+            Environment.of,
+            prefix="STTR",
+            about=ABOUT,
+            version=__version__,
+            argv=argv,
+            environ=environ,
+            trial=try_out,
         )
         run_id = new_id()
         secrets = loaded.config.known_secrets()

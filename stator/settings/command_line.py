@@ -41,6 +41,14 @@ class Environment(Protocol[C]):
 
 
 @frozen
+class Trial:
+    """What fails when the parts are tried: what must be mended, and what may be well elsewhere or later."""
+
+    problems: Sequence[str] = ()
+    warnings: Sequence[str] = ()
+
+
+@frozen
 class Loaded(Generic[C]):
     """The settings of a start."""
 
@@ -57,8 +65,9 @@ def load(
     version: str,
     argv: Sequence[str],
     environ: Mapping[str, str],
+    trial: Callable[[C], Trial] = lambda _: Trial(),
 ) -> Loaded[C]:
-    """Parses flags and decodes the environment, which wins over ``--env-file``."""
+    """Parses flags and decodes the environment, which wins over ``--env-file``; ``--check`` makes the trial too."""
     # Raises SystemExit: a flag was answered (0; 1 where stdout can't be written), or something given is wrong (2).
     flags = _flags(argv)
     if flags.version:
@@ -79,8 +88,11 @@ def load(
         _complain([*error.problems, *(f"warning: {each}" for each in warnings)])
         raise SystemExit(BAD_CONFIG) from None
     redacted = {"version": version, **loaded.dump(config)}
+    found = trial(config) if flags.check else Trial()
     if flags.check or flags.conf:
-        _complain(f"warning: {each}" for each in warnings)
+        _complain([*found.problems, *(f"warning: {each}" for each in (*warnings, *found.warnings))])
+        if found.problems:
+            raise SystemExit(BAD_CONFIG)
         _end(json.format(json.encode(redacted), indent=2) + b"\n" if flags.conf else b"")
     return Loaded(config, redacted, warnings)
 
