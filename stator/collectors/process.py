@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from resource import RLIM_INFINITY, RLIMIT_NOFILE, prlimit
 
-from attrs import frozen
+from attrs import define, field, frozen
 
 from stator.points import CollectorContext, Point, PointsAt
 from stator.processes.procfs import PAGE, TICKS
@@ -26,7 +26,7 @@ class ProcessConfig:
         return ServiceProcess(context.processes)
 
 
-@frozen
+@define(eq=False)
 class ServiceProcess:
     """Reports the standard ``process_*`` families, summed over all processes of the service.
 
@@ -37,6 +37,7 @@ class ServiceProcess:
     """
 
     processes: ServiceProcesses
+    _booted: float = field(default=0.0, init=False)
 
     def is_nonblocking(self) -> bool:
         """Returns True: it reads only files of the kernel that are in memory."""
@@ -51,7 +52,9 @@ class ServiceProcess:
         cpu = sum(stat.user + stat.system + stat.reaped for stat in stats) / TICKS
         resident = sum(stat.resident for stat in stats) * PAGE
         virtual = sum(stat.virtual for stat in stats)
-        started = psutil.boot_time() + min(stat.started for stat in stats) / TICKS
+        # Read once: the kernel takes it from the clock, which may be set.
+        self._booted = self._booted or psutil.boot_time()
+        started = self._booted + min(stat.started for stat in stats) / TICKS
         points = [
             Point("cpu", "CPU time spent by all processes, those that have ended included", cpu, "counter", "seconds"),
             Point("open_fds", "Count of open file descriptors", sum(each.fds for each in members)),

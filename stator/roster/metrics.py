@@ -6,6 +6,7 @@ from mmap import mmap
 
 from stator.log.changes import error_fields
 from stator.log.logger import Log
+from stator.log.render import safely
 from stator.points import MetricType, Point, PointsAt
 from stator.processes.shared_table import SharedTable
 from stator.roster.registrar import REASONS, RegistrarError
@@ -64,7 +65,7 @@ class RosterMetrics:
         """A registration or an observation failed."""
         self._failures[error.reason if isinstance(error, RegistrarError) else "other"] += 1
         fields = error_fields(error, RegistrarError)
-        if self._deserves_line(str(error), fields):
+        if self._deserves_line(str(safely(str, error)), fields):
             self._log.error("failed to register, trying again", **fields)
         self._tries += 1
         self._share()

@@ -46,3 +46,14 @@ def test_the_numbers_are_those_that_psutil_reads(values: dict[str, float]) -> No
 def test_files_are_those_that_are_open_and_those_that_may_be(values: dict[str, float]) -> None:
     assert values["process_open_fds"] == pytest.approx(len(os.listdir("/proc/self/fd")), abs=2)  # noqa: PTH208
     assert values["process_max_fds"] == resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+
+
+def test_the_start_is_the_same_at_each_scrape_though_the_clock_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    collector = ProcessConfig().build(context(processes=ServiceProcesses()))
+
+    def start() -> object:
+        return next(point.value for point in collector.collect(0.0).points if point.name == "start_time")
+
+    first, booted = start(), psutil.boot_time()
+    monkeypatch.setattr(psutil, "boot_time", lambda: booted + 3600)
+    assert start() == first

@@ -3,14 +3,17 @@
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import pytest
 
 from tests.captured_log import CapturedLog
 from tests.embedding.applications import EMBEDDINGS, FILES, Command, is_installed
-from tests.integration.programs import free_ports
+from tests.integration.programs import Consul, free_ports
 from tests.program import Answer, Program, cannot, eventually
+
+if TYPE_CHECKING:
+    from tests.embedding.registering import Shops
 
 
 class Served(Program):
@@ -124,6 +127,15 @@ def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     with Served(embedding.code, embedding.command, folder, where=embedding.where) as running:
         eventually(running.ready, within=30)
         yield running
+
+
+@pytest.fixture
+def shop(serve_app: ServeApp, tmp_path_factory: pytest.TempPathFactory) -> Iterator["Shops"]:
+    """Applications beside an agent of Consul's."""
+    from tests.embedding.registering import Shops  # it imports this file
+
+    with Consul(tmp_path_factory.mktemp("consul")) as consul:
+        yield Shops(serve_app, consul)
 
 
 @pytest.fixture

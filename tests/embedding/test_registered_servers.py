@@ -5,7 +5,6 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -14,7 +13,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.embedding.applications import FLASK, Command, gunicorn, uvicorn
-from tests.embedding.conftest import ServeApp, Served
+from tests.embedding.conftest import Served
 from tests.embedding.registering import (
     GUNICORN_CONF,
     LIFESPAN,
@@ -26,23 +25,11 @@ from tests.embedding.registering import (
     keepers,
     leaves_nothing,
 )
-from tests.integration.programs import Consul
 from tests.program import Answer, eventually
 
 STARTS = 3
 UVICORN_WORKER = "-k=uvicorn_worker.UvicornWorker"
 AS_ASGI = "\n\nfrom asgiref.wsgi import WsgiToAsgi\n\napp = WsgiToAsgi(app)\n"
-
-
-@pytest.fixture
-def consul(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Consul]:
-    with Consul(tmp_path_factory.mktemp("consul")) as running:
-        yield running
-
-
-@pytest.fixture
-def shop(serve_app: ServeApp, consul: Consul) -> Shops:
-    return Shops(serve_app, consul)
 
 
 class Request(threading.Thread):

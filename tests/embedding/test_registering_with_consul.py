@@ -1,28 +1,13 @@
 """Applications that are registered with a real Consul for as long as they run, as the docs show."""
 
 import signal
-from collections.abc import Iterator
 from typing import Any
 
 import psutil
-import pytest
 
 from tests.embedding.applications import FLASK, gunicorn, uvicorn
-from tests.embedding.conftest import ServeApp
 from tests.embedding.registering import GUNICORN_CONF, LIFESPAN, Shops
-from tests.integration.programs import Consul
 from tests.program import eventually
-
-
-@pytest.fixture
-def consul(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Consul]:
-    with Consul(tmp_path_factory.mktemp("consul")) as running:
-        yield running
-
-
-@pytest.fixture
-def shop(serve_app: ServeApp, consul: Consul) -> Shops:
-    return Shops(serve_app, consul)
 
 
 def with_check(code: str) -> str:

@@ -133,3 +133,13 @@ def test_another_process_sees_the_numbers(metrics: RosterMetrics) -> None:
     os.close(receiving)
     os.close(sending)
     assert os.waitstatus_to_exitcode(status) == 1
+
+
+def test_a_failure_without_words_is_logged_and_counted(metrics: RosterMetrics, captured: CapturedLog) -> None:
+    class Mute(Exception):  # noqa: N818 # as a plugin may call it
+        def __str__(self) -> str:
+            raise RuntimeError
+
+    metrics.failed(Mute())
+    assert captured.line["msg"] == "failed to register, trying again"
+    assert numbers(metrics.collect(5.0)) == {"other": 1}

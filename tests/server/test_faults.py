@@ -4,7 +4,6 @@ import fcntl
 import json
 import os
 import re
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ from signal import SIGTERM
 import pytest
 
 from tests.fakes import Agent, MisbehavingServer, hangs, says
+from tests.integration.programs import free_ports
 from tests.program import MODULE, Line, Program, cannot, eventually
 from tests.server.conftest import Starts
 
@@ -27,13 +27,6 @@ SOON = 3.0
 def agent() -> Iterator[Agent]:
     with Agent() as made:
         yield made
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def failure(program: Program) -> str:
@@ -64,7 +57,7 @@ def test_without_a_discovery_service_it_runs_and_says_so(starts: Starts) -> None
 
 
 def test_a_discovery_service_that_refuses_is_told_once(starts: Starts) -> None:
-    port = free_port()
+    (port,) = free_ports(1)
     program = starts({"STTR_CLIENT_BASEURI": f"http://127.0.0.1:{port}"})
     assert failure(program) == f"PUT http://127.0.0.1:{port}/v1/agent/service/register: Connection refused"
     ends_well(program)
@@ -403,12 +396,12 @@ def is_serving(program: Program) -> bool:
 
 
 def test_a_log_that_nobody_reads_does_not_delay_the_service(starts: Starts, log_to_nobody: int) -> None:
-    serves_and_ends(starts({"STTR_SERVER_PORT": str(free_port())}, stdout=log_to_nobody))
+    serves_and_ends(starts({"STTR_SERVER_PORT": str(*free_ports(1))}, stdout=log_to_nobody))
 
 
 def test_a_log_whose_reader_went_away_harms_nobody(starts: Starts) -> None:
     reader, writer = os.pipe()
-    program = starts({"STTR_SERVER_PORT": str(free_port())}, stdout=writer)
+    program = starts({"STTR_SERVER_PORT": str(*free_ports(1))}, stdout=writer)
     os.close(writer)
     with open(reader, "rb") as log:  # noqa: PTH123
         assert b"starting up" in log.readline()
@@ -417,12 +410,12 @@ def test_a_log_whose_reader_went_away_harms_nobody(starts: Starts) -> None:
 
 def test_a_log_on_a_full_disk_harms_nobody(starts: Starts) -> None:
     with open("/dev/full", "wb") as full:  # noqa: PTH123
-        serves_and_ends(starts({"STTR_SERVER_PORT": str(free_port())}, stdout=full.fileno()))
+        serves_and_ends(starts({"STTR_SERVER_PORT": str(*free_ports(1))}, stdout=full.fileno()))
 
 
 def test_a_closed_stdout_harms_neither_service_nor_discovery(starts: Starts, agent: Agent) -> None:
     closing = ("sh", "-c", 'exec "$0" "$@" >&- <&-', *MODULE)
-    env = {"STTR_SERVER_PORT": str(free_port()), "STTR_CLIENT_BASEURI": agent.uri, "STTR_ROSTER_INTERVAL": "500ms"}
+    env = {"STTR_SERVER_PORT": str(*free_ports(1)), "STTR_CLIENT_BASEURI": agent.uri, "STTR_ROSTER_INTERVAL": "500ms"}
     program = starts(env, command=closing)
     eventually(lambda: len(agent.requests) > 3)
     serves_and_ends(program)
