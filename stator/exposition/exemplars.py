@@ -2,6 +2,7 @@
 
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
+from operator import attrgetter
 from typing import Any
 
 from stator.exposition import escaping, numbers
@@ -10,12 +11,14 @@ from stator.exposition.distributions import Shape, has_sum, number_of
 from stator.exposition.template import FamilyTemplate, Template
 from stator.points import Exemplar, PointError
 
+_EXEMPLARS = attrgetter("exemplars")
+
 
 def ends_with_exemplars(template: Template, points: Sequence[Any], end: bytes) -> dict[int, bytes]:
     """The ends of the lines that have an exemplar, by the lines' positions; raises a `PointError` for a bad one."""
-    given = {position: each.exemplars for position, each in enumerate(points) if each.exemplars}
-    if not given:
+    if not any(map(_EXEMPLARS, points)):  # twice as fast as to list them
         return {}
+    given = {position: each.exemplars for position, each in enumerate(points) if each.exemplars}
     ends: dict[int, bytes] = {}
     start = 0
     for family in template.families:
