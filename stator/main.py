@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, ExitStack, nullcontext
 from functools import partial
 from typing import Any
 
+from stator.check.trial import try_out
 from stator.config import Config, Environment
 from stator.exporter import Exporter
 from stator.log.logger import Log, new_id
@@ -20,7 +21,6 @@ from stator.server.signals import block_signals, startup_guard
 from stator.server.supervisor import FAILED, Supervisor, is_serving
 from stator.settings import command_line
 from stator.settings.declare import StartError
-from stator.trial import try_out
 from stator.version import __version__, build_labels
 
 APP_ID = "stator"

@@ -15,7 +15,7 @@ LAYERS = (
     # What a library's user imports is made of everything but the program.
     ("",),
     ("main", "embedding"),
-    ("trial",),
+    ("check",),
     ("config",),
     ("server", "roster", "collectors", "web"),
     ("client", "exporter"),
@@ -23,7 +23,7 @@ LAYERS = (
     ("settings", "processes", "version", "points"),
 )
 # Files beside the packages; `_version` is generated.
-TOP = {"__init__", "__main__", "main", "config", "points", "exporter", "trial", "version", "_version"}
+TOP = {"__init__", "__main__", "main", "config", "points", "exporter", "version", "_version"}
 # HTTP servers, which only the standalone program runs: whoever embeds Stator has one.
 SERVERS = {"gunicorn", "uvicorn", "uvicorn_worker"}
 

@@ -319,7 +319,7 @@ def test_a_process_or_thread_that_the_system_refuses_at_the_start_is_told_in_one
 @pytest.mark.parametrize("is_refused", [True, False])
 def test_an_agent_that_is_down_for_long_fills_no_log(starts: Starts, is_refused: bool) -> None:
     with Agent(500, b"down") as agent:
-        uri = f"http://127.0.0.1:{free_port()}" if is_refused else agent.uri
+        uri = f"http://127.0.0.1:{free_ports(1)[0]}" if is_refused else agent.uri
         env = {"STTR_CLIENT_BASEURI": uri, "STTR_ROSTER_RETRYMAX": "10ms", "STTR_LOGGER_LEVEL": "debug"}
         program = starts(env)
         tries = "no response" if is_refused else "received response"

@@ -47,6 +47,7 @@ class AsyncRegistrar:
     async def register(self, service, **how): ...
     def unregister(self, service, **how): ...
     def observe(self, service, **how): ...
+    def cancel(self): ...
     def close(self): ...
 """
 
@@ -106,13 +107,8 @@ def test_a_built_in_collector_that_fails_here_is_a_warning(tmp_path: Path) -> No
 
 
 def test_a_registrar_that_can_not_register_is_a_mistake(tmp_path: Path) -> None:
-    assert check(tmp_path, STTR_ROSTER_REGISTRAR="own:AsyncRegistrar") == (
-        2,
-        [
-            "the registrar own:AsyncRegistrar can't be used: its register() is async",
-            "the registrar own:AsyncRegistrar has no method cancel()",
-        ],
-    )
+    problem = "the registrar own:AsyncRegistrar can't be used: its register() is async"
+    assert check(tmp_path, STTR_ROSTER_REGISTRAR="own:AsyncRegistrar") == (2, [problem])
 
 
 def test_nothing_is_said_of_what_is_good(tmp_path: Path) -> None:

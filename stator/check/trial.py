@@ -1,4 +1,4 @@
-"""What ``--check`` does beyond reading the environment: it builds collectors and registrar, and collects once."""
+"""Builds the collectors and the registrar, and collects once."""
 
 import inspect
 import os
@@ -38,7 +38,9 @@ def try_out(config: Config) -> Trial:
     lines = {name: f"the collector {name} fails: {_line(error)}" for name, error in errors.items()}
     own = config.collectors.plugins.found
     problems += [line for name, line in lines.items() if name in own]
-    return Trial(problems, [f"{line}; it may work elsewhere" for name, line in lines.items() if name not in own])
+    warnings = [f"{line}; it may work elsewhere" for name, line in lines.items() if name not in own]
+    mask = config.known_secrets().mask
+    return Trial([*map(mask, problems)], [*map(mask, warnings)])
 
 
 def _line(error: BaseException) -> str:
@@ -47,7 +49,7 @@ def _line(error: BaseException) -> str:
 
 
 def _registrar_problems(config: Config, log: Log) -> Iterator[str]:
-    """Yields why the chosen registrar, if it is a plugin, can't be one."""
+    """Yields why the chosen registrar, if it is a plugin, can't be used."""
     for name in config.registrars.found:
         try:
             registrar = config.registrar(log)
@@ -55,8 +57,5 @@ def _registrar_problems(config: Config, log: Log) -> Iterator[str]:
             yield str(error)
             continue
         for method in METHODS:
-            found = getattr(registrar, method, None)
-            if not callable(found):
-                yield f"the registrar {name} has no method {method}()"
-            elif inspect.iscoroutinefunction(found):
+            if inspect.iscoroutinefunction(getattr(registrar, method)):
                 yield f"the registrar {name} can't be used: its {method}() is async"

@@ -1,0 +1,1 @@
+"""What `--check` tries beyond reading the environment."""
