@@ -19,7 +19,7 @@ from stator.log.logger import Log, LoggerConfig, new_id
 from stator.log.render import Event
 from stator.log.stdlib import adopt_stdlib, log_record
 from stator.log.writer import Sink
-from stator.processes.siblings import run_key
+from stator.processes.discovery import run_key
 from stator.settings.masking import KnownSecrets
 
 T = TypeVar("T")

@@ -20,7 +20,8 @@ from stator.embedding.membership import Membership, path_for
 from stator.embedding.state import state_path
 from stator.embedding.stop_signals import StopSignals
 from stator.log.logger import Log
-from stator.processes.siblings import server_pid
+from stator.processes.discovery import server_pid
+from stator.processes.interpreter import interpreter
 from stator.roster.service import ServiceConfig
 from stator.settings.declare import StartError
 
@@ -156,7 +157,7 @@ def _ensure_keeper(membership: Membership, task: KeeperTask) -> None:
         return
     try:
         done = subprocess.run(  # noqa: S603 # our own command
-            [_interpreter(), "-P", "-m", "stator.embedding.keeper"],
+            [interpreter(), "-P", "-m", "stator.embedding.keeper"],
             input=pickle.dumps(task),
             stdout=subprocess.PIPE,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(_import_paths())},
@@ -176,13 +177,6 @@ def _import_paths() -> list[str]:
     with suppress(FileNotFoundError):
         return [str(Path(path).absolute()) for path in sys.path]
     return [path for path in sys.path if Path(path).is_absolute()]
-
-
-def _interpreter() -> str:
-    """Returns sys.executable, or the path of an interpreter where that is a server with Python in it, as uWSGI is."""
-    if "python" in Path(sys.executable).name:
-        return sys.executable
-    return str(Path(sys.prefix, "bin", f"python{sys.version_info.major}.{sys.version_info.minor}"))
 
 
 def _is_gone(keeper: int, membership: Membership) -> bool:

@@ -12,8 +12,8 @@ from attrs import frozen
 from stator.embedding.membership import is_at, open_own, path_for
 from stator.log.logger import Log
 from stator.points import PointsAt
+from stator.processes.discovery import server_pid
 from stator.processes.procfs import Stat
-from stator.processes.siblings import server_pid
 from stator.roster.metrics import SIZE, RosterMetrics
 
 
