@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from stator.embedding.logs import LineFormatter, add_ids, configure_logging
     from stator.embedding.registration import Registration
     from stator.embedding.serving import Serving
+    from stator.instrumentation.sharing import share_metrics
     from stator.roster.registrar import Observation, Registrar, RegistrarError
     from stator.roster.service import Service
     from stator.settings.declare import ConfigError
@@ -67,6 +68,7 @@ __all__ = [
     "registered",
     "section",
     "setting",
+    "share_metrics",
     "wsgi_app",
 ]
 
@@ -78,6 +80,7 @@ if not TYPE_CHECKING:  # to a type checker, too, another name is an error
         "Serving": "stator.embedding.serving",
         **dict.fromkeys(("Observation", "Registrar", "RegistrarError"), "stator.roster.registrar"),
         **dict.fromkeys(("LineFormatter", "add_ids", "configure_logging"), "stator.embedding.logs"),
+        "share_metrics": "stator.instrumentation.sharing",
         **dict.fromkeys(("Stator", "add_routes", "asgi_app", "registered", "wsgi_app"), "stator.embedding.api"),
     }
 

@@ -17,7 +17,7 @@ LAYERS = (
     ("main", "embedding"),
     ("check",),
     ("config",),
-    ("server", "roster", "collectors", "web"),
+    ("server", "roster", "collectors", "instrumentation", "web"),
     ("client", "exporter"),
     ("plugins", "log", "concurrency", "exposition"),
     ("settings", "processes", "version", "points"),

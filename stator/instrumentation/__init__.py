@@ -1,0 +1,1 @@
+"""An application's own metrics, right over all workers."""

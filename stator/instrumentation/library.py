@@ -1,0 +1,200 @@
+"""What of prometheus_client is replaced, so that its metrics are shared; all that leans on its inside is here.
+
+Documented names are used, but for ``values.ValueClass``, which the library itself looks up each time that it makes a
+value, ``values.MutexValue``, which that is before, and the attributes of metrics in `PRIVATE`.
+"""
+
+import gc
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial, wraps
+from typing import Any
+
+import prometheus_client
+from prometheus_client import Counter, Gauge, Histogram, Metric, Summary, values
+from prometheus_client.registry import Collector
+from prometheus_client.samples import Sample
+
+from stator.instrumentation.layout import FamilyKey
+from stator.instrumentation.memory import Memory
+from stator.instrumentation.merge import Merge
+from stator.instrumentation.reader import Family
+from stator.instrumentation.values import SharedValue, make_value
+
+# Of a metric: a child's label values (an argument, too), what makes its values, a counter's or gauge's value, when it
+# was created, and what a function takes the place of.
+LABEL_VALUES, START, VALUE, CREATED, SAMPLES = PRIVATE = (
+    "_labelvalues",
+    "_metric_init",
+    "_value",
+    "_created",
+    "_child_samples",
+)
+SHARED = (Counter, Gauge, Histogram, Summary)
+Collect = Callable[[Any], Iterable[Metric]]
+
+
+class Library:
+    """The library's metrics, shared from now on."""
+
+    def __init__(self, memory: Memory) -> None:
+        self._memory = memory
+        self._keys: dict[FamilyKey, FamilyKey] = {}
+        # A counter with a value of the library's own says whether series about the creation are wanted.
+        self._probe = partial(Counter.collect, Counter("stator_probe", "", registry=None))
+        self._with_function: set[str] = set()
+        # Names of the metrics that this process has, those included that have no series yet.
+        self._names: set[str] = set()
+
+    @staticmethod
+    def is_shared() -> bool:
+        """Whether that is so already."""
+        return isinstance(getattr(values.ValueClass, "__self__", None), Library)
+
+    def share(self) -> None:
+        """Shares the library's metrics, those included that are there already.
+
+        Raises:
+            TypeError: A metric that is there can't be shared; the message names it.
+        """
+        probe = self._probe.args[0]
+        earlier = [each for each in gc.get_objects() if issubclass(type(each), SHARED) and each is not probe]
+        for metric in earlier:
+            _check(metric)
+        values.ValueClass = self._make_value  # the library only calls it
+        for type_ in SHARED:
+            setattr(type_, "__init__", self._noting(type_.__init__))  # noqa: B010
+            setattr(type_, "collect", self._merging(type_.collect))  # noqa: B010
+        Gauge.set_function = self._withdrawing(Gauge.set_function)  # type: ignore[method-assign]
+        for metric in earlier:
+            self._take_over(metric)
+        prometheus_client.REGISTRY.register(_Elsewhere(self.families_elsewhere))
+
+    def _make_value(self, *args: Any, multiprocess_mode: str = "", **_: object) -> SharedValue:
+        """Takes the arguments of the library's own values."""
+        type_, family, sample, label_names, label_values, documentation = args
+        key = FamilyKey(type_, family, sample, tuple(label_names), documentation, multiprocess_mode)
+        return make_value(self._memory, self._keys.setdefault(key, key), label_values)
+
+    def _noting(self, initialize: Callable[..., None]) -> Callable[..., None]:
+        @wraps(initialize)
+        def init(metric: Any, *args: Any, **kwargs: Any) -> None:
+            initialize(metric, *args, **kwargs)
+            if not kwargs.get(LABEL_VALUES):
+                self._names.add(_family(metric).name)
+
+        return init
+
+    def _merging(self, own: Collect) -> Collect:
+        @wraps(own)
+        def collect(metric: Any) -> Iterable[Metric]:
+            if vars(metric).get(LABEL_VALUES):
+                return own(metric)  # a child shows what it has in this process
+            try:
+                return [self._merged(metric, own)]
+            except OSError:
+                return own(metric)
+
+        return collect
+
+    def _merged(self, metric: Any, own: Collect) -> Metric:
+        family, memory = _family(metric), self._memory
+        shared = memory.reader.family(family.name, family.type, memory.row)
+        family.samples = self._samples(shared) if shared else []
+        if memory.is_incomplete or family.name in self._with_function:
+            # What only this process has.
+            known = {_series(sample) for sample in family.samples}
+            family.samples += [sample for sample in _samples(own(metric)) if not _is_known(sample, known)]
+        if family.name in memory.with_exemplars:
+            exemplars = {_series(sample): sample.exemplar for sample in _samples(own(metric)) if sample.exemplar}
+            family.samples = [sample._replace(exemplar=exemplars.get(_series(sample))) for sample in family.samples]
+        return family
+
+    def _samples(self, family: Family) -> list[Sample]:
+        with_created = any(sample.name.endswith("_created") for sample in _samples(self._probe()))
+        return Merge(self._memory, family, with_created=with_created).samples()
+
+    def families_elsewhere(self) -> Iterator[Metric]:
+        """Yields the families that other processes have and this one does not."""
+        for family in self._memory.reader.families(self._memory.row):
+            if family.name not in self._names:
+                metric = Metric(family.name, family.documentation, family.type)
+                metric.samples = self._samples(family)
+                yield metric
+
+    def _withdrawing(self, own: Callable[..., None]) -> Callable[..., None]:
+        @wraps(own)
+        def set_function(gauge: Any, function: Callable[[], float]) -> None:
+            own(gauge, function)
+            self._withdraw(gauge)
+
+        return set_function
+
+    def _withdraw(self, gauge: Any) -> None:
+        """Leaves a gauge with a function to each process: there is no value to share."""
+        self._with_function.add(_family(gauge).name)
+        vars(gauge)[VALUE].withdraw()
+
+    def _take_over(self, metric: Any) -> None:
+        """Gives a metric shared values in place of those that it has."""
+        own = vars(metric)
+        if not own.get(LABEL_VALUES):
+            self._names.add(_family(metric).name)
+        before = {name: old for name, value in own.items() if (old := _values(value))}
+        created = own.get(CREATED)
+        if not before:
+            return  # its children have them
+        getattr(metric, START)()
+        for name, old in before.items():
+            for value, new in zip(old, _values(own[name]), strict=True):
+                new.set(value.get())
+                new.set_exemplar(value.get_exemplar())
+        if created is not None:
+            own[CREATED] = created
+        if SAMPLES in own:
+            self._withdraw(metric)
+
+
+class _Elsewhere(Collector):
+    """Families of other processes alone, in the default registry."""
+
+    def __init__(self, families: Callable[[], Iterable[Metric]]) -> None:
+        self._families = families
+
+    def describe(self) -> Iterable[Metric]:
+        """Returns nothing: no name is taken."""
+        return ()
+
+    def collect(self) -> Iterable[Metric]:
+        """Returns the families as they are now."""
+        return self._families()
+
+
+def _family(metric: Any) -> Metric:
+    (family,) = metric.describe()
+    return family  # type: ignore[no-any-return]
+
+
+def _samples(families: Iterable[Metric]) -> Iterator[Sample]:
+    return (sample for family in families for sample in family.samples)
+
+
+def _series(sample: Sample) -> tuple[str, frozenset[tuple[str, str]]]:
+    return sample.name, frozenset(sample.labels.items())
+
+
+def _is_known(sample: Sample, known: set[tuple[str, frozenset[tuple[str, str]]]]) -> bool:
+    """Whether a sample is one of those, with or without a label for the process."""
+    name, labels = _series(sample)
+    return any(name == other and labels <= others for other, others in known)
+
+
+def _values(value: Any) -> list[Any]:
+    """Returns the values that an attribute of a metric holds: one, a list of them, or none."""
+    return [each for each in (value if isinstance(value, list) else [value]) if hasattr(each, "get_exemplar")]
+
+
+def _check(metric: Any) -> None:
+    for value in (each for attribute in vars(metric).values() for each in _values(attribute)):
+        if type(value) is not values.MutexValue:
+            msg = f"can't share the metric {_family(metric).name!r}: its values are {type(value).__qualname__}"
+            raise TypeError(msg)

@@ -1,0 +1,221 @@
+"""A process's own row of the shared memory: how it finds, takes and writes it."""
+
+import fcntl
+import mmap
+import os
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TypeAlias
+
+from stator.instrumentation.layout import (
+    FAMILY,
+    HEAD,
+    HEADS,
+    KEYS,
+    MAPPED,
+    OWNERS,
+    ROW_CELLS,
+    ROWS,
+    SERIES,
+    UNSET,
+    USED,
+    FamilyKey,
+    decode_series,
+    encode_series,
+    first_cell,
+    is_unset,
+    keys_offset,
+    record,
+    records,
+)
+from stator.instrumentation.reader import Reader
+from stator.processes.discovery import lock_holder
+
+# madvise(2): the page is zero in a child, whoever has forked it.
+_WIPEONFORK = 18
+_PAGE = 4096
+Cells: TypeAlias = "memoryview[float] | list[float]"
+
+
+class Memory:
+    """The shared memory, and this process's row in it.
+
+    Attributes:
+        epoch: One number that is another one after each fork; 0 in a process that has no row yet.
+        lock: Held while a row is taken or a series is added.
+        is_incomplete: Whether this process has values that are not shared.
+        with_exemplars: Names of the families of which this process has exemplars.
+    """
+
+    def __init__(self, fd: int, server: int, warn: Callable[[str], object]) -> None:
+        self.server, self._fd, self._warn = server, fd, warn
+        self._identity = os.fstat(fd)
+        # It is never unmapped: closing any descriptor of the file, as that would, unlocks this process's row.
+        self._map = mmap.mmap(fd, MAPPED)
+        with suppress(OSError, AttributeError):
+            self._map.madvise(mmap.MADV_DONTDUMP)
+        self.heads = memoryview(self._map)[:HEADS].cast("Q")
+        self.cells = memoryview(self._map).cast("d")
+        page = mmap.mmap(-1, _PAGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        with suppress(OSError):  # a kernel before 4.14; there, forks that Python does not see stay unseen
+            page.madvise(_WIPEONFORK)
+        self.epoch = memoryview(page).cast("I")
+        self._last_epoch, self._row = 0, -1
+        self.lock = threading.Lock()
+        self.is_incomplete = False
+        self.with_exemplars: set[str] = set()
+        self._numbers: dict[bytes, int] = {}
+        self._index: dict[bytes, int] = {}
+        self._owners: dict[int, int] = {}
+        self._used = self._next = 0
+        self._warned: set[str] = set()
+        self.reader = Reader(self.heads, self.read_keys)
+        os.register_at_fork(after_in_child=self._was_forked)
+
+    def _was_forked(self) -> None:
+        # A thread of the parent may have held an inherited lock.
+        self.epoch[0], self.lock, self.reader = 0, threading.Lock(), Reader(self.heads, self.read_keys)
+
+    @property
+    def row(self) -> int:
+        """This process's row; -1 if it has none."""
+        return self._row if self.epoch[0] else -1
+
+    def read_keys(self, row: int, start: int, end: int) -> bytes:
+        """Returns a part of a row's keys."""
+        self._check_descriptor()
+        return os.pread(self._fd, end - start, keys_offset(row) + start)
+
+    def is_alive(self, row: int) -> bool:
+        """Whether a living process has a row."""
+        return row == self.row or lock_holder(self._fd, row) is not None
+
+    def place(self, key: FamilyKey, label_values: tuple[str, ...], owner: object) -> tuple[Cells, int]:
+        """Returns cells, and the index among them of a series' value; its note is the next.
+
+        Cells are the value's own, and shared with nobody, where there is no row or no room. The lock must be held.
+        """
+        if not self.epoch[0]:
+            self._enter()
+        if self._row >= 0:
+            try:
+                index = self._find_or_add(key, label_values)
+            except OSError as error:
+                self._warn_once("some metrics are of this process alone", error)
+            else:
+                self._owners[index] = id(owner)
+                return self.cells, index
+        self.is_incomplete = True
+        return [*_initial(key)], 0
+
+    def is_used_elsewhere(self, key: FamilyKey, label_values: tuple[str, ...], index: int) -> bool:
+        """Whether another row has a counter that was removed from this one's."""
+        try:
+            family = self.reader.family(key.family, key.type, self.row)
+        except OSError:
+            return True
+        series = family.series.get((key.sample, key.label_names, label_values)) if family else None
+        return series is not None and any(cell != index and self.cells[cell + 1] > 0 for cell in series.cells)
+
+    def is_owner(self, index: int, owner: object) -> bool:
+        """Whether a series of this process's row was placed for this owner, and for no other since."""
+        return self._owners.get(index) == id(owner)
+
+    def _enter(self) -> None:
+        """Takes the first row that nobody has, with all that its last owner has counted."""
+        self._numbers, self._index, self._owners, self._used, self._next = {}, {}, {}, 0, 0
+        self.is_incomplete = False
+        try:
+            self._row = self._lock_row()
+            self._adopt()
+        except OSError as error:
+            self._row = -1
+            self._warn_once("metrics are of this process alone", error)
+        self._last_epoch = self.epoch[0] = self._last_epoch + 1
+
+    def _lock_row(self) -> int:
+        self._check_descriptor()
+        for row in [0] if os.getpid() == self.server else range(1, ROWS):
+            with suppress(BlockingIOError, PermissionError):
+                fcntl.lockf(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, row)
+                return row
+        msg = f"{ROWS - 1} processes share metrics already"
+        raise OSError(msg)
+
+    def _adopt(self) -> None:
+        row, used = self._row, self.heads[self._row * HEAD + USED]
+        families: list[FamilyKey] = []
+        for kind, text, end in records(self.read_keys(row, 0, used)):
+            if kind == FAMILY:
+                self._numbers[text] = len(families)
+                families.append(FamilyKey.decode(text))
+            else:
+                key = families[decode_series(text)[0]]
+                self._index[text] = index = first_cell(row) + 2 * self._next
+                self._next += 1
+                if key.mode:
+                    _retire(self.cells, index, key.mode)
+            self._used = end
+        self.heads[row * HEAD + OWNERS] += 1
+
+    def _find_or_add(self, key: FamilyKey, label_values: tuple[str, ...]) -> int:
+        family = key.encode()
+        number = self._numbers.get(family)
+        if number is None:
+            self._append(FAMILY, family)
+            number = self._numbers[family] = len(self._numbers)
+        text = encode_series(number, label_values)
+        index = self._index.get(text)
+        if index is None:
+            if 2 * self._next >= ROW_CELLS:
+                msg = f"this process has {ROW_CELLS // 2:,} series already"
+                raise OSError(msg)
+            index = first_cell(self._row) + 2 * self._next
+            self.cells[index], self.cells[index + 1] = _initial(key)
+            self._append(SERIES, text)
+            self._index[text] = index
+            self._next += 1
+        return index
+
+    def _append(self, kind: bytes, text: bytes) -> None:
+        self._check_descriptor()
+        data = record(kind, text)
+        if self._used + len(data) > KEYS:
+            msg = f"names and labels of this process take {KEYS >> 20} MiB already"
+            raise OSError(msg)
+        os.pwrite(self._fd, data, keys_offset(self._row) + self._used)
+        self._used += len(data)
+        self.heads[self._row * HEAD + USED] = self._used  # from now on it is there
+
+    def _warn_once(self, message: str, error: OSError) -> None:
+        if message not in self._warned:
+            self._warned.add(message)
+            self._warn(f"{message}: {error}")
+
+    def _check_descriptor(self) -> None:
+        """Raises OSError if the application has closed the memory's descriptor, which may be another file's now."""
+        if not os.path.samestat(os.fstat(self._fd), self._identity):
+            msg = "the descriptor of the shared memory was closed"
+            raise OSError(msg)
+
+
+def _initial(key: FamilyKey) -> tuple[float, float]:
+    """Returns a new series' value and note."""
+    if not key.mode:
+        return 0.0, time.time()
+    return UNSET, UNSET if key.mode.endswith(("min", "max")) else 0.0
+
+
+def _retire(cells: Cells, index: int, mode: str) -> None:
+    """Leaves to a row's next owner what a gauge of the last one still means, now that its process is dead."""
+    value, least_or_greatest = cells[index], cells[index + 1]
+    if mode in ("sum", "mostrecent"):
+        return
+    if mode in ("min", "max") and not is_unset(value):
+        fold = min if mode == "min" else max
+        cells[index + 1] = value if is_unset(least_or_greatest) else fold(value, least_or_greatest)
+    elif mode == "livemostrecent":
+        cells[index + 1] = 0.0
+    cells[index] = UNSET

@@ -1,0 +1,53 @@
+"""The public call that shares an application's metrics over all workers."""
+
+import logging
+import os
+
+import psutil
+
+from stator.log.stdlib import LOGGER
+
+# The library's own variable: the folder in which an application's processes keep their values.
+_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+
+
+def share_metrics() -> None:
+    """Makes all of prometheus_client's metrics right over all workers of a server, whichever of them is asked.
+
+    Call it before the first metric is made, in the application's module or in gunicorn.conf.py; the code that makes and
+    uses metrics stays as it is, and ``generate_latest()`` and the collector ``prometheus_client`` report all processes.
+    Metrics that are there already are taken over with their values. A second call does nothing.
+
+    What a process counts is there at once, whether it's busy, stopped or killed, and stays when it's gone. Gauges
+    follow their ``multiprocess_mode``, with the label ``worker`` in place of ``pid``: a number, which the worker's
+    successor takes over, or ``main`` for the workers' parent (``stator_worker`` where the metric has a label ``worker``
+    of its own). A service of one process has no such label.
+
+    Children that a worker starts with ``multiprocessing`` or forks itself take part. Up to 63 processes do at a time,
+    and the main process. One that can't keeps its metrics to itself, and logs why to the logger ``stator``; so does one
+    in which ``PROMETHEUS_MULTIPROC_DIR`` is set.
+
+    Raises:
+        TypeError: A metric that is there already can't be shared; the message names it.
+    """
+    from stator.instrumentation.finding import find_memory
+    from stator.instrumentation.library import Library
+    from stator.instrumentation.memory import Memory
+
+    log = logging.getLogger(LOGGER)
+    if Library.is_shared():
+        return
+    if folder := os.environ.get(_FOLDER):
+        log.warning("metrics stay in the files of prometheus_client: %s=%r is set", _FOLDER, folder)
+        return
+    try:
+        fd, server = find_memory(log.warning)
+        try:
+            memory = Memory(fd, server, log.warning)
+        except OSError:
+            os.close(fd)
+            raise
+    except (OSError, psutil.Error) as error:
+        log.warning("metrics are of this process alone: %s", error)
+        return
+    Library(memory).share()

@@ -1,0 +1,5 @@
+"""Applications whose metrics are shared."""
+
+from tests.embedding.conftest import serve_app
+
+__all__ = ["serve_app"]
