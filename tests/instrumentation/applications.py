@@ -2,8 +2,9 @@
 
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from http.client import HTTPConnection, HTTPException
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -85,12 +86,12 @@ class Asked:
     def __init__(self) -> None:
         self.answered: Counter[str] = Counter()
         self.failed: Counter[str] = Counter()
-        self.workers: set[str] = set()
+        self.workers: set[int] = set()
 
 
-def ask(served: Served, requests: int, clients: int = 8) -> Asked:
+def ask(served: Served, requests: int, clients: int = 8, asked: Asked | None = None) -> Asked:
     """Sends so many requests of each client, all at once; the paths are the numbers 0 to 4."""
-    asked, lock = Asked(), threading.Lock()
+    asked, lock = asked or Asked(), threading.Lock()
 
     def client(number: int) -> None:
         for nth in range(requests):
@@ -104,14 +105,14 @@ def ask(served: Served, requests: int, clients: int = 8) -> Asked:
             connection.close()
             with lock:
                 (asked.answered if body else asked.failed)[path] += 1
-                asked.workers.add(body.decode())
+                if body:
+                    asked.workers.add(int(body))
 
-    together([lambda number=number: client(number) for number in range(clients)])
-    asked.workers.discard("")
+    together([partial(client, number) for number in range(clients)])
     return asked
 
 
-def together(calls: list[Callable[[], object]]) -> None:
+def together(calls: Sequence[Callable[[], object]]) -> None:
     """Makes calls at the same time, and returns when all have returned."""
     threads = [threading.Thread(target=call) for call in calls]
     for thread in threads:
