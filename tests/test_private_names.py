@@ -6,7 +6,10 @@ from importlib import import_module
 from pathlib import Path
 from pkgutil import walk_packages
 
+import prometheus_client
+
 import stator
+from stator.instrumentation import library
 
 # Private methods that are overridden, and why.
 OVERRIDDEN = {
@@ -33,6 +36,25 @@ def overridden() -> Iterator[str]:
 def test_hardly_any_private_method_of_another_project_is_overridden() -> None:
     assert set(overridden()) <= OVERRIDDEN
     assert len(OVERRIDDEN) <= 3
+
+
+def test_what_shared_metrics_lean_on_in_prometheus_client_is_there() -> None:
+    metric = prometheus_client.Counter("leaned_on", "", ["a"], registry=None).labels("x")
+    gauge = prometheus_client.Gauge("leaned_on", "", registry=None)
+    gauge.set_function(lambda: 1)
+    assert library.PRIVATE == (library.LABEL_VALUES, library.START, library.VALUE, library.CREATED, library.SAMPLES)
+    assert getattr(metric, library.LABEL_VALUES) == ("x",)
+    assert callable(getattr(metric, library.START))
+    assert type(getattr(metric, library.VALUE)) is prometheus_client.values.MutexValue
+    assert prometheus_client.values.ValueClass is prometheus_client.values.MutexValue
+    assert getattr(metric, library.CREATED) > 0
+    assert library.SAMPLES in vars(gauge)
+
+
+def test_only_one_module_leans_on_the_inside_of_prometheus_client() -> None:
+    sources = Path(stator.__path__[0]).rglob("*.py")
+    names = [f'"{name}"' for name in {*library.PRIVATE} - {library.CREATED}]  # that ends the names of samples, too
+    assert {source.name for source in sources if any(name in source.read_text() for name in names)} == {"library.py"}
 
 
 def test_no_private_name_of_another_project_is_used() -> None:

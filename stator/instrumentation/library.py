@@ -115,7 +115,11 @@ class Library:
 
     def families_elsewhere(self) -> Iterator[Metric]:
         """Yields the families that other processes have and this one does not."""
-        for family in self._memory.reader.families(self._memory.row):
+        try:
+            families = self._memory.reader.families(self._memory.row)
+        except OSError:  # the application has closed the memory
+            return
+        for family in families:
             if family.name not in self._names:
                 metric = Metric(family.name, family.documentation, family.type)
                 metric.samples = self._samples(family)

@@ -110,14 +110,14 @@ class Memory:
         self.is_incomplete = True
         return [*_initial(key)], 0
 
-    def is_used_elsewhere(self, key: FamilyKey, label_values: tuple[str, ...], index: int) -> bool:
-        """Whether another row has a counter that was removed from this one's."""
+    def counts_still(self, key: FamilyKey, label_values: tuple[str, ...], removed: float) -> bool:
+        """Whether what was removed from this row at that time still counts: another row has had the series since."""
         try:
             family = self.reader.family(key.family, key.type, self.row)
         except OSError:
             return True
         series = family.series.get((key.sample, key.label_names, label_values)) if family else None
-        return series is not None and any(cell != index and self.cells[cell + 1] > 0 for cell in series.cells)
+        return series is not None and any(0 < self.cells[cell + 1] <= removed for cell in series.cells)
 
     def is_owner(self, index: int, owner: object) -> bool:
         """Whether a series of this process's row was placed for this owner, and for no other since."""

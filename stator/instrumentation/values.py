@@ -40,8 +40,9 @@ class SharedValue:
             self._own_epoch = self._epoch[0]
 
     def _begin(self) -> None:
-        if self._cells[self._index + 1] < 0:  # it was removed, and is there again
-            if not self._memory.is_used_elsewhere(self._key, self._label_values, self._index):
+        removed = -self._cells[self._index + 1]
+        if removed > 0:  # and is there again
+            if not self._memory.counts_still(self._key, self._label_values, removed):
                 self._cells[self._index] = 0.0
             self._cells[self._index + 1] = time.time()
         self._base = self._cells[self._index]

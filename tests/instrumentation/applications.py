@@ -16,8 +16,8 @@ import stator
 
 stator.share_metrics()
 
+import ctypes
 import os
-import time
 from prometheus_client import Counter, Gauge, Histogram
 
 ITEMS = Counter("items", "Items that were asked for", ["path"])
@@ -32,8 +32,8 @@ def count(path):
 
 
 def hang():
-    # One call in C that keeps the GIL.
-    all(map(int, map(int, range(int(4e7)))))
+    # One call in C that keeps the GIL, for 5 seconds.
+    ctypes.PyDLL(None).sleep(5)
 """
 FLASK = f"""{METRICS}
 from flask import Flask
@@ -130,6 +130,9 @@ def samples(text: str) -> dict[tuple[str, str], float]:
 
 def counts(served: Served) -> Counter[str]:
     """The requests by path, as a scrape has them."""
-    return Counter(
-        {path: int(value) for (name, path), value in samples(served.metrics()).items() if name == "items_total"}
-    )
+    return item_counts(served.metrics())
+
+
+def item_counts(text: str) -> Counter[str]:
+    """The requests by path, in a scrape's text."""
+    return Counter({path: int(value) for (name, path), value in samples(text).items() if name == "items_total"})

@@ -80,7 +80,7 @@ def open_files(served: Served) -> int:
 
 
 def test_no_answered_request_is_missing_and_no_counter_goes_down(served: Served) -> None:
-    before, files, shared = counts(served), open_files(served), set(os.listdir("/dev/shm"))
+    before, files, shared = counts(served), open_files(served), set(Path("/dev/shm").iterdir())
     falls: list[tuple[float, float]] = []
     scraper = threading.Thread(target=lambda: falls.extend(scrape(served, 200)))
     asked = Asked()
@@ -93,7 +93,7 @@ def test_no_answered_request_is_missing_and_no_counter_goes_down(served: Served)
     after = eventually(lambda: counts(served)) - before
     for path in asked.answered:
         assert asked.answered[path] <= after[path] <= asked.answered[path] + asked.failed[path]
-    assert set(os.listdir("/dev/shm")) == shared
+    assert set(Path("/dev/shm").iterdir()) == shared
     assert list(served.folder.glob("stator-*")) == []
     eventually(lambda: open_files(served) <= files, within=20)
 
