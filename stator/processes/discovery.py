@@ -80,7 +80,7 @@ def open_memory(name: str, pids: Iterable[int]) -> int | None:
     """
     for pid in pids:
         # After a change of user /proc hides siblings from this process, and this process from them.
-        if Path("/proc/self").stat().st_uid != os.geteuid():
+        if Path("/proc/self/fd").stat().st_uid != os.geteuid():
             msg = "can't inspect sibling workers after a change of user (/proc denies it); use gunicorn --preload"
             raise PermissionError(msg)
         for path, link in links(pid):

@@ -277,3 +277,17 @@ def test_dropped_siblings_leave_no_file_and_no_callback_behind() -> None:
         new().snapshot()
     gc.collect()
     assert (psutil.Process().num_fds(), len(gc.callbacks)) == before
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_a_worker_that_has_changed_its_user_says_what_helps(server: Server) -> None:
+    def make() -> Siblings:
+        os.setuid(65534)
+        return Siblings("shop", lambda error: os.write(writer, str(error).encode()))
+
+    reader, writer = os.pipe()
+    first, second = server.start_and_wait(new), server.start_and_wait(make)
+    assert os.read(reader, 1000).endswith(b"(/proc denies it); use gunicorn --preload")
+    assert (first.sees(), second.sees()) == (family(first), [("", 0, second.pid)])
+    os.close(reader)
+    os.close(writer)
