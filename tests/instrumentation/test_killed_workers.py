@@ -13,7 +13,7 @@ import pytest
 
 from tests.embedding.applications import gunicorn, uvicorn
 from tests.embedding.conftest import ServeApp, Served
-from tests.instrumentation.applications import FLASK, STARLETTE, Asked, ask, counts, samples
+from tests.instrumentation.counting import FLASK, STARLETTE, Asked, ask, counts, samples
 from tests.instrumentation.test_servers import Case
 from tests.program import eventually
 

@@ -12,7 +12,7 @@ import pytest
 
 from tests.embedding.applications import Command, gunicorn, uvicorn
 from tests.embedding.conftest import ServeApp, Served
-from tests.instrumentation.applications import FLASK, STARLETTE, ask, counts, item_counts, samples
+from tests.instrumentation.counting import FLASK, STARLETTE, ask, counts, item_counts, samples
 from tests.program import eventually
 
 
