@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from functools import partial
 from io import BytesIO
+from itertools import pairwise
 from typing import Literal
 
 from attrs import frozen
@@ -23,13 +24,19 @@ from stator.exposition.text import TEXT_0_0_4
 from stator.log.changes import ChangeLog
 from stator.log.logger import Log
 from stator.points import Collector, IncompleteError, Labels, NonBlockingCollector, Point, PointError, PointsAt
-from stator.settings.declare import positive, setting
+from stator.settings.declare import Constraint, at_least, positive, setting
 from stator.settings.duration import Duration
 
 # Seconds after which a shared answer counts as stuck: it never is, unless a collector blocks that says it doesn't.
 ANSWER_TIMEOUT = 60.0
 # Families of a collector whose errors its line in the log has.
 FAMILIES_LOGGED = 3
+# https://opentelemetry.io/docs/specs/semconv/http/http-metrics/ advises these.
+BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
+_ascending = Constraint(
+    "ascending seconds above 0, such as 0.01,0.1,1",
+    lambda bounds: all(low < high for low, high in pairwise((0.0, *bounds))) and len(bounds) > 0,
+)
 
 
 @frozen
@@ -41,6 +48,12 @@ class MetricsConfig:
     )
     timeout: Duration = setting(
         Duration.parse("9s"), desc="longest time for a scrape whose scraper names none", check=positive
+    )
+    buckets: tuple[float, ...] = setting(
+        BUCKETS, desc="upper bounds in seconds of the durations of an application's requests", check=_ascending
+    )
+    max_series: int = setting(
+        10_000, desc="series of an application's requests; others count under http_route _OTHER", check=at_least(1)
     )
 
 

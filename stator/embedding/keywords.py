@@ -4,7 +4,7 @@ import logging
 import sys
 from collections.abc import Callable, Collection, Iterable, Mapping
 from math import inf
-from typing import Any, TypedDict
+from typing import Any, Literal, TypedDict
 
 from stator.collectors.prometheus_client import Registry
 from stator.log.logger import Log
@@ -23,6 +23,9 @@ class Keywords(TypedDict, total=False):
     collectors: Iterable[str | Collector | Registry] | None
     checks: Mapping[str, Check] | None
     check_timeout: float | None
+    access_log: Literal["line", "full", "off"] | None
+    exclude: Collection[str] | None
+    body_sizes: bool | None
     environ: Mapping[str, str] | None
     log: Log | logging.Logger | None
 
@@ -110,6 +113,9 @@ _EXPECTED: Mapping[str, tuple[Callable[[Any], bool], str]] = {
         lambda value: isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < inf,
         "seconds, more than 0",
     ),
+    "access_log": (lambda value: value in ("line", "full", "off"), "line, full or off"),
+    "exclude": (_are_texts, "a list of routes' templates, as in exclude=['/items/{id}']"),
+    "body_sizes": (lambda value: isinstance(value, bool), "True or False"),
     "environ": (lambda value: isinstance(value, Mapping), "texts by name, as in os.environ"),
     "log": (lambda value: callable(getattr(value, "warning", None)), "a logging.Logger"),
 }

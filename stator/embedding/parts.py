@@ -3,7 +3,7 @@
 import logging
 import os
 import re
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Collection, Container, Iterable, Mapping
 from random import Random
 from typing import Any
 from wsgiref.types import WSGIApplication
@@ -18,9 +18,14 @@ from stator.embedding.keywords import Keywords, check_keywords, is_registry, spl
 from stator.embedding.mounting import LIVE, METRICS, MONITOR, READY, PerProcess, PerProcessResource
 from stator.embedding.state import KeeperState
 from stator.exporter import Exporter
+from stator.instrumentation.access import LOGGER as ACCESS_LOGGER
+from stator.instrumentation.access import AccessLog, Mode
+from stator.instrumentation.exchange import Observer
+from stator.instrumentation.requests import RequestMetrics
+from stator.instrumentation.store import LocalStore
 from stator.log.logger import Log, masked_logger, new_id
 from stator.log.stdlib import LOGGER, stdlib_logger
-from stator.points import CollectorContext
+from stator.points import CollectorContext, LabelPairs
 from stator.processes.siblings import Siblings
 from stator.settings.declare import ConfigError
 from stator.settings.environment import quoted_values, unknown_variables
@@ -42,7 +47,10 @@ VARIABLES = {
     "meta": f"{PREFIX}_ROSTER_SERVICE_META",
     "consul": f"{PREFIX}_CLIENT_BASEURI",
     "collectors": COLLECTORS,
+    "access_log": f"{PREFIX}_LOGGER_ACCESS",
 }
+# The collector of the wrapped applications' requests.
+REQUESTS = "http_server"
 
 
 @frozen
@@ -53,15 +61,17 @@ class Settings:
     collectors: Mapping[str, Any]
     checks: Mapping[str, Check]
     check_timeout: float
+    exclude: Collection[str]
+    body_sizes: bool
     log: Log
+    access: AccessLog | None
 
     @classmethod
     def read(cls, keywords: Keywords) -> "Settings":
         """Checks keywords, reads the variables that they leave open, and logs those that nothing reads."""
         good, problems = check_keywords(keywords)
-        environ, log = good.get("environ", os.environ), good.get("log", logging.getLogger(LOGGER))
-        if isinstance(log, logging.Logger):
-            log = stdlib_logger(log)
+        environ, given_log = good.get("environ", os.environ), good.get("log", logging.getLogger(LOGGER))
+        log = stdlib_logger(given_log) if isinstance(given_log, logging.Logger) else given_log
         names, own, wrong = split_collectors(good.get("collectors", ()))
         problems += wrong
         given = {variable: _plain(good[name]) for name, variable in VARIABLES.items() if name in good}
@@ -89,7 +99,16 @@ class Settings:
             meta = {**dict(config.roster.service.meta), "version": version}
             config = with_service(config, meta=tuple(meta.items()))
         log = masked_logger(log, config.known_secrets().mask)
-        return cls(config, own, good.get("checks", {}), good.get("check_timeout", TIMEOUT), log)
+        return cls(
+            config,
+            own,
+            good.get("checks", {}),
+            good.get("check_timeout", TIMEOUT),
+            good.get("exclude", ()),
+            good.get("body_sizes", False),
+            log,
+            _access_log(config, given_log),
+        )
 
 
 class Parts:
@@ -104,6 +123,16 @@ class Parts:
         without = PROCESS_FAMILIES if "process" in collectors else ()
         for name, own in settings.collectors.items():
             collectors[name] = PrometheusClient(own, without) if is_registry(own) else own
+        metrics = RequestMetrics(
+            LocalStore(),
+            config.metrics.buckets,
+            config.metrics.max_series,
+            exclude=settings.exclude,
+            has_sizes=settings.body_sizes,
+            target=_target(config, run_id),
+        )
+        self.observer = Observer(metrics, settings.access, log)
+        collectors.setdefault(REQUESTS, metrics)
         keeper = KeeperState(service, log)
         if config.registers:
             collectors.setdefault("roster", keeper)
@@ -131,6 +160,26 @@ class Parts:
 def with_service(config: Config, **changes: Any) -> Config:
     """Returns a Config in which settings of the service are changed."""
     return evolve(config, roster=evolve(config.roster, service=evolve(config.roster.service, **changes)))
+
+
+def _access_log(config: Config, log: Any) -> AccessLog | None:
+    """Returns the log of the application's requests, beside a logger of the standard library or in another."""
+    if config.logger.access == "off":
+        return None
+    mode: Mode = "full" if config.logger.access == "full" else "line"
+    secret = config.client.secret_headers
+    if not isinstance(log, logging.Logger):
+        return AccessLog(log.bind(logger=ACCESS_LOGGER), mode, lambda: True, secret)
+    logger = log.getChild("access")
+    return AccessLog(stdlib_logger(logger), mode, lambda: logger.isEnabledFor(logging.INFO), secret)
+
+
+def _target(config: Config, run_id: str) -> LabelPairs:
+    """Returns the labels of target_info, by OpenTelemetry's names; all workers have the same."""
+    service = config.roster.service
+    version, instance = dict(service.meta).get("version", ""), service.id or run_id
+    labels = (("service_name", service.name), ("service_version", version), ("service_instance_id", instance))
+    return tuple((name, value) for name, value in labels if value)
 
 
 def _plain(value: str | Iterable[Any]) -> Any:

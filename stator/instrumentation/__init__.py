@@ -1,1 +1,1 @@
-"""An application's own metrics, right over all workers."""
+"""An application's requests, counted, timed and logged, and its own metrics, right over all workers."""

@@ -46,6 +46,9 @@ class LoggerConfig:
             lambda paths: all(re.fullmatch(r"/[^*]*|(/[^*]*)?/\*", path) for path in paths),
         ),
     )
+    access: Literal["auto", "full", "line", "off"] = setting(
+        "auto", desc="requests: two lines with headers, one line, or none; auto is full, and line in an application"
+    )
 
     def build(self, sink: "Sink", *, terminal: bool, secrets: KnownSecrets | None = None) -> Log:
         """Returns a logger that writes to a sink, and masks secrets; `terminal`: whether the descriptor is one."""

@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 TRUNCATED = "--truncated--"
 # Fields that follow the message, in this order, and are never masked or truncated.
-_IDS = ("app_id", "run_id", "worker_id", "request_id")
+_IDS = ("app_id", "run_id", "worker_id", "request_id", "trace_id", "span_id", "parent_span_id")
 # The largest integer that every reader of JSON can hold.
 _LARGEST = 2**63 - 1
 # DEL, C1 controls, line separators and bidirectional controls. JSON escapes the other control characters anyway.

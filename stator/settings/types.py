@@ -53,6 +53,10 @@ def _words(text: str) -> tuple[str, ...]:
     return tuple(stripped for word in text.split(",") if (stripped := word.strip()))
 
 
+def _numbers(text: str) -> tuple[float, ...]:
+    return tuple(map(_number, _words(text)))
+
+
 def _pairs(text: str) -> tuple[tuple[str, str], ...]:
     pairs = [word.partition("=") for word in _words(text)]
     if not all(key.strip() and equals for key, equals, _ in pairs):
@@ -76,6 +80,12 @@ SETTING_TYPES: dict[Any, SettingType] = {
     ),
     tuple[str, ...]: SettingType(
         "Comma-separated list of String", "a comma-separated list", _words, ",".join, keeps_empty=True
+    ),
+    tuple[float, ...]: SettingType(
+        "Comma-separated list of Number",
+        "a comma-separated list of numbers",
+        _numbers,
+        lambda numbers: ",".join(f"{number:g}" for number in numbers),
     ),
     tuple[tuple[str, str], ...]: SettingType(
         "Comma-separated list of String=String",

@@ -34,6 +34,7 @@ def test_a_scrape_has_the_chosen_collectors_and_no_others(served: Served) -> Non
     assert {sample.labels["collector"]: sample.value for sample in families["stator_collector_success"].samples} == {
         "runtime": 1,
         "orders": 1,
+        "http_server": 1,
     }
 
 

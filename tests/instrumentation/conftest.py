@@ -7,10 +7,10 @@ from typing import Protocol
 
 import pytest
 
-from tests.embedding.conftest import serve_app
+from tests.embedding.conftest import serve_app, story
 from tests.instrumentation.processes import LIBRARY, SHARE, Service, service
 
-__all__ = ["serve_app"]
+__all__ = ["serve_app", "story"]
 
 
 class StartService(Protocol):

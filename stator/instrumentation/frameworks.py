@@ -1,0 +1,114 @@
+"""How Flask, Django and Falcon say by which route a request went, and which errors they answered.
+
+Each leaves them in the request's WSGI environ or ASGI scope, by the keys of routes.py.
+"""
+
+import sys
+from collections.abc import Callable, Mapping, MutableMapping
+from contextlib import suppress
+from typing import Any
+
+from stator.instrumentation.exchange import error_type
+from stator.instrumentation.routes import ERROR, ROUTE
+
+# Key of Werkzeug's rule by which Flask routed a request.
+_RULE = "stator.rule"
+
+
+def prepare(app: Any) -> None:
+    """Lets an application of Django or Falcon leave its routes, and Flask and Django the errors that they answer."""
+    if (falcon := sys.modules.get("falcon")) and isinstance(app, falcon.App):
+        app.add_middleware(FalconRoutes())
+    if flask := sys.modules.get("flask"):
+        flask.got_request_exception.connect(_note_flask_error)
+    if django := sys.modules.get("django.core.handlers.base"):
+        sys.modules["django.core.signals"].got_request_exception.connect(_note_django_error)
+        if isinstance(app, django.BaseHandler):
+            app.resolve_request = _noting_route(app.resolve_request)
+
+
+class FalconRoutes:
+    """Falcon middleware, over WSGI as well as ASGI."""
+
+    def process_resource(self, req: Any, _resp: Any, _resource: Any, _params: Any) -> None:
+        """Leaves the template of a route that was found."""
+        req.env[ROUTE] = req.uri_template
+
+    async def process_resource_async(self, req: Any, _resp: Any, _resource: Any, _params: Any) -> None:
+        """Leaves the template of a route that was found."""
+        req.scope[ROUTE] = req.uri_template
+
+
+def _noting_route(resolve: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Returns Django's `resolve_request` that leaves the template, whose parts have no slash before them."""
+
+    def resolve_request(request: Any) -> Any:
+        resolved = resolve(request)
+        route = request.resolver_match.route
+        _kept(request)[ROUTE] = route if route.startswith(("/", "^")) else f"/{route}"
+        return resolved
+
+    return resolve_request
+
+
+def _kept(request: Any) -> MutableMapping[str, Any]:
+    """Returns the environ of Django's request, or its scope."""
+    kept: MutableMapping[str, Any] = request.scope if hasattr(request, "scope") else request.environ
+    return kept
+
+
+def _note_django_error(request: Any = None, **_: Any) -> None:
+    error = sys.exc_info()[0]
+    if error and request is not None:
+        _kept(request)[ERROR] = error_type(error)
+
+
+def _note_flask_error(_app: Any, exception: BaseException, **_: Any) -> None:
+    request = sys.modules["flask"].request
+    request.environ |= {ERROR: error_type(type(exception)), _RULE: request.url_rule}
+
+
+def flask_template(environ: Mapping[str, Any], root: str, prefixes: frozenset[str]) -> str:
+    """Returns the template of a request to Flask, or an empty text.
+
+    Args:
+        environ: The environ as the application left it.
+        root: SCRIPT_NAME before it.
+        prefixes: What `prefixes` returned for the application; others may be made of a client's headers.
+    """
+    rule = environ.get(_RULE)
+    if rule is None:
+        return ""
+    prefix = environ.get("SCRIPT_NAME", "").removeprefix(root)
+    return f"{prefix if prefix in prefixes else ''}{rule.rule}"
+
+
+def note_rule(environ: MutableMapping[str, Any], status: int) -> None:
+    """Leaves the rule of a request to Flask when its response begins: Flask takes the request itself away later."""
+    request = environ.get("werkzeug.request")
+    if rule := getattr(request, "url_rule", None):
+        environ[_RULE] = rule
+    elif request is not None and status == 405:
+        _note_refusal(environ)
+
+
+def _note_refusal(environ: MutableMapping[str, Any]) -> None:
+    """Leaves the rule that matches but for the request's method."""
+    flask = sys.modules.get("flask")
+    if flask is None or not flask.has_request_context():
+        return
+    methods = getattr(flask.request.routing_exception, "valid_methods", None)
+    adapter = flask.current_app.create_url_adapter(flask.request)
+    if methods and adapter:
+        with suppress(sys.modules["werkzeug.exceptions"].HTTPException):  # another method may be redirected
+            environ[_RULE], _ = adapter.match(method=methods[0], return_rule=True)
+
+
+def prefixes(app: Any) -> frozenset[str]:
+    """Returns the paths below which Werkzeug's DispatcherMiddleware mounts applications."""
+    found = set()
+    for each in (app, getattr(app, "wsgi_app", None)):
+        mounts = getattr(each, "mounts", None)
+        for path, inner in mounts.items() if isinstance(mounts, Mapping) else ():
+            found |= {path, *(path + below for below in prefixes(inner))}
+    return frozenset(found)

@@ -1,0 +1,153 @@
+"""Metrics of an application's requests, by OpenTelemetry's conventions as Prometheus writes them.
+
+https://opentelemetry.io/docs/specs/semconv/http/http-metrics/
+"""
+
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Sequence
+from math import inf
+from typing import TypeAlias
+
+from stator.instrumentation.store import Cell, Store
+from stator.points import Histogram, LabelPairs, Point, PointsAt
+
+DURATION, ACTIVE = "http_server_request_duration_seconds", "http_server_active_requests"
+REQUEST_SIZE, RESPONSE_SIZE = "http_server_request_body_size_bytes", "http_server_response_body_size_bytes"
+WEBSOCKETS = "stator_websockets_active"
+HISTOGRAMS = {
+    DURATION: "Time from the request to the last byte of its response",
+    REQUEST_SIZE: "Size of the request's body as the application read it",
+    RESPONSE_SIZE: "Size of the response's body",
+}
+GAUGES = {ACTIVE: "Requests that are being answered", WEBSOCKETS: "WebSockets that are open"}
+SIZE_BUCKETS = (100.0, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8)
+# In place of a value that is none of the known ones, or of which there are too many.
+OTHER = "_OTHER"
+METHODS = {
+    each: each for each in ("GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "QUERY")
+}
+SCHEMES = {"http": "http", "https": "https"}
+_BUCKET, _SUM = "_bucket", "_sum"
+
+SeriesKey: TypeAlias = tuple[str, str, str, int, str]
+"""Method, scheme, route, status (0 if there was none) and type of the error, if one ended the request."""
+
+
+class Distribution:
+    """The cells of one histogram: one for each bucket, not cumulative, and the sum."""
+
+    __slots__ = ("_bounds", "_cells", "_sum")
+
+    def __init__(self, store: Store, family: str, labels: LabelPairs, bounds: tuple[float, ...]) -> None:
+        self._bounds = bounds
+        self._cells: list[Cell] = [
+            store.cell(family + _BUCKET, (*labels, ("le", repr(bound)))) for bound in (*bounds, inf)
+        ]
+        self._sum: Cell = store.cell(family + _SUM, labels)
+
+    def observe(self, value: float) -> None:
+        """Adds one observation."""
+        self._cells[bisect_left(self._bounds, value)].inc(1.0)
+        self._sum.inc(value)
+
+
+class RequestMetrics:
+    """Counts and times requests, as a collector.
+
+    Args:
+        store: Where the numbers are.
+        buckets: Upper bounds of durations in seconds, ascending.
+        max_series: Series of a histogram; what would be one more counts under the route `OTHER`.
+        exclude: Routes that are not counted.
+        has_sizes: Whether sizes of bodies are counted too.
+        target: Labels of ``target_info``.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        buckets: tuple[float, ...],
+        max_series: int,
+        *,
+        exclude: Collection[str] = (),
+        has_sizes: bool = False,
+        target: LabelPairs = (),
+    ) -> None:
+        self._store, self._buckets, self._max = store, buckets, max_series
+        self._exclude, self.has_sizes, self._target = frozenset(exclude), has_sizes, target
+        self._series: dict[SeriesKey, tuple[Distribution, ...]] = {}
+        self._active: dict[tuple[str, str], Cell] = {}
+        self.websockets: Cell = store.cell(WEBSOCKETS, ())
+
+    def active(self, method: str, scheme: str) -> Cell:
+        """Returns the cell of the requests with this method and scheme that are being answered."""
+        cell = self._active.get((method, scheme))
+        if cell is None:
+            labels = (("http_request_method", method), ("url_scheme", scheme))
+            cell = self._active[method, scheme] = self._store.cell(ACTIVE, labels)
+        return cell
+
+    def count(self, key: SeriesKey, seconds: float, sizes: Sequence[int] = (0, 0)) -> None:
+        """Counts a request that is over, with the sizes of its body and of its response's."""
+        series = self._series.get(key) or self._add(key)
+        if series:
+            series[0].observe(seconds)
+            for size, distribution in zip(sizes, series[1:], strict=False):
+                distribution.observe(size)
+
+    def _add(self, key: SeriesKey) -> tuple[Distribution, ...]:
+        """Returns the histograms of a key that is new, or those of its overflow; none for one that is excluded."""
+        method, scheme, route, status, error = key
+        if route in self._exclude:
+            return ()
+        if len(self._series) >= self._max and route != OTHER:
+            key = (method, scheme, OTHER, status, error)
+            return self._series.get(key) or self._add(key)
+        labels: LabelPairs = (
+            ("http_request_method", method),
+            ("url_scheme", scheme),
+            ("http_route", route),
+            ("http_response_status_code", str(status or "")),
+        )
+        if error:
+            labels += (("error_type", error),)
+        bounds = {DURATION: self._buckets}
+        if self.has_sizes:
+            bounds |= dict.fromkeys((REQUEST_SIZE, RESPONSE_SIZE), SIZE_BUCKETS)
+        series = tuple(Distribution(self._store, family, labels, each) for family, each in bounds.items())
+        return self._series.setdefault(key, series)
+
+    def is_nonblocking(self) -> bool:
+        """Returns True: the numbers are in memory."""
+        return True
+
+    def collect(self, now: float) -> PointsAt:
+        """Returns the metrics of all requests that are over, and of those that are being answered."""
+        return PointsAt("", now, points=list(self._points()))
+
+    def _points(self) -> Iterator[Point]:
+        if self._target:
+            yield Point("target_info", "What is observed", 1, type="info", labels=self._target)
+        buckets: dict[str, dict[LabelPairs, list[tuple[float, int]]]] = defaultdict(lambda: defaultdict(list))
+        sums: dict[tuple[str, LabelPairs], float] = {}
+        for (name, labels), value in self._store.values():
+            if name in GAUGES:
+                yield Point(name, GAUGES[name], value, labels=labels)
+            elif name.endswith(_BUCKET):
+                buckets[name.removesuffix(_BUCKET)][labels[:-1]].append((float(labels[-1][1]), int(value)))
+            else:
+                sums[name.removesuffix(_SUM), labels] = value
+        for family, desc in HISTOGRAMS.items():
+            for labels, counts in buckets[family].items():
+                histogram = _histogram(counts, sums.get((family, labels), 0.0))
+                yield Point(family, desc, histogram, "histogram", family.rpartition("_")[2], labels)
+
+
+def _histogram(counts: list[tuple[float, int]], total: float) -> Histogram:
+    """Returns a histogram of counts that are not cumulative, by their upper bounds."""
+    count, buckets = 0, []
+    for bound, here in sorted(counts):
+        count += here
+        buckets.append((bound, count))
+    return Histogram(tuple(buckets[:-1]), total, count)

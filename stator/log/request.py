@@ -1,0 +1,122 @@
+"""The request at work: its id, and its place in a trace, which are bound to all that is logged for it.
+
+https://www.w3.org/TR/trace-context/
+"""
+
+import random
+import re
+import sys
+from collections.abc import Callable, Iterable
+from contextvars import ContextVar, Token
+from typing import Any, TypeAlias
+
+from stator.log.logger import bind, new_id, unbind
+
+REQUEST_ID = "X-Request-ID"
+# The headers that are read, in lower case, as ASGI has their names.
+NAMES = (b"x-request-id", b"traceparent", b"tracestate")
+Bound: TypeAlias = tuple[Any, Token["RequestContext | None"]]
+
+_WELL_FORMED_ID = re.compile(r"[A-Za-z0-9._~:/+=-]{1,128}")
+# Version, trace id, parent id and flags; what a later version appends is skipped.
+_TRACEPARENT = re.compile(r"(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
+# Whoever passes tracestate on need not take more than this.
+_TRACESTATE = re.compile(r"[ -~\t]{1,512}")
+# Flags that are passed on: sampled, and that the trace id is random. Others have no meaning yet.
+_FLAGS = 0b11
+_CURRENT: ContextVar["RequestContext | None"] = ContextVar("stator_request", default=None)
+
+
+class RequestContext:
+    """What a request is called, and what it was called by.
+
+    Attributes:
+        ids: The fields of all that is logged for it: ``request_id``, and those of its trace if it has one.
+        flags: The trace's flags.
+        tracestate: What vendors add to the trace, as it came.
+        route: The template that the application itself gave by `set_route`.
+    """
+
+    __slots__ = ("flags", "ids", "route", "tracestate")
+
+    def __init__(self, request_id: str = "", traceparent: str = "", tracestate: str = "") -> None:
+        is_id = request_id and _WELL_FORMED_ID.fullmatch(request_id)
+        self.ids = {"request_id": request_id if is_id else new_id()}
+        self.flags, self.tracestate, self.route = 0, "", ""
+        if span := active_span():
+            self.ids |= _span_fields(span)
+        elif traceparent and (parent := _parse(traceparent)):
+            trace_id, span_id, self.flags = parent
+            own = f"{random.getrandbits(64) or 1:016x}"
+            self.ids |= {"trace_id": trace_id, "span_id": own, "parent_span_id": span_id}
+            if _TRACESTATE.fullmatch(tracestate):
+                self.tracestate = tracestate
+
+    @classmethod
+    def of_headers(cls, headers: Iterable[tuple[bytes, bytes]]) -> "RequestContext":
+        """Returns the context of a request with these headers, whose names are in lower case."""
+        found = dict(headers)
+        if not any(name in found for name in NAMES):
+            return cls()
+        # One that comes twice is as one with a comma, which is right in tracestate alone.
+        texts = (b",".join(value for name, value in headers if name == wanted) for wanted in NAMES)
+        return cls(*(text.decode("latin-1") for text in texts))
+
+    def bind(self) -> Bound:
+        """Makes it the request at work in this thread or task, until `release`."""
+        return bind(**self.ids), _CURRENT.set(self)
+
+
+def release(bound: Bound) -> None:
+    """Restores what was bound before `RequestContext.bind`."""
+    fields, token = bound
+    unbind(fields)
+    _CURRENT.reset(token)
+
+
+def current_request() -> RequestContext | None:
+    """Returns the request at work in this thread or task, or None."""
+    return _CURRENT.get()
+
+
+def trace_headers() -> dict[str, str]:
+    """Returns the headers to send with a request to another service, so that it belongs to the request at work.
+
+    They are ``X-Request-ID`` and, where a trace is known, ``traceparent`` and ``tracestate``: an active OpenTelemetry
+    span's, or those of the request at work. Without either, as in a thread that the application started, it's empty.
+    """
+    context, span, headers = current_request(), active_span(), {}
+    if span:
+        at = span.get_span_context()
+        headers["traceparent"] = f"00-{at.trace_id:032x}-{at.span_id:016x}-{at.trace_flags & _FLAGS:02x}"
+        if state := at.trace_state.to_header():
+            headers["tracestate"] = state
+    elif context and "trace_id" in context.ids:
+        headers["traceparent"] = f"00-{context.ids['trace_id']}-{context.ids['span_id']}-{context.flags:02x}"
+        if context.tracestate:
+            headers["tracestate"] = context.tracestate
+    if context:
+        headers[REQUEST_ID] = context.ids["request_id"]
+    return headers
+
+
+def active_span() -> Any:
+    """Returns OpenTelemetry's active span, or None; the library is not imported for it."""
+    trace: Any = sys.modules.get("opentelemetry.trace")
+    find: Callable[[], Any] | None = getattr(trace, "get_current_span", None)  # None while it's being imported
+    span = find() if find else None
+    return span if span is not None and span.get_span_context().is_valid else None
+
+
+def _span_fields(span: Any) -> dict[str, str]:
+    context, parent = span.get_span_context(), getattr(span, "parent", None)
+    fields = {"trace_id": f"{context.trace_id:032x}", "span_id": f"{context.span_id:016x}"}
+    return fields | {"parent_span_id": f"{parent.span_id:016x}"} if parent else fields
+
+
+def _parse(traceparent: str) -> tuple[str, str, int] | None:
+    """Returns trace id, parent id and flags; None where the header is malformed."""
+    found = _TRACEPARENT.fullmatch(traceparent)
+    if not found or (found[1] == "00" and found[5]):
+        return None
+    return found[2], found[3], int(found[4], 16) & _FLAGS
