@@ -28,7 +28,9 @@ if TYPE_CHECKING:
     from stator.embedding.logs import LineFormatter, add_ids, configure_logging
     from stator.embedding.registration import Registration
     from stator.embedding.serving import Serving
+    from stator.instrumentation.routes import set_route
     from stator.instrumentation.sharing import share_metrics
+    from stator.log.request import trace_headers
     from stator.roster.registrar import Observation, Registrar, RegistrarError
     from stator.roster.service import Service
     from stator.settings.declare import ConfigError
@@ -67,8 +69,10 @@ __all__ = [
     "positive",
     "registered",
     "section",
+    "set_route",
     "setting",
     "share_metrics",
+    "trace_headers",
     "wsgi_app",
 ]
 
@@ -81,6 +85,8 @@ if not TYPE_CHECKING:  # to a type checker, too, another name is an error
         **dict.fromkeys(("Observation", "Registrar", "RegistrarError"), "stator.roster.registrar"),
         **dict.fromkeys(("LineFormatter", "add_ids", "configure_logging"), "stator.embedding.logs"),
         "share_metrics": "stator.instrumentation.sharing",
+        "set_route": "stator.instrumentation.routes",
+        "trace_headers": "stator.log.request",
         **dict.fromkeys(("Stator", "add_routes", "asgi_app", "registered", "wsgi_app"), "stator.embedding.api"),
     }
 

@@ -87,8 +87,9 @@ def assemble(config: Config, redacted: dict[str, Any], run_id: str, log: Log) ->
 
         checks = Checks({}, log, is_draining=roster.metrics.is_draining, mask=config.known_secrets().mask)
         inner = app.asgi_app(exporter, formats, redacted, log, checks)
+        mode = "full" if config.logger.access == "auto" else config.logger.access
         secret, timeout = config.client.secret_headers, config.server.timeout.seconds
-        return access_log.AccessLogMiddleware(inner, log, secret, timeout, config.logger.quiet_paths)
+        return access_log.AccessLogMiddleware(inner, log, secret, timeout, config.logger.quiet_paths, mode)
 
     drain = config.roster.drain.seconds
     return Supervisor(config.server, listener, app, roster, drain=drain, processes=processes, log=log)

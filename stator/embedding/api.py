@@ -14,8 +14,8 @@ from stator.embedding.mounting import PerProcess, asgi_mount, wsgi_mount
 from stator.embedding.parts import Parts, Settings, with_service
 from stator.embedding.registration import KeeperTask, Registration
 from stator.embedding.serving import Serving
-from stator.instrumentation.asgi import ASGIMiddleware
-from stator.instrumentation.wsgi import WSGIMiddleware
+from stator.instrumentation.asgi import observe_asgi
+from stator.instrumentation.wsgi import observe_wsgi
 from stator.settings.declare import ConfigError
 from stator.settings.masking import mask_setting
 from stator.web.access_log import App
@@ -64,7 +64,7 @@ class Stator:
         Raises:
             StartError: A collector can't be built.
         """
-        wrapped = app and ASGIMiddleware(app, self._parts.observer)
+        wrapped = app and observe_asgi(app, self._parts.observer)
         return asgi_mount(PerProcess(self._parts.asgi_app), wrapped)
 
     def wsgi_app(self, app: WSGIApplication | None = None) -> WSGIApplication:
@@ -76,7 +76,7 @@ class Stator:
         Raises:
             StartError: A collector can't be built.
         """
-        wrapped = app and WSGIMiddleware(app, self._parts.observer)
+        wrapped = app and observe_wsgi(app, self._parts.observer)
         return wsgi_mount(PerProcess(self._parts.wsgi_app), wrapped)
 
     def add_routes(self, app: "falcon.App[Any, Any]", *, prefix: str = "") -> None:

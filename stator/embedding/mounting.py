@@ -9,6 +9,8 @@ from stator.web.access_log import App, Receive, Scope, Send
 
 T = TypeVar("T")
 METRICS, MONITOR, READY, LIVE = ENDPOINTS = "/metrics", "/monitor", "/monitor/ready", "/monitor/live"
+# Most requests to a wrapped application end otherwise, and need no closer look.
+ENDINGS = ("/metrics", "/monitor", "/ready", "/live", "/")
 
 
 class PerProcess(Generic[T]):
@@ -28,7 +30,7 @@ def asgi_mount(app: PerProcess[App], fallback: App | None) -> App:
     """Returns what answers /metrics and /monitor by `app`, and the rest by the wrapped application, or with 404."""
 
     async def mount(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
+        if scope["type"] == "http" and (fallback is None or scope["path"].endswith(ENDINGS)):
             root = scope.get("root_path", "").rstrip("/")
             for path in _paths_below(root, scope["path"]):
                 if endpoint := match_endpoint(root, path, is_alone=fallback is None):
@@ -45,7 +47,10 @@ def wsgi_mount(app: PerProcess[WSGIApplication], fallback: WSGIApplication | Non
     """Returns the same for WSGI."""
 
     def mount(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        root, path = environ.get("SCRIPT_NAME", "").rstrip("/"), environ.get("PATH_INFO", "")
+        path = environ.get("PATH_INFO", "")
+        if fallback and not path.endswith(ENDINGS):
+            return fallback(environ, start_response)
+        root = environ.get("SCRIPT_NAME", "").rstrip("/")
         if endpoint := match_endpoint(root, path, is_alone=fallback is None):
             return app()({**environ, "PATH_INFO": endpoint, "SCRIPT_NAME": ""}, start_response)
         return (fallback or app())(environ, start_response)

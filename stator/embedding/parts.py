@@ -24,7 +24,7 @@ from stator.instrumentation.exchange import Observer
 from stator.instrumentation.requests import RequestMetrics
 from stator.instrumentation.store import LocalStore
 from stator.log.logger import Log, masked_logger, new_id
-from stator.log.stdlib import LOGGER, stdlib_logger
+from stator.log.stdlib import LOGGER, info_writer, stdlib_logger
 from stator.points import CollectorContext, LabelPairs
 from stator.processes.siblings import Siblings
 from stator.settings.declare import ConfigError
@@ -169,9 +169,10 @@ def _access_log(config: Config, log: Any) -> AccessLog | None:
     mode: Mode = "full" if config.logger.access == "full" else "line"
     secret = config.client.secret_headers
     if not isinstance(log, logging.Logger):
-        return AccessLog(log.bind(logger=ACCESS_LOGGER), mode, lambda: True, secret)
+        own = log.bind(logger=ACCESS_LOGGER)
+        return AccessLog(lambda message, fields: own.info(message, **fields), mode, lambda: True, secret)
     logger = log.getChild("access")
-    return AccessLog(stdlib_logger(logger), mode, lambda: logger.isEnabledFor(logging.INFO), secret)
+    return AccessLog(info_writer(logger), mode, lambda: logger.isEnabledFor(logging.INFO), secret)
 
 
 def _target(config: Config, run_id: str) -> LabelPairs:

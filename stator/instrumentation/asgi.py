@@ -8,128 +8,124 @@ from typing import Any, TypeAlias
 
 from stator.instrumentation import frameworks
 from stator.instrumentation.access import Headers, Peer
-from stator.instrumentation.exchange import RESPONSE_ID, Exchange, Observer
-from stator.instrumentation.routes import ERROR, ASGIRoutes
-from stator.log.request import RequestContext
+from stator.instrumentation.exchange import Exchange, Observer
+from stator.instrumentation.routes import ASGIRoutes
+from stator.log.request import REQUEST_ID
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 App: TypeAlias = Callable[[Any, Any, Any], Awaitable[None]]
+_REQUEST_ID = REQUEST_ID.lower().encode()
 
 
-class ASGIMiddleware:
-    """Passes requests on to an application, and observes them."""
+def observe_asgi(app: App, observer: Observer) -> App:
+    """Returns an application that passes requests on to another, and observes them."""
+    routes, has_sizes = ASGIRoutes(app), observer.metrics.has_sizes
+    try:
+        frameworks.prepare(app)
+    except Exception as error:  # noqa: BLE001 # ours is never the application's
+        observer.fault("route", error)
 
-    def __init__(self, app: App, observer: Observer) -> None:
-        self._app, self._observer, self._routes = app, observer, ASGIRoutes(app)
+    async def observed(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await _pass_on(app, observer, scope, receive, send)
+            return
+        exchange = ASGIExchange(observer, scope, routes, send)
         try:
-            frameworks.prepare(app)
-        except Exception as error:  # noqa: BLE001 # ours is never the application's
-            observer.fault("route", error)
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers as the application does."""
-        if scope["type"] == "http":
-            await self._answer(scope, receive, send)
-        elif scope["type"] == "websocket":
-            await self._connect(scope, receive, send)
-        else:
-            await self._app(scope, receive, send)
-
-    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        exchange = ASGIExchange(self._observer, scope, self._routes)
-
-        async def observed(message: Message) -> None:
-            is_last = False
-            try:
-                kind = message["type"]
-                if kind == "http.response.body":
-                    is_last = not message.get("more_body", False)
-                    exchange.sizes[1] += len(message.get("body", b""))
-                elif kind == "http.response.start":
-                    message = exchange.started(message)
-                elif kind == "http.response.pathsend":
-                    is_last = True
-            except Exception as error:  # noqa: BLE001 # ours is never the application's
-                self._observer.fault("response", error)
-            await send(message)
-            if is_last:
-                exchange.mark_sent()
-
-        if self._observer.metrics.has_sizes:
-            receive = _measured(receive, exchange)
-        try:
-            await self._app(scope, receive, observed)
+            await app(scope, _measured(receive, exchange) if has_sizes else receive, exchange.send)
         except BaseException as error:
             exchange.fail(error, answers=not exchange.status)
             raise
         finally:
             exchange.end()
 
-    async def _connect(self, scope: Scope, receive: Receive, send: Send) -> None:
-        cell = self._observer.metrics.websockets
+    return observed
+
+
+async def _pass_on(app: App, observer: Observer, scope: Scope, receive: Receive, send: Send) -> None:
+    """Passes on what is no HTTP request; an open WebSocket is counted."""
+    cell = observer.metrics.websockets if scope["type"] == "websocket" else None
+    if cell is None:
+        await app(scope, receive, send)
+        return
+    try:
+        cell.inc(1.0)
+    except Exception as error:  # noqa: BLE001
+        observer.fault("metrics", error)
+    try:
+        await app(scope, receive, send)
+    finally:
         try:
-            cell.inc(1.0)
+            cell.inc(-1.0)
         except Exception as error:  # noqa: BLE001
-            self._observer.fault("metrics", error)
-        try:
-            await self._app(scope, receive, send)
-        finally:
-            try:
-                cell.inc(-1.0)
-            except Exception as error:  # noqa: BLE001
-                self._observer.fault("metrics", error)
+            observer.fault("metrics", error)
 
 
 class ASGIExchange(Exchange):
     """A request that came by ASGI."""
 
-    __slots__ = ("_path", "_root", "_routes", "_scope", "_was_routed")
+    __slots__ = ("_path", "_root", "_routes", "_send", "_was_routed")
 
-    def __init__(self, observer: Observer, scope: Scope, routes: ASGIRoutes) -> None:
+    def __init__(self, observer: Observer, scope: Scope, routes: ASGIRoutes, send: Send) -> None:
+        self._routes, self._send = routes, send
         # Routers change the scope: these are what a route must be found by again.
-        self._scope, self._routes = scope, routes
         self._path, self._root, self._was_routed = scope["path"], scope.get("root_path", ""), scope.get("route")
-        super().__init__(observer, scope["method"], scope.get("scheme", "http"))
+        super().__init__(observer, scope, scope["method"], scope.get("scheme", "http"))
+
+    async def send(self, message: Message) -> None:
+        """Sends a message of the application's, and notes what is in it."""
+        is_last = False
+        try:
+            kind = message["type"]
+            if kind == "http.response.body":
+                is_last = not message.get("more_body", False)
+                self.sent += len(message.get("body", b""))
+            elif kind == "http.response.start":
+                message = self.started(message)
+            elif kind == "http.response.pathsend":
+                is_last = True
+        except Exception as error:  # noqa: BLE001 # ours is never the application's
+            self.observer.fault("response", error)
+        await self._send(message)
+        if is_last:
+            self.mark_sent()
 
     def started(self, message: Message) -> Message:
         """Returns the message that begins the response, with the request's id in it."""
         self.status = int(message["status"])
-        headers = list(message.get("headers", ()))
-        self.response_headers = headers
-        if self.context is None or any(name == RESPONSE_ID for name, _ in headers):
+        headers = self.response_headers = list(message.get("headers", ()))
+        for name, _ in headers:
+            if name == _REQUEST_ID:
+                return message
+        if not self.ids:
             return message
         # A new message: the application may send its own again.
-        return {**message, "headers": [*headers, (RESPONSE_ID, self.ids["request_id"].encode())]}
+        return {**message, "headers": [*headers, (_REQUEST_ID, self.ids["request_id"].encode())]}
 
-    def read_context(self) -> RequestContext:
-        """Returns the request's ids."""
-        return RequestContext.of_headers(self._scope["headers"])
+    def read_context(self) -> None:
+        """Reads the request's ids."""
+        self.read_headers(self.source["headers"])
 
     def peer(self) -> Peer:
         """Returns what the log says of the request."""
-        scope = self._scope
+        scope = self.source
         host, port = scope.get("client") or ("", 0)
         query = scope.get("query_string", b"").decode("latin-1")
         return Peer(scope["method"], self._path, query, host.removeprefix("::ffff:"), str(port or ""))
 
     def request_headers(self) -> Headers:
         """Returns the request's headers as text."""
-        return _texts(self._scope["headers"])
+        return _texts(self.source["headers"])
 
     def response_texts(self) -> Headers:
         """Returns the response's headers as text."""
         return _texts(self.response_headers)
 
-    def route(self) -> str:
-        """Returns the template of the request's route; empty if there is none."""
-        if not self.error:
-            self.error = self._scope.get(ERROR, "")
-        if self.context and self.context.route:
-            return self.context.route
-        return self._routes.template(self._scope, self._path, self._root, self._was_routed)
+    def find_route(self) -> str:
+        """Returns the template by which a framework routed the request; empty if there is none."""
+        return self._routes.template(self.source, self._path, self._root, self._was_routed)
 
 
 def _texts(headers: Any) -> Headers:
@@ -141,7 +137,7 @@ def _measured(receive: Receive, exchange: Exchange) -> Receive:
 
     async def measured() -> Message:
         message = await receive()
-        exchange.sizes[0] += len(message.get("body", b""))
+        exchange.received += len(message.get("body", b""))
         return message
 
     return measured

@@ -1,15 +1,18 @@
 """One request from its first byte to the last of its response, whatever protocol it comes by."""
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from asyncio import CancelledError
+from collections.abc import MutableMapping
 from time import perf_counter_ns
 from typing import Any
 
 from stator.instrumentation.access import AccessLog, Headers, Peer
-from stator.instrumentation.requests import METHODS, OTHER, SCHEMES, RequestMetrics
+from stator.instrumentation.requests import RequestMetrics
+from stator.instrumentation.routes import ERROR, ROUTE
+from stator.instrumentation.store import Cell
 from stator.log.changes import ChangeLog
 from stator.log.logger import Log
-from stator.log.request import REQUEST_ID, Bound, RequestContext, release
+from stator.log.request import RequestContext
 
 
 class Observer:
@@ -27,63 +30,50 @@ class Observer:
         self._faults.report(part, error)
 
 
-class Exchange(ABC):
-    """A request and its response; `finish` counts and logs it, `end` comes when the application is through with it."""
+class Exchange(RequestContext):
+    """A request and its response; `finish` counts and logs it, `end` comes when the application is through with it.
+
+    One object is all that each request costs: it has slots, and is made without calls that it can do without.
+    """
 
     __slots__ = (
-        "_active",
-        "_bound",
-        "_elapsed",
-        "_is_logged",
-        "_is_over",
-        "_method",
-        "_scheme",
-        "_start",
-        "context",
-        "error",
-        "observer",
-        "response_headers",
-        "sizes",
-        "status",
+        *("_begun", "_elapsed", "_is_logged", "_is_over", "_start", "error", "observer", "received"),
+        *("response_headers", "sent", "source", "status"),
     )
 
-    def __init__(self, observer: Observer, method: str, scheme: str) -> None:
-        self.observer = observer
-        self.status, self.error, self.sizes = 0, "", [0, 0]  # sizes of the request's body and of the response's
+    def __init__(self, observer: Observer, source: MutableMapping[str, Any], method: str, scheme: str) -> None:
+        self.observer, self.source = observer, source  # the request's scope or environ
+        self.ids, self.flags, self.tracestate, self.own_route, self._token = {}, 0, "", "", None
+        self.status, self.error = 0, ""
+        self.received = self.sent = self._elapsed = 0  # bytes of the bodies, and nanoseconds
         self.response_headers: Any = ()  # as the protocol has them
-        self._method, self._scheme = METHODS.get(method, OTHER), SCHEMES.get(scheme, OTHER)
-        self._is_over, self._elapsed = False, 0
-        self.context: RequestContext | None = None
-        self._bound: Bound | None = None
+        self._is_over = self._is_logged = False
+        self._begun: tuple[str, str, Cell] | None = None
         try:
-            self.context = self.read_context()
-            self._bound = self.context.bind()
+            self.read_context()
+            self.bind()
         except Exception as error:  # noqa: BLE001 # ours is never the application's
             observer.fault("ids", error)
         try:
-            active = observer.metrics.active(self._method, self._scheme)
-            active.inc(1.0)
-            self._active = active
+            self._begun = observer.metrics.begin(method, scheme)
         except Exception as error:  # noqa: BLE001
             observer.fault("metrics", error)
-        self._is_logged = False
-        if access := observer.access:
-            try:
-                self._is_logged = access.is_enabled()
-                if self._is_logged and access.mode == "full":
-                    access.log_request(self.peer(), self.request_headers(), self.ids)
-            except Exception as error:  # noqa: BLE001
-                observer.fault("log", error)
+        if observer.access:
+            self._begin_log(observer.access)
         self._start = perf_counter_ns()
 
-    @property
-    def ids(self) -> dict[str, str]:
-        """The fields of all that is logged for the request."""
-        return self.context.ids if self.context else {}
+    def _begin_log(self, access: AccessLog) -> None:
+        """Finds out whether the request is logged; logs that it came, where that has a line of its own."""
+        try:
+            self._is_logged = access.is_enabled()
+            if self._is_logged and access.mode == "full":
+                access.log_request(self.peer(), self.request_headers(), self.ids)
+        except Exception as error:  # noqa: BLE001
+            self.observer.fault("log", error)
 
     @abstractmethod
-    def read_context(self) -> RequestContext:
-        """Returns the request's ids."""
+    def read_context(self) -> None:
+        """Reads the request's ids."""
 
     @abstractmethod
     def peer(self) -> Peer:
@@ -98,8 +88,8 @@ class Exchange(ABC):
         """Returns the response's headers as text."""
 
     @abstractmethod
-    def route(self) -> str:
-        """Returns the template of the request's route; empty if there is none."""
+    def find_route(self) -> str:
+        """Returns the template by which a framework routed the request; empty if there is none."""
 
     def fail(self, error: BaseException, *, answers: bool) -> None:
         """Notes the error that ended the request; `answers` is whether the server then answers with 500."""
@@ -119,45 +109,45 @@ class Exchange(ABC):
         """Counts and logs the request, if it is not done yet."""
         if self._is_over:
             return
-        self._is_over, elapsed = True, self._elapsed or perf_counter_ns() - self._start
-        observer, route = self.observer, ""
+        self._is_over = True
+        elapsed = self._elapsed or perf_counter_ns() - self._start
+        route, source = "", self.source
         try:
-            route = self.route()
+            if not self.error and ERROR in source:
+                self.error = source[ERROR]
+            route = self.own_route or source.get(ROUTE) or self.find_route()
         except Exception as error:  # noqa: BLE001
-            observer.fault("route", error)
+            self.observer.fault("route", error)
         try:
-            self._active.inc(-1.0)
-            key = (self._method, self._scheme, route, self.status, self.error)
-            observer.metrics.count(key, elapsed / 1e9, self.sizes)
+            if self._begun:
+                method, scheme, active = self._begun
+                active.inc(-1.0)
+                key = (method, scheme, route, self.status, self.error)
+                self.observer.metrics.count(key, elapsed / 1e9, self.received, self.sent)
         except Exception as error:  # noqa: BLE001
-            observer.fault("metrics", error)
+            self.observer.fault("metrics", error)
         if self._is_logged:
-            try:
-                self._log(route, elapsed)
-            except Exception as error:  # noqa: BLE001
-                observer.fault("log", error)
+            self._log(route, elapsed)
 
     def end(self) -> None:
         """Finishes, and takes the request's ids away from what is logged from now on."""
         self.finish()
-        bound, self._bound = self._bound, None
-        if bound:
-            try:
-                release(bound)
-            except Exception as error:  # noqa: BLE001
-                self.observer.fault("ids", error)
+        try:
+            self.release()
+        except Exception as error:  # noqa: BLE001
+            self.observer.fault("ids", error)
 
     def _log(self, route: str, elapsed: int) -> None:
         access = self.observer.access
-        if access and access.mode == "full":
-            access.log_response(self.status, self.response_texts(), elapsed, self.ids)
-        elif access:
-            access.log_exchange(self.peer(), route, self.status, elapsed, self.ids)
+        try:
+            if access and access.mode == "full":
+                access.log_response(self.peer(), self.status, self.response_texts(), elapsed, self.ids)
+            elif access:
+                access.log_exchange(self.peer(), route, self.status, elapsed, self.ids)
+        except Exception as error:  # noqa: BLE001
+            self.observer.fault("log", error)
 
 
 def error_type(error: type[BaseException]) -> str:
     """Returns an exception's qualified name: ``ValueError``, ``shop.errors.SoldOut``."""
     return error.__qualname__ if error.__module__ == "builtins" else f"{error.__module__}.{error.__qualname__}"
-
-
-RESPONSE_ID = REQUEST_ID.lower().encode()

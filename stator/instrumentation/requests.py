@@ -5,7 +5,7 @@ https://opentelemetry.io/docs/specs/semconv/http/http-metrics/
 
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from math import inf
 from typing import TypeAlias
 
@@ -24,10 +24,8 @@ GAUGES = {ACTIVE: "Requests that are being answered", WEBSOCKETS: "WebSockets th
 SIZE_BUCKETS = (100.0, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8)
 # In place of a value that is none of the known ones, or of which there are too many.
 OTHER = "_OTHER"
-METHODS = {
-    each: each for each in ("GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "QUERY")
-}
-SCHEMES = {"http": "http", "https": "https"}
+METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "QUERY"))
+SCHEMES = frozenset(("http", "https"))
 _BUCKET, _SUM = "_bucket", "_sum"
 
 SeriesKey: TypeAlias = tuple[str, str, str, int, str]
@@ -77,24 +75,30 @@ class RequestMetrics:
         self._store, self._buckets, self._max = store, buckets, max_series
         self._exclude, self.has_sizes, self._target = frozenset(exclude), has_sizes, target
         self._series: dict[SeriesKey, tuple[Distribution, ...]] = {}
-        self._active: dict[tuple[str, str], Cell] = {}
+        self._begun: dict[tuple[str, str], tuple[str, str, Cell]] = {}
         self.websockets: Cell = store.cell(WEBSOCKETS, ())
 
-    def active(self, method: str, scheme: str) -> Cell:
-        """Returns the cell of the requests with this method and scheme that are being answered."""
-        cell = self._active.get((method, scheme))
-        if cell is None:
-            labels = (("http_request_method", method), ("url_scheme", scheme))
-            cell = self._active[method, scheme] = self._store.cell(ACTIVE, labels)
-        return cell
+    def begin(self, method: str, scheme: str) -> tuple[str, str, Cell]:
+        """Counts a request as being answered; returns its labels, and the cell from which to take it when it's over."""
+        begun = self._begun.get((method, scheme)) or self._labelled(method, scheme)
+        begun[2].inc(1.0)
+        return begun
 
-    def count(self, key: SeriesKey, seconds: float, sizes: Sequence[int] = (0, 0)) -> None:
+    def _labelled(self, method: str, scheme: str) -> tuple[str, str, Cell]:
+        known = method in METHODS and scheme in SCHEMES  # there is no end of others
+        labels = (method if method in METHODS else OTHER, scheme if scheme in SCHEMES else OTHER)
+        names = ("http_request_method", "url_scheme")
+        begun = (*labels, self._store.cell(ACTIVE, tuple(zip(names, labels, strict=True))))
+        return self._begun.setdefault((method, scheme), begun) if known else begun
+
+    def count(self, key: SeriesKey, seconds: float, received: int = 0, sent: int = 0) -> None:
         """Counts a request that is over, with the sizes of its body and of its response's."""
         series = self._series.get(key) or self._add(key)
         if series:
             series[0].observe(seconds)
-            for size, distribution in zip(sizes, series[1:], strict=False):
-                distribution.observe(size)
+            if self.has_sizes:
+                series[1].observe(received)
+                series[2].observe(sent)
 
     def _add(self, key: SeriesKey) -> tuple[Distribution, ...]:
         """Returns the histograms of a key that is new, or those of its overflow; none for one that is excluded."""

@@ -20,7 +20,7 @@ def set_route(template: str) -> None:
         template: The route with names in place of what differs, ``/items/{id}``: each text is a series of its own.
     """
     if request := current_request():
-        request.route = template
+        request.own_route = template
 
 
 class ASGIRoutes:
@@ -44,8 +44,6 @@ class ASGIRoutes:
             root_path: The root path before it.
             was_routed: The route before it, where the application is mounted in another.
         """
-        if template := scope.get(ROUTE):
-            return str(template)
         router = scope.get("router")
         if router is None and "app" not in scope:
             return ""  # neither Starlette nor FastAPI

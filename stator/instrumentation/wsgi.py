@@ -11,37 +11,24 @@ from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 from stator.instrumentation import frameworks
 from stator.instrumentation.access import Headers, Peer
 from stator.instrumentation.exchange import Exchange, Observer, error_type
-from stator.instrumentation.routes import ERROR, ROUTE
-from stator.log.request import REQUEST_ID, RequestContext
+from stator.log.request import REQUEST_ID
+
+_REQUEST_ID, _LENGTH = REQUEST_ID.lower(), len(REQUEST_ID)
 
 
-class WSGIMiddleware:
-    """Passes requests on to an application, and observes them."""
+def observe_wsgi(app: WSGIApplication, observer: Observer) -> WSGIApplication:
+    """Returns an application that passes requests on to another, and observes them."""
+    prefixes = frozenset[str]()
+    try:
+        prefixes = frameworks.prefixes(app)
+        frameworks.prepare(app)
+    except Exception as error:  # noqa: BLE001 # ours is never the application's
+        observer.fault("route", error)
 
-    def __init__(self, app: WSGIApplication, observer: Observer) -> None:
-        self._app, self._observer, self._prefixes = app, observer, frozenset[str]()
+    def observed(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        exchange = WSGIExchange(observer, environ, prefixes, start_response)
         try:
-            self._prefixes = frameworks.prefixes(app)
-            frameworks.prepare(app)
-        except Exception as error:  # noqa: BLE001 # ours is never the application's
-            observer.fault("route", error)
-
-    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        """Answers as the application does."""
-        exchange = WSGIExchange(self._observer, environ, self._prefixes)
-
-        def observed(status: str, headers: list[tuple[str, str]], exc_info: Any = None, /) -> Callable[[bytes], object]:
-            try:
-                headers = exchange.started(status, headers, exc_info)
-            except Exception as error:  # noqa: BLE001 # ours is never the application's
-                self._observer.fault("response", error)
-            write = start_response(status, headers, exc_info) if exc_info else start_response(status, headers)
-            return _measured(write, exchange) if self._observer.metrics.has_sizes else write
-
-        if self._observer.metrics.has_sizes:
-            exchange.measure_request()
-        try:
-            body = self._app(environ, observed)
+            body = app(environ, exchange.start_response)
         except BaseException as error:
             exchange.fail(error, answers=True)
             exchange.end()
@@ -49,27 +36,49 @@ class WSGIMiddleware:
         try:
             return exchange.observed(body)
         except Exception as error:  # noqa: BLE001
-            self._observer.fault("response", error)
+            observer.fault("response", error)
             exchange.end()
             return body
 
+    return observed
+
 
 class WSGIExchange(Exchange):
-    """A request that came by WSGI."""
+    """A request that came by WSGI, and the body of its response, which is over when it's exhausted or closed."""
 
-    __slots__ = ("_environ", "_prefixes", "_root")
+    __slots__ = ("_body", "_is_closed", "_iterator", "_prefixes", "_root", "_start_response")
 
-    def __init__(self, observer: Observer, environ: WSGIEnvironment, prefixes: frozenset[str]) -> None:
-        self._environ, self._prefixes, self._root = environ, prefixes, environ.get("SCRIPT_NAME", "")
-        super().__init__(observer, environ["REQUEST_METHOD"], environ["wsgi.url_scheme"])
+    def __init__(
+        self, observer: Observer, environ: WSGIEnvironment, prefixes: frozenset[str], start_response: StartResponse
+    ) -> None:
+        self._prefixes, self._root, self._start_response = prefixes, environ.get("SCRIPT_NAME", ""), start_response
+        super().__init__(observer, environ, environ["REQUEST_METHOD"], environ["wsgi.url_scheme"])
+        if observer.metrics.has_sizes:
+            with suppress(ValueError):
+                self.received = int(environ.get("CONTENT_LENGTH") or 0)
+
+    def start_response(
+        self, status: str, headers: list[tuple[str, str]], exc_info: Any = None, /
+    ) -> Callable[[bytes], object]:
+        """Begins the response, and notes what is in it."""
+        try:
+            headers = self.started(status, headers, exc_info)
+        except Exception as error:  # noqa: BLE001 # ours is never the application's
+            self.observer.fault("response", error)
+        begin = self._start_response
+        write = begin(status, headers, exc_info) if exc_info else begin(status, headers)
+        return _measured(write, self) if self.observer.metrics.has_sizes else write
 
     def started(self, status: str, headers: list[tuple[str, str]], exc_info: Any) -> list[tuple[str, str]]:
         """Returns the headers of the response that begins, with the request's id among them."""
         self.status, self.response_headers = int(status[:3]), headers
         if exc_info:
             self.error = error_type(exc_info[0])
-        frameworks.note_rule(self._environ, self.status)
-        if self.context is None or any(name.lower() == REQUEST_ID.lower() for name, _ in headers):
+        frameworks.note_rule(self.source, self.status)
+        for name, _ in headers:
+            if len(name) == _LENGTH and name.lower() == _REQUEST_ID:
+                return headers
+        if not self.ids:
             return headers
         # A new list: the application may send its own again.
         return [*headers, (REQUEST_ID, self.ids["request_id"])]
@@ -77,13 +86,15 @@ class WSGIExchange(Exchange):
     def observed(self, body: Iterable[bytes]) -> Iterable[bytes]:
         """Returns a response's body, whose end is noted."""
         if type(body) in (list, tuple):  # the server has all of it
-            self.sizes[1] += sum(map(len, body))
+            self.sent += sum(map(len, body))
             self.end()
             return body
-        wrapper = self._environ.get("wsgi.file_wrapper")
+        wrapper = self.source.get("wsgi.file_wrapper")
         if isinstance(wrapper, type) and isinstance(body, wrapper):
             return self._observed_file(body)
-        return ObservedBody(body, self)
+        self._body, self._is_closed = body, False
+        self._iterator: Iterator[bytes] | None = None
+        return self
 
     def _observed_file(self, body: Any) -> Iterable[bytes]:
         """Returns the server's own file wrapper, by which it knows a file that the kernel can send."""
@@ -103,19 +114,14 @@ class WSGIExchange(Exchange):
         iterable: Iterable[bytes] = body
         return iterable
 
-    def measure_request(self) -> None:
-        """Notes the size of the request's body, as its header has it."""
-        with suppress(ValueError):
-            self.sizes[0] = int(self._environ.get("CONTENT_LENGTH") or 0)
-
-    def read_context(self) -> RequestContext:
-        """Returns the request's ids."""
-        get = self._environ.get
-        return RequestContext(get("HTTP_X_REQUEST_ID", ""), get("HTTP_TRACEPARENT", ""), get("HTTP_TRACESTATE", ""))
+    def read_context(self) -> None:
+        """Reads the request's ids."""
+        get = self.source.get
+        self.read_ids(get("HTTP_X_REQUEST_ID", ""), get("HTTP_TRACEPARENT", ""), get("HTTP_TRACESTATE", ""))
 
     def peer(self) -> Peer:
         """Returns what the log says of the request."""
-        environ = self._environ
+        environ = self.source
         path = (self._root + environ.get("PATH_INFO", "")).encode("latin-1").decode(errors="replace")
         ip, port = environ.get("REMOTE_ADDR") or "", environ.get("REMOTE_PORT") or ""
         query = environ.get("QUERY_STRING", "")
@@ -123,7 +129,7 @@ class WSGIExchange(Exchange):
 
     def request_headers(self) -> Headers:
         """Returns the request's headers as text."""
-        for name, value in self._environ.items():
+        for name, value in self.source.items():
             if name.startswith("HTTP_") or (name in ("CONTENT_TYPE", "CONTENT_LENGTH") and value):
                 yield name.removeprefix("HTTP_").replace("_", "-"), value
 
@@ -132,23 +138,9 @@ class WSGIExchange(Exchange):
         headers: Headers = self.response_headers
         return headers
 
-    def route(self) -> str:
-        """Returns the template of the request's route; empty if there is none."""
-        environ = self._environ
-        self.error = self.error or environ.get(ERROR, "")
-        if self.context and self.context.route:
-            return self.context.route
-        return str(environ.get(ROUTE) or frameworks.flask_template(environ, self._root, self._prefixes))
-
-
-class ObservedBody:
-    """A response's body as the application gave it; the request is over when it's exhausted or closed."""
-
-    __slots__ = ("_body", "_exchange", "_has_begun", "_is_closed", "_iterator")
-
-    def __init__(self, body: Iterable[bytes], exchange: WSGIExchange) -> None:
-        self._body, self._exchange, self._is_closed, self._has_begun = body, exchange, False, False
-        self._iterator: Iterator[bytes] | None = None
+    def find_route(self) -> str:
+        """Returns the template by which a framework routed the request; empty if there is none."""
+        return frameworks.flask_template(self.source, self._root, self._prefixes)
 
     def __iter__(self) -> Iterator[bytes]:
         return self
@@ -160,18 +152,19 @@ class ObservedBody:
                 iterator = self._iterator = iter(self._body)
             part = next(iterator)
         except StopIteration:
-            self._exchange.finish()
+            self.finish()
             raise
         except BaseException as error:
-            self._exchange.fail(error, answers=not self._has_begun)
+            self.fail(error, answers=not self.sent)
             raise
-        if part:
-            self._has_begun = True
-            self._exchange.sizes[1] += len(part)
+        try:
+            self.sent += len(part)
+        except TypeError as error:
+            self.observer.fault("response", error)
         return part
 
     def close(self) -> None:
-        """Closes the application's own, once."""
+        """Closes the application's own body, once."""
         if self._is_closed:
             return
         self._is_closed = True
@@ -180,14 +173,14 @@ class ObservedBody:
             if close:
                 close()
         finally:
-            self._exchange.end()
+            self.end()
 
 
 def _measured(write: Callable[[bytes], object], exchange: WSGIExchange) -> Callable[[bytes], object]:
     """Returns a `write` that adds up the response's body."""
 
     def measured(data: bytes) -> object:
-        exchange.sizes[1] += len(data)
+        exchange.sent += len(data)
         return write(data)
 
     return measured

@@ -1,6 +1,7 @@
 """To and from the standard library's logging: records of libraries become lines, an embedded Stator's lines records."""
 
 import logging
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from stator.log.logger import Log
@@ -29,12 +30,32 @@ def stdlib_logger(logger: logging.Logger) -> Log:
     return log
 
 
+def info_writer(logger: logging.Logger) -> Callable[[str, Mapping[str, object]], None]:
+    """Returns what passes a message and its fields to a standard logger at level info, as `stdlib_logger` does.
+
+    For lines that are written for each request: it takes a third of the time, as it looks for no caller.
+    """
+
+    def info(message: str, fields: Mapping[str, object]) -> None:
+        text = _text(message, fields)
+        extra = {FIELDS: fields, EVENT: message}
+        record = logger.makeRecord(
+            logger.name, logging.INFO, __file__, 0, "%s", (text,), None, func="info", extra=extra
+        )
+        logger.handle(record)
+
+    return info
+
+
+def _text(message: object, fields: Mapping[str, object]) -> str:
+    return " ".join([safely(str, message), *(f"{name}={safely(repr, value)}" for name, value in fields.items())])
+
+
 def _record_arguments(_logger: object, _level: str, event: Event) -> tuple[tuple[str, str], dict[str, Any]]:
     message = event.pop("event", None)
     error = event.pop("error") if isinstance(event.get("error"), BaseException) else None
-    text = " ".join([safely(str, message), *(f"{name}={safely(repr, value)}" for name, value in event.items())])
     # As an argument, since logging would take a % in the format for a place of an argument.
-    return ("%s", text), {"exc_info": error, "extra": {FIELDS: dict(event), EVENT: message}}
+    return ("%s", _text(message, event)), {"exc_info": error, "extra": {FIELDS: dict(event), EVENT: message}}
 
 
 def adopt_stdlib(log: Log, level: str = "warning") -> None:

@@ -4,14 +4,15 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Collection, Iterable, MutableMapping
 from http import HTTPStatus
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import msgspec
 from attrs import field, frozen
 
 from stator.client.probe import USER_AGENT
-from stator.log.logger import Log, bind, new_id, unbind
+from stator.log.logger import Log
 from stator.log.redact import redact_headers, redact_query
+from stator.log.request import REQUEST_ID, RequestContext
 
 # https://asgi.readthedocs.io/en/latest/specs/www.html
 Scope: TypeAlias = MutableMapping[str, Any]
@@ -21,6 +22,7 @@ Send: TypeAlias = Callable[[Message], Awaitable[None]]
 App: TypeAlias = Callable[[Any, Any, Any], Awaitable[None]]
 Headers: TypeAlias = Iterable[tuple[bytes, bytes]]
 
+_REQUEST_ID = REQUEST_ID.lower().encode()
 # No request that we answer has a body; if a client sends one, it is logged, up to this length.
 MAX_BODY = 64 * 1024
 # In place of a status, if the client left before its request was whole.
@@ -40,6 +42,7 @@ class AccessLogMiddleware:
     _secret_headers: frozenset[str] = frozenset()  # names, in lower case
     _timeout: float = 10.0  # seconds that a request's body may take
     _quiet_paths: Collection[str] = ()  # as in STTR_LOGGER_QUIETPATHS
+    _mode: Literal["full", "line", "off"] = "full"  # two lines with headers, one line, or none
     _quiet: frozenset[str] = field(init=False)
     _quiet_prefixes: tuple[str, ...] = field(init=False)
 
@@ -56,7 +59,7 @@ class AccessLogMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        token = bind(request_id=new_id())
+        context = _bound_context(scope)
         log = self._log.debug if _is_own_probe(scope) else self._log.info
         start, has_ended, is_quiet = time.perf_counter_ns(), False, self._is_quiet(scope["path"])
         status, headers, body, request_body = 0, (), b"", b""
@@ -65,6 +68,7 @@ class AccessLogMiddleware:
             nonlocal status, headers, body, has_ended, log
             if message["type"] == "http.response.start":
                 status, headers = message["status"], message.get("headers", ())
+                message = {**message, "headers": [*headers, (_REQUEST_ID, context.ids["request_id"].encode())]}
             elif message["type"] == "http.response.body":
                 body = body or message.get("body", b"")
                 if not message.get("more_body", False):
@@ -72,8 +76,8 @@ class AccessLogMiddleware:
                     if is_quiet:
                         log = self._log.debug if status < HTTPStatus.BAD_REQUEST else log
                         self._log_request(log, scope, request_body)
-                    elapsed, text = time.perf_counter_ns() - start, self._headers_text(headers)
-                    log("sending response", status=status, headers=text, body=body, elapsed=elapsed)
+                    elapsed = time.perf_counter_ns() - start
+                    self._log_response(log, scope, status, headers, body, elapsed)
             await send(message)
 
         try:
@@ -91,27 +95,49 @@ class AccessLogMiddleware:
                 self._log_request(log, scope, request_body)
             if not has_ended:
                 self._log.warning("response was not sent", elapsed=time.perf_counter_ns() - start)
-            unbind(token)
+            context.release()
 
     def _is_quiet(self, path: str) -> bool:
         return path in self._quiet or path.startswith(self._quiet_prefixes)
 
     def _log_request(self, log: Callable[..., object], scope: Scope, body: bytes) -> None:
-        host, port = scope.get("client") or ("", 0)
+        if self._mode != "full":
+            return
         log(
             "received request",
             method=scope["method"],
             path=scope["path"],
             query=redact_query(scope["query_string"].decode("latin-1")),
-            remote_ip=host.removeprefix("::ffff:"),
-            remote_port=str(port),
+            **_peer(scope),
             headers=self._headers_text(scope["headers"]),
             body=body,
         )
 
+    def _log_response(
+        self, log: Callable[..., object], scope: Scope, status: int, headers: Headers, body: bytes, elapsed: int
+    ) -> None:
+        if self._mode == "full":
+            log("sending response", status=status, headers=self._headers_text(headers), body=body, elapsed=elapsed)
+        elif self._mode == "line":
+            about = {"method": scope["method"], "path": scope["path"], "status": status, "elapsed": elapsed}
+            log("answered request", **about, **_peer(scope))
+
     def _headers_text(self, headers: Headers) -> str:
         pairs = ((name.decode("latin-1"), value.decode("latin-1")) for name, value in headers)
         return msgspec.json.encode(redact_headers(pairs, self._secret_headers)).decode()
+
+
+def _bound_context(scope: Scope) -> RequestContext:
+    """Returns the ids of a request, bound to all that is logged for it."""
+    context = RequestContext()
+    context.read_headers(scope["headers"])
+    context.bind()
+    return context
+
+
+def _peer(scope: Scope) -> dict[str, str]:
+    host, port = scope.get("client") or ("", 0)
+    return {"remote_ip": host.removeprefix("::ffff:"), "remote_port": str(port)}
 
 
 def _is_own_probe(scope: Scope) -> bool:
