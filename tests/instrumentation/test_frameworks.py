@@ -4,13 +4,11 @@ from collections import Counter
 from collections.abc import Iterator
 
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 
 from tests.embedding.conftest import Served
 from tests.instrumentation.applications import WRAPPED, Wrapped
+from tests.instrumentation.scraping import Count, counts, samples
 from tests.program import eventually
-
-Count = tuple[str, str, str, str]
 
 
 @pytest.fixture(scope="module", params=WRAPPED)
@@ -24,23 +22,6 @@ def served(wrapped: Wrapped, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     with Served(wrapped.code, wrapped.command, folder, files=wrapped.files) as running:
         eventually(running.ready, within=30)
         yield running
-
-
-def samples(text: str, name: str) -> dict[tuple[str, ...], float]:
-    """The values of a sample by its labels' values."""
-    families = text_string_to_metric_families(text)
-    return {
-        tuple(each.labels.values()): each.value for family in families for each in family.samples if each.name == name
-    }
-
-
-def counts(text: str) -> Counter[Count]:
-    """How many requests were counted, by method, route, status and error."""
-    found: Counter[Count] = Counter()
-    for labels, value in samples(text, "http_server_request_duration_seconds_count").items():
-        method, _, route, status, error, *_ = *labels, ""
-        found[method, route, status, error] += int(value)
-    return found
 
 
 def test_every_request_counts_once_under_its_template(served: Served, wrapped: Wrapped) -> None:
