@@ -71,7 +71,11 @@ def test_the_program_s_two_lines_have_headers_and_no_bodies(story: CapturedLog) 
     ask_wsgi(app, "/items?x=1", "POST", [("Authorization", "secret"), ("X-Mine", "1")])
     request, response = story.lines
     headers = json.loads(request["headers"])
-    assert (headers["Authorization"], headers["X-Mine"]) == (["--redacted--"], ["1"])
+    assert (headers["Authorization"], headers["X-Mine"], headers["Host"]) == (
+        ["--redacted--"],
+        ["--redacted--"],
+        ["127.0.0.1"],
+    )
     assert (request["msg"], json.loads(request["query"])) == ("received request", {"x": ["1"]})
     assert (response["msg"], json.loads(response["headers"])) == ("sending response", {"Content-Type": ["text/plain"]})
 
