@@ -42,13 +42,18 @@ def test_what_shared_metrics_lean_on_in_prometheus_client_is_there() -> None:
     metric = prometheus_client.Counter("leaned_on", "", ["a"], registry=None).labels("x")
     gauge = prometheus_client.Gauge("leaned_on", "", registry=None)
     gauge.set_function(lambda: 1)
-    assert library.PRIVATE == (library.LABEL_VALUES, library.START, library.VALUE, library.CREATED, library.SAMPLES)
+    enum = prometheus_client.Enum("leaned_on", "", states=["a", "b"], registry=None)
+    info = prometheus_client.Info("leaned_on", "", registry=None)
+    info.info({"a": "x"})
+    assert getattr(metric, library.LABEL_NAMES) == ("a",)
     assert getattr(metric, library.LABEL_VALUES) == ("x",)
     assert callable(getattr(metric, library.START))
     assert type(getattr(metric, library.VALUE)) is prometheus_client.values.MutexValue
     assert prometheus_client.values.ValueClass is prometheus_client.values.MutexValue
     assert getattr(metric, library.CREATED) > 0
     assert library.SAMPLES in vars(gauge)
+    assert (getattr(enum, library.STATES), getattr(enum, library.VALUE)) == (["a", "b"], 0)
+    assert getattr(info, library.VALUE) == {"a": "x"}
 
 
 def test_only_one_module_leans_on_the_inside_of_prometheus_client() -> None:

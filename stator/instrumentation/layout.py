@@ -22,6 +22,7 @@ What a series' note is depends on its type and mode:
 
 - counters, summaries, histograms: when it was created, in Unix seconds; negative: when it was removed, after that.
 - gauges of the modes min and max: the least or the greatest value of the row's former owners, or `UNSET`.
+- gauges of the mode sum: 1 if former owners are part of the value.
 - gauges of the modes mostrecent: when it was set.
 """
 

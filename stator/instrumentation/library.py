@@ -10,26 +10,31 @@ from functools import partial, wraps
 from typing import Any
 
 import prometheus_client
-from prometheus_client import Counter, Gauge, Histogram, Metric, Summary, values
+from prometheus_client import Counter, Enum, Gauge, Histogram, Info, Metric, Summary, values
 from prometheus_client.registry import Collector
 from prometheus_client.samples import Sample
 
 from stator.instrumentation.layout import FamilyKey
 from stator.instrumentation.memory import Memory
-from stator.instrumentation.merge import Merge
+from stator.instrumentation.merge import LabelSet, Merge, without_worker
 from stator.instrumentation.reader import Family
+from stator.instrumentation.states import enum_value, info_value
 from stator.instrumentation.values import SharedValue, make_value
 
-# Of a metric: a child's label values (an argument, too), what makes its values, a counter's or gauge's value, when it
-# was created, and what a function takes the place of.
-LABEL_VALUES, START, VALUE, CREATED, SAMPLES = PRIVATE = (
+# Of a metric: the names of its labels, a child's label values (an argument, too), what makes its values, the value of a
+# counter, gauge, info or enum, when it was created, what a function takes the place of, and the states of an enum.
+LABEL_NAMES, LABEL_VALUES, START, VALUE, CREATED, SAMPLES, STATES = PRIVATE = (
+    "_labelnames",
     "_labelvalues",
     "_metric_init",
     "_value",
     "_created",
     "_child_samples",
+    "_states",
 )
-SHARED = (Counter, Gauge, Histogram, Summary)
+# Where an info or an enum keeps its shared value.
+OWN_VALUE = "_stator_value"
+SHARED = (Counter, Gauge, Histogram, Summary, Info, Enum)
 Collect = Callable[[Any], Iterable[Metric]]
 
 
@@ -62,9 +67,11 @@ class Library:
             _check(metric)
         values.ValueClass = self._make_value  # the library only calls it
         for type_ in SHARED:
-            setattr(type_, "__init__", self._noting(type_.__init__))  # noqa: B010
+            setattr(type_, "__init__", self._followed_by(type_.__init__, self._note))  # noqa: B010
             setattr(type_, "collect", self._merging(type_.collect))  # noqa: B010
-        Gauge.set_function = self._withdrawing(Gauge.set_function)  # type: ignore[method-assign]
+        setattr(Gauge, "set_function", self._followed_by(Gauge.set_function, self._withdraw))  # noqa: B010
+        setattr(Info, "info", self._followed_by(Info.info, self._share_info))  # noqa: B010
+        setattr(Enum, "state", self._followed_by(Enum.state, self._share_state))  # noqa: B010
         for metric in earlier:
             self._take_over(metric)
         prometheus_client.REGISTRY.register(_Elsewhere(self.families_elsewhere))
@@ -75,14 +82,31 @@ class Library:
         key = FamilyKey(type_, family, sample, tuple(label_names), documentation, multiprocess_mode)
         return make_value(self._memory, self._keys.setdefault(key, key), label_values)
 
-    def _noting(self, initialize: Callable[..., None]) -> Callable[..., None]:
-        @wraps(initialize)
-        def init(metric: Any, *args: Any, **kwargs: Any) -> None:
-            initialize(metric, *args, **kwargs)
-            if not kwargs.get(LABEL_VALUES):
-                self._names.add(_family(metric).name)
+    def _followed_by(self, own: Callable[..., None], act: Callable[[Any], object]) -> Callable[..., None]:
+        @wraps(own)
+        def call(metric: Any, *args: Any, **kwargs: Any) -> None:
+            own(metric, *args, **kwargs)
+            act(metric)
 
-        return init
+        return call
+
+    def _note(self, metric: Any) -> None:
+        if not vars(metric)[LABEL_VALUES]:
+            self._names.add(_family(metric).name)
+        if isinstance(metric, Enum) and VALUE in vars(metric):
+            self._share_state(metric)
+
+    def _share_info(self, info: Any) -> None:
+        own = vars(info)
+        labels = own[LABEL_NAMES], own[LABEL_VALUES]
+        own[OWN_VALUE] = info_value(self._memory, _family(info), labels, own[VALUE])
+
+    def _share_state(self, enum: Any) -> None:
+        own = vars(enum)
+        if OWN_VALUE not in own:
+            labels = own[LABEL_NAMES], own[LABEL_VALUES]
+            own[OWN_VALUE] = enum_value(self._memory, _family(enum), labels, own[STATES])
+        own[OWN_VALUE].set(own[VALUE])
 
     def _merging(self, own: Collect) -> Collect:
         @wraps(own)
@@ -100,10 +124,12 @@ class Library:
         family, memory = _family(metric), self._memory
         shared = memory.reader.family(family.name, family.type, memory.row)
         family.samples = self._samples(shared) if shared else []
-        if memory.is_incomplete or family.name in self._with_function:
+        is_blank = family.type == "info" and not family.samples
+        if memory.is_incomplete or is_blank or family.name in self._with_function:
             # What only this process has.
             known = {_series(sample) for sample in family.samples}
-            family.samples += [sample for sample in _samples(own(metric)) if not _is_known(sample, known)]
+            known |= {(name, without_worker(labels)) for name, labels in known}
+            family.samples += [sample for sample in _samples(own(metric)) if _series(sample) not in known]
         if family.name in memory.with_exemplars:
             exemplars = {_series(sample): sample.exemplar for sample in _samples(own(metric)) if sample.exemplar}
             family.samples = [sample._replace(exemplar=exemplars.get(_series(sample))) for sample in family.samples]
@@ -125,14 +151,6 @@ class Library:
                 metric.samples = self._samples(family)
                 yield metric
 
-    def _withdrawing(self, own: Callable[..., None]) -> Callable[..., None]:
-        @wraps(own)
-        def set_function(gauge: Any, function: Callable[[], float]) -> None:
-            own(gauge, function)
-            self._withdraw(gauge)
-
-        return set_function
-
     def _withdraw(self, gauge: Any) -> None:
         """Leaves a gauge with a function to each process: there is no value to share."""
         self._with_function.add(_family(gauge).name)
@@ -141,8 +159,9 @@ class Library:
     def _take_over(self, metric: Any) -> None:
         """Gives a metric shared values in place of those that it has."""
         own = vars(metric)
-        if not own.get(LABEL_VALUES):
-            self._names.add(_family(metric).name)
+        self._note(metric)
+        if isinstance(metric, Info) and own.get(VALUE):
+            self._share_info(metric)
         before = {name: old for name, value in own.items() if (old := _values(value))}
         created = own.get(CREATED)
         if not before:
@@ -182,14 +201,8 @@ def _samples(families: Iterable[Metric]) -> Iterator[Sample]:
     return (sample for family in families for sample in family.samples)
 
 
-def _series(sample: Sample) -> tuple[str, frozenset[tuple[str, str]]]:
+def _series(sample: Sample) -> tuple[str, LabelSet]:
     return sample.name, frozenset(sample.labels.items())
-
-
-def _is_known(sample: Sample, known: set[tuple[str, frozenset[tuple[str, str]]]]) -> bool:
-    """Whether a sample is one of those, with or without a label for the process."""
-    name, labels = _series(sample)
-    return any(name == other and labels <= others for other, others in known)
 
 
 def _values(value: Any) -> list[Any]:

@@ -211,7 +211,10 @@ def _initial(key: FamilyKey) -> tuple[float, float]:
 def _retire(cells: Cells, index: int, mode: str) -> None:
     """Leaves to a row's next owner what a gauge of the last one still means, now that its process is dead."""
     value, least_or_greatest = cells[index], cells[index + 1]
-    if mode in ("sum", "mostrecent"):
+    if mode == "mostrecent":
+        return
+    if mode == "sum":
+        cells[index + 1] = float(not is_unset(value))
         return
     if mode in ("min", "max") and not is_unset(value):
         fold = min if mode == "min" else max

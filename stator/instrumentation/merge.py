@@ -1,7 +1,9 @@
 """Merges what all processes have of a family into prometheus_client's samples."""
 
+import json
 from collections.abc import Iterable, Iterator
 from math import inf
+from typing import TypeAlias
 
 from prometheus_client.samples import Sample
 
@@ -9,6 +11,7 @@ from stator.instrumentation.layout import FIRST_CELL, HEAD, OWNERS, ROW_CELLS, R
 from stator.instrumentation.memory import Memory
 from stator.instrumentation.reader import Family, Series
 
+LabelSet: TypeAlias = frozenset[tuple[str, str]]
 WORKER, OTHER_WORKER = "worker", "stator_worker"
 
 
@@ -98,7 +101,10 @@ class Merge:
             labels = series.labels.copy()
             if self._has_workers:
                 labels[label] = str(row) if row else "main"
-            yield Sample(series.sample, labels, value)
+            if self._family.type == "stateset":
+                yield from _states(series.sample, labels, value)
+            else:
+                yield Sample(series.sample, labels, value)
 
     def _one(self, kind: str, cells: Iterable[int]) -> float | None:
         """Returns the one value of all processes, or None if none has one."""
@@ -122,6 +128,18 @@ class Merge:
     def _has_workers(self) -> bool:
         heads = self._memory.heads
         return any(heads[row * HEAD + OWNERS] for row in range(1, ROWS))
+
+
+def without_worker(labels: LabelSet) -> LabelSet:
+    """Returns the labels without the one for the process."""
+    added = OTHER_WORKER if OTHER_WORKER in dict(labels) else WORKER
+    return frozenset(pair for pair in labels if pair[0] != added)
+
+
+def _states(enum: str, labels: dict[str, str], number: float) -> Iterator[Sample]:
+    """Yields a sample for each state of an enum."""
+    for nth, state in enumerate(json.loads(labels[enum])):
+        yield Sample(enum, {**labels, enum: state}, float(nth == number))
 
 
 def _row(cell: int) -> int:

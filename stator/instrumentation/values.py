@@ -153,7 +153,7 @@ class SharedSum(SharedValue):
 
     def _remove(self) -> None:
         """Leaves what dead processes had."""
-        self._cells[self._index] = self._base or UNSET
+        self._cells[self._index] = self._base if self._cells[self._index + 1] else UNSET
 
 
 class SharedRecent(SharedGauge):

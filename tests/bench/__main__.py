@@ -17,7 +17,7 @@ import psutil
 
 from stator.settings.table import markdown_table
 from stator.version import __version__
-from tests.bench import fleet, formatting, host, instrumented, many_workers, scraping, soak, start
+from tests.bench import fleet, formatting, host, instrumented, many_workers, scraping, shared_metrics, soak, start
 from tests.bench.figures import Figure
 from tests.integration import fetch
 
@@ -37,6 +37,7 @@ BENCHMARKS = {
     "start": Benchmark(start.run),
     "formatting": Benchmark(formatting.run),
     "instrumented": Benchmark(instrumented.run),
+    "shared": Benchmark(shared_metrics.run),
     "scraping": Benchmark(scraping.run),
     "workers": Benchmark(many_workers.run),
     "host": Benchmark(host.run, ["node-exporter"]),

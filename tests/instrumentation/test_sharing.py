@@ -208,6 +208,36 @@ def test_a_counter_that_is_reset_loses_what_its_process_has_counted(start_servic
     assert service.samples()['hits_total{path="a"}'] == 5
 
 
+INFO = "build = Info('build', 'b', ['app'])"
+
+
+def test_each_set_of_an_infos_labels_is_there_once(start_service: StartService) -> None:
+    service = start_service(INFO)
+    for who, version in (("1", "1.0"), ("2", "1.0"), ("3", "1.1")):
+        service.fork(who, f"build.labels('shop').info({{'version': '{version}'}})")
+    assert service.samples() == {
+        'build_info{app="shop",version="1.0"}': 1,
+        'build_info{app="shop",version="1.1"}': 1,
+    }
+    service.run("build.labels('shop').info({'version': '1.2', 'commit': 'abc'})", "3")
+    assert service.samples("1") == {
+        'build_info{app="shop",version="1.0"}': 1,
+        'build_info{app="shop",commit="abc",version="1.2"}': 1,
+    }
+
+
+def test_an_enum_has_the_state_of_each_process(start_service: StartService) -> None:
+    service = start_service("state = Enum('state', 's', states=['starting', 'running'])")
+    assert service.samples() == {'state{state="starting"}': 1, 'state{state="running"}': 0}
+    service.fork("1", "state.state('running')")
+    assert service.samples() == {
+        'state{state="starting",worker="main"}': 1,
+        'state{state="running",worker="main"}': 0,
+        'state{state="starting",worker="1"}': 0,
+        'state{state="running",worker="1"}': 1,
+    }
+
+
 EARLY = """
 early = Counter("early", "e", ["a"])
 early.labels("x").inc(3, exemplar={"trace": "7"})
@@ -216,6 +246,8 @@ depth = Gauge("depth", "d", multiprocess_mode="max"); depth.set(4)
 took = Histogram("took", "t", buckets=[1]); took.observe(0.5); took.observe(2)
 size = Summary("size", "s"); size.observe(2)
 seven = Gauge("seven", "s"); seven.set_function(lambda: 7)
+build = Info("build", "b"); build.info({"version": "1"})
+state = Enum("state", "s", states=["off", "on"]); state.state("on")
 """
 
 
@@ -239,6 +271,9 @@ def test_metrics_that_were_made_before_are_taken_over(start_service: StartServic
             "size_count": 1,
             "size_sum": 2,
             "seven": 7,
+            'build_info{version="1"}': 1,
+            'state{state="off",worker="main"}': 0,
+            'state{state="on",worker="main"}': 1,
         }
     )
     assert 'trace="7"' in service.run(
