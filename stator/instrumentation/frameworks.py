@@ -12,7 +12,7 @@ from stator.instrumentation.exchange import error_type
 from stator.instrumentation.routes import ERROR, ROUTE
 
 # Key of Werkzeug's rule by which Flask routed a request.
-_RULE = "stator.rule"
+RULE = "stator.rule"
 
 
 def prepare(app: Any) -> None:
@@ -65,29 +65,14 @@ def _note_django_error(request: Any = None, **_: Any) -> None:
 
 def _note_flask_error(_app: Any, exception: BaseException, **_: Any) -> None:
     request = sys.modules["flask"].request
-    request.environ |= {ERROR: error_type(type(exception)), _RULE: request.url_rule}
-
-
-def flask_template(environ: Mapping[str, Any], root: str, prefixes: frozenset[str]) -> str:
-    """Returns the template of a request to Flask, or an empty text.
-
-    Args:
-        environ: The environ as the application left it.
-        root: SCRIPT_NAME before it.
-        prefixes: What `prefixes` returned for the application; others may be made of a client's headers.
-    """
-    rule = environ.get(_RULE)
-    if rule is None:
-        return ""
-    prefix = environ.get("SCRIPT_NAME", "").removeprefix(root)
-    return f"{prefix if prefix in prefixes else ''}{rule.rule}"
+    request.environ |= {ERROR: error_type(type(exception)), RULE: request.url_rule}
 
 
 def note_rule(environ: MutableMapping[str, Any], status: int) -> None:
     """Leaves the rule of a request to Flask when its response begins: Flask takes the request itself away later."""
     request = environ.get("werkzeug.request")
     if rule := getattr(request, "url_rule", None):
-        environ[_RULE] = rule
+        environ[RULE] = rule
     elif request is not None and status == 405:
         _note_refusal(environ)
 
@@ -101,7 +86,7 @@ def _note_refusal(environ: MutableMapping[str, Any]) -> None:
     adapter = flask.current_app.create_url_adapter(flask.request)
     if methods and adapter:
         with suppress(sys.modules["werkzeug.exceptions"].HTTPException):  # another method may be redirected
-            environ[_RULE], _ = adapter.match(method=methods[0], return_rule=True)
+            environ[RULE], _ = adapter.match(method=methods[0], return_rule=True)
 
 
 def prefixes(app: Any) -> frozenset[str]:

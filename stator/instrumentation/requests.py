@@ -35,19 +35,18 @@ SeriesKey: TypeAlias = tuple[str, str, str, int, str]
 class Distribution:
     """The cells of one histogram: one for each bucket, not cumulative, and the sum."""
 
-    __slots__ = ("_bounds", "_cells", "_sum")
+    __slots__ = ("_add_to_bucket", "_add_to_sum", "_bounds")
 
     def __init__(self, store: Store, family: str, labels: LabelPairs, bounds: tuple[float, ...]) -> None:
         self._bounds = bounds
-        self._cells: list[Cell] = [
-            store.cell(family + _BUCKET, (*labels, ("le", repr(bound)))) for bound in (*bounds, inf)
-        ]
-        self._sum: Cell = store.cell(family + _SUM, labels)
+        cells = [store.cell(family + _BUCKET, (*labels, ("le", repr(bound)))) for bound in (*bounds, inf)]
+        self._add_to_bucket = [cell.inc for cell in cells]
+        self._add_to_sum = store.cell(family + _SUM, labels).inc
 
     def observe(self, value: float) -> None:
         """Adds one observation."""
-        self._cells[bisect_left(self._bounds, value)].inc(1.0)
-        self._sum.inc(value)
+        self._add_to_bucket[bisect_left(self._bounds, value)](1.0)
+        self._add_to_sum(value)
 
 
 class RequestMetrics:

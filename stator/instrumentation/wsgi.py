@@ -46,7 +46,7 @@ def observe_wsgi(app: WSGIApplication, observer: Observer) -> WSGIApplication:
 class WSGIExchange(Exchange):
     """A request that came by WSGI, and the body of its response, which is over when it's exhausted or closed."""
 
-    __slots__ = ("_body", "_is_closed", "_iterator", "_prefixes", "_root", "_start_response")
+    __slots__ = ("_body", "_is_closed", "_prefixes", "_root", "_start_response")
 
     def __init__(
         self, observer: Observer, environ: WSGIEnvironment, prefixes: frozenset[str], start_response: StartResponse
@@ -93,7 +93,6 @@ class WSGIExchange(Exchange):
         if isinstance(wrapper, type) and isinstance(body, wrapper):
             return self._observed_file(body)
         self._body, self._is_closed = body, False
-        self._iterator: Iterator[bytes] | None = None
         return self
 
     def _observed_file(self, body: Any) -> Iterable[bytes]:
@@ -122,7 +121,9 @@ class WSGIExchange(Exchange):
     def peer(self) -> Peer:
         """Returns what the log says of the request."""
         environ = self.source
-        path = (self._root + environ.get("PATH_INFO", "")).encode("latin-1").decode(errors="replace")
+        path = self._root + environ.get("PATH_INFO", "")
+        if not path.isascii():  # https://peps.python.org/pep-3333/#unicode-issues
+            path = path.encode("latin-1", "replace").decode(errors="replace")
         ip, port = environ.get("REMOTE_ADDR") or "", environ.get("REMOTE_PORT") or ""
         query = environ.get("QUERY_STRING", "")
         return Peer(environ["REQUEST_METHOD"], path, query, ip.removeprefix("::ffff:"), str(port))
@@ -140,28 +141,29 @@ class WSGIExchange(Exchange):
 
     def find_route(self) -> str:
         """Returns the template by which a framework routed the request; empty if there is none."""
-        return frameworks.flask_template(self.source, self._root, self._prefixes)
+        source, prefixes = self.source, self._prefixes
+        rule = source.get(frameworks.RULE)
+        if rule is None:
+            return ""
+        # Others than those that were mounted may be made of a client's headers.
+        prefix = source.get("SCRIPT_NAME", "").removeprefix(self._root) if prefixes else ""
+        return f"{prefix}{rule.rule}" if prefix in prefixes else str(rule.rule)
 
     def __iter__(self) -> Iterator[bytes]:
-        return self
-
-    def __next__(self) -> bytes:
         try:
-            iterator = self._iterator
-            if iterator is None:
-                iterator = self._iterator = iter(self._body)
-            part = next(iterator)
-        except StopIteration:
+            for part in self._body:
+                self._note_part(part)
+                yield part
             self.finish()
-            raise
         except BaseException as error:
             self.fail(error, answers=not self.sent)
             raise
+
+    def _note_part(self, part: bytes) -> None:
         try:
             self.sent += len(part)
         except TypeError as error:
             self.observer.fault("response", error)
-        return part
 
     def close(self) -> None:
         """Closes the application's own body, once."""

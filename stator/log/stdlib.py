@@ -37,11 +37,12 @@ def info_writer(logger: logging.Logger) -> Callable[[str, Mapping[str, object]],
     """
 
     def info(message: str, fields: Mapping[str, object]) -> None:
-        text = _text(message, fields)
-        extra = {FIELDS: fields, EVENT: message}
-        record = logger.makeRecord(
-            logger.name, logging.INFO, __file__, 0, "%s", (text,), None, func="info", extra=extra
-        )
+        try:
+            text = f"{message} {' '.join([f'{name}={value!r}' for name, value in fields.items()])}"
+        except Exception:  # noqa: BLE001 # a value's repr may raise anything
+            text = _text(message, fields)
+        record = logger.makeRecord(logger.name, logging.INFO, __file__, 0, "%s", (text,), None, func="info")
+        vars(record).update({FIELDS: fields, EVENT: message})
         logger.handle(record)
 
     return info

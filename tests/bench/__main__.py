@@ -17,7 +17,18 @@ import psutil
 
 from stator.settings.table import markdown_table
 from stator.version import __version__
-from tests.bench import fleet, formatting, host, instrumented, many_workers, scraping, shared_metrics, soak, start
+from tests.bench import (
+    fleet,
+    formatting,
+    host,
+    instrumented,
+    many_workers,
+    scraping,
+    shared_metrics,
+    soak,
+    start,
+    wrapping,
+)
 from tests.bench.figures import Figure
 from tests.integration import fetch
 
@@ -34,6 +45,7 @@ class Benchmark(NamedTuple):
 
 
 BENCHMARKS = {
+    "wrapping": Benchmark(wrapping.run),
     "start": Benchmark(start.run),
     "formatting": Benchmark(formatting.run),
     "instrumented": Benchmark(instrumented.run),

@@ -50,7 +50,7 @@ BREAKABLE = [
     ("response", WSGIExchange, "started"),
     ("response", WSGIExchange, "observed"),
     ("route", ASGIRoutes, "template"),
-    ("route", frameworks, "flask_template"),
+    ("route", WSGIExchange, "find_route"),
     ("route", frameworks, "prepare"),
     ("route", frameworks, "prefixes"),
 ]

@@ -128,7 +128,7 @@ def test_a_body_that_the_client_leaves_is_closed_and_counted() -> None:
     body = Body(b"one", b"two")
     wrapped = wrap(answering(body))
     given = wrapped(wsgi_environ(), lambda *_: None)
-    assert next(given) == b"one"
+    assert next(iter(given)) == b"one"
     given.close()
     assert body.closed == 1
     assert counts(scrape_wsgi(wrapped)) == {("GET", "", "200", ""): 1}
