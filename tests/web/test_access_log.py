@@ -14,6 +14,7 @@ from stator.points import PointsAt
 from stator.web.access_log import MAX_BODY, AccessLogMiddleware, App, Message, Receive, Scope, Send
 from stator.web.app import asgi_app
 from tests.captured_log import CapturedLog
+from tests.server.conftest import Starts
 from tests.web.asgi import Reply, call, scope
 
 BODY = (("Content-Length", "5"),)
@@ -325,3 +326,47 @@ def test_what_is_no_http_is_passed_on_and_not_logged(story: CapturedLog) -> None
 
     asyncio.run(AccessLogMiddleware(app, story.log)(scope("GET", "/", type="lifespan"), nothing, nowhere))
     assert (seen, story.lines) == (["lifespan"], [])
+
+
+def test_the_callers_id_is_the_requests_and_is_sent_back(story: CapturedLog) -> None:
+    trace = f"00-{'a' * 32}-{'b' * 16}-01"
+    reply = ask(
+        AccessLogMiddleware(answering(), story.log),
+        headers=[("X-Request-ID", "order/7"), ("traceparent", trace)],
+    )
+    assert reply.headers["x-request-id"] == "order/7"
+    assert {line["request_id"] for line in story.lines} == {"order/7"}
+    assert {(line["trace_id"], line["parent_span_id"]) for line in story.lines} == {("a" * 32, "b" * 16)}
+    assert len({line["span_id"] for line in story.lines}) == 1
+
+
+def test_a_new_id_is_sent_back_in_place_of_a_malformed_one(story: CapturedLog) -> None:
+    reply = ask(AccessLogMiddleware(answering(), story.log), headers=[("X-Request-ID", "a" * 129)])
+    assert reply.headers["x-request-id"] == story.lines[0]["request_id"]
+    assert len(reply.headers["x-request-id"]) == 7
+
+
+def test_one_line_a_request_has_neither_query_nor_headers_nor_bodies(story: CapturedLog) -> None:
+    app = AccessLogMiddleware(answering(b"secret"), story.log, mode="line")
+    ask(app, "PUT", "/a?secret=1", (("X-Mine", "secret"), *BODY), (b"secret",))
+    (line,) = story.lines
+    assert (line["msg"], line["method"], line["path"], line["status"]) == ("answered request", "PUT", "/a", 201)
+    assert (line["remote_ip"], line["remote_port"]) == ("10.1.2.3", "4567")
+    assert "secret" not in story.text
+
+
+def test_no_lines_are_written_where_they_are_off(story: CapturedLog) -> None:
+    assert ask(AccessLogMiddleware(answering(), story.log, mode="off")).status == 201
+    assert story.lines == []
+
+
+@pytest.mark.parametrize(
+    ("access", "messages"),
+    [("", ["received request", "sending response"]), ("line", ["answered request"]), ("off", [])],
+)
+def test_which_lines_the_program_writes_is_a_setting(starts: Starts, access: str, messages: list[str]) -> None:
+    program = starts({"STTR_LOGGER_ACCESS": access})
+    answer = program.get("/monitor", {"X-Request-ID": "order/7"})
+    assert {name.lower(): value for name, value in answer.headers.items()}["x-request-id"] == "order/7"
+    program.stop()
+    assert [line["msg"] for line in program.lines(request_id="order/7")] == messages
