@@ -64,7 +64,7 @@ class Stator:
         Raises:
             StartError: A collector can't be built.
         """
-        wrapped = app and observe_asgi(app, self._parts.observer)
+        wrapped = app and observe_asgi(app, self._parts.observer())
         return asgi_mount(PerProcess(self._parts.asgi_app), wrapped)
 
     def wsgi_app(self, app: WSGIApplication | None = None) -> WSGIApplication:
@@ -76,7 +76,7 @@ class Stator:
         Raises:
             StartError: A collector can't be built.
         """
-        wrapped = app and observe_wsgi(app, self._parts.observer)
+        wrapped = app and observe_wsgi(app, self._parts.observer())
         return wsgi_mount(PerProcess(self._parts.wsgi_app), wrapped)
 
     def add_routes(self, app: "falcon.App[Any, Any]", *, prefix: str = "") -> None:

@@ -21,8 +21,9 @@ from stator.exporter import Exporter
 from stator.instrumentation.access import LOGGER as ACCESS_LOGGER
 from stator.instrumentation.access import AccessLog, Mode
 from stator.instrumentation.exchange import Observer
-from stator.instrumentation.requests import RequestMetrics
-from stator.instrumentation.store import LocalStore
+from stator.instrumentation.requests import GAUGES, RequestMetrics
+from stator.instrumentation.sharing import process_memory
+from stator.instrumentation.store import LocalStore, SharedStore
 from stator.log.logger import Log, masked_logger, new_id
 from stator.log.stdlib import LOGGER, info_writer, stdlib_logger
 from stator.points import CollectorContext, LabelPairs
@@ -123,7 +124,7 @@ class Parts:
         without = PROCESS_FAMILIES if "process" in collectors else ()
         for name, own in settings.collectors.items():
             collectors[name] = PrometheusClient(own, without) if is_registry(own) else own
-        metrics = RequestMetrics(
+        self._metrics = metrics = RequestMetrics(
             LocalStore(),
             config.metrics.buckets,
             config.metrics.max_series,
@@ -131,7 +132,7 @@ class Parts:
             has_sizes=settings.body_sizes,
             target=_target(config, run_id),
         )
-        self.observer = Observer(metrics, settings.access, log)
+        self._observer = Observer(metrics, settings.access, log)
         collectors.setdefault(REQUESTS, metrics)
         keeper = KeeperState(service, log)
         if config.registers:
@@ -139,6 +140,12 @@ class Parts:
         self._exporter = PerProcess(lambda: Exporter(collectors, config.metrics, build_labels(), log))
         mask, timeout = config.known_secrets().mask, settings.check_timeout
         self._checks = PerProcess(lambda: Checks(settings.checks, log, timeout, keeper.is_draining, mask))
+
+    def observer(self) -> Observer:
+        """Returns what observes the requests of an application that is wrapped, and counts those of all workers."""
+        if memory := process_memory():
+            self._metrics.move(SharedStore(memory, self._config.roster.service.name, GAUGES))
+        return self._observer
 
     def asgi_app(self) -> App:
         """Returns an ASGI application of this process."""

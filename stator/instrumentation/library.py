@@ -19,6 +19,7 @@ from stator.instrumentation.memory import Memory
 from stator.instrumentation.merge import LabelSet, Merge, without_worker
 from stator.instrumentation.reader import Family
 from stator.instrumentation.states import enum_value, info_value
+from stator.instrumentation.store import OWN
 from stator.instrumentation.values import SharedValue, make_value
 
 # Of a metric: the names of its labels, a child's label values (an argument, too), what makes its values, the value of a
@@ -146,7 +147,7 @@ class Library:
         except OSError:  # the application has closed the memory
             return
         for family in families:
-            if family.name not in self._names:
+            if family.name not in self._names and not family.type.startswith(OWN):
                 metric = Metric(family.name, family.documentation, family.type)
                 metric.samples = self._samples(family)
                 yield metric

@@ -5,6 +5,7 @@ import mmap
 import os
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from typing import TypeAlias
@@ -71,12 +72,18 @@ class Memory:
         self._owners: dict[int, int] = {}
         self._used = self._next = 0
         self._warned: set[str] = set()
+        self._uses: Counter[str] = Counter()
         self.reader = Reader(self.heads, self.read_keys)
         os.register_at_fork(after_in_child=self._was_forked)
 
     def _was_forked(self) -> None:
         # A thread of the parent may have held an inherited lock.
         self.epoch[0], self.lock, self.reader = 0, threading.Lock(), Reader(self.heads, self.read_keys)
+
+    def count_use(self, name: str) -> int:
+        """Returns how often this process, or its parent before the fork, has asked so for a name: 1 at first."""
+        self._uses[name] += 1
+        return self._uses[name]
 
     @property
     def row(self) -> int:

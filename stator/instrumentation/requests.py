@@ -77,6 +77,10 @@ class RequestMetrics:
         self._begun: dict[tuple[str, str], tuple[str, str, Cell]] = {}
         self.websockets: Cell = store.cell(WEBSOCKETS, ())
 
+    def move(self, store: Store) -> None:
+        """Counts in another store from now on; to be called before the first request."""
+        self._store, self.websockets = store, store.cell(WEBSOCKETS, ())
+
     def begin(self, method: str, scheme: str) -> tuple[str, str, Cell]:
         """Counts a request as being answered; returns its labels, and the cell from which to take it when it's over."""
         begun = self._begun.get((method, scheme)) or self._labelled(method, scheme)

@@ -2,10 +2,15 @@
 
 import logging
 import os
+from functools import cache
+from typing import TYPE_CHECKING
 
 import psutil
 
 from stator.log.stdlib import LOGGER
+
+if TYPE_CHECKING:
+    from stator.instrumentation.memory import Memory
 
 # The library's own variable: the folder in which an application's processes keep their values.
 _FOLDER = "PROMETHEUS_MULTIPROC_DIR"
@@ -30,24 +35,33 @@ def share_metrics() -> None:
     Raises:
         TypeError: A metric that is there already can't be shared; the message names it.
     """
-    from stator.instrumentation.finding import find_memory
     from stator.instrumentation.library import Library
-    from stator.instrumentation.memory import Memory
 
-    log = logging.getLogger(LOGGER)
     if Library.is_shared():
         return
     if folder := os.environ.get(_FOLDER):
+        log = logging.getLogger(LOGGER)
         log.warning("metrics stay in the files of prometheus_client: %s=%r is set", _FOLDER, folder)
         return
+    if memory := process_memory():
+        Library(memory).share()
+
+
+@cache
+def process_memory() -> "Memory | None":
+    """Returns this process's part of the memory that its server's processes share; None, and a warning, without one."""
+    # One for each process, as the kernel's locks of rows are the process's: a second would take the same row.
+    from stator.instrumentation.finding import find_memory
+    from stator.instrumentation.memory import Memory
+
+    log = logging.getLogger(LOGGER)
     try:
         fd, server = find_memory(log.warning)
         try:
-            memory = Memory(fd, server, log.warning)
+            return Memory(fd, server, log.warning)
         except OSError:
             os.close(fd)
             raise
     except (OSError, psutil.Error) as error:
         log.warning("metrics are of this process alone: %s", error)
-        return
-    Library(memory).share()
+        return None
