@@ -71,8 +71,10 @@ class ASGIExchange(Exchange):
     def __init__(self, observer: Observer, scope: Scope, routes: ASGIRoutes, send: Send) -> None:
         self._routes, self._send = routes, send
         # Routers change the scope: these are what a route must be found by again.
-        self._path, self._root, self._was_routed = scope["path"], scope.get("root_path", ""), scope.get("route")
-        super().__init__(observer, scope, scope["method"], scope.get("scheme", "http"))
+        self._path, self._was_routed = scope.get("path", ""), scope.get("route")
+        # An application that is mounted in another has its root path from there, others may have one of their own.
+        self._root = scope.get("root_path", "") if "app_root_path" in scope else None
+        super().__init__(observer, scope, scope.get("method", ""), scope.get("scheme", "http"))
 
     async def send(self, message: Message) -> None:
         """Sends a message of the application's, and notes what is in it."""
@@ -125,7 +127,10 @@ class ASGIExchange(Exchange):
 
     def find_route(self) -> str:
         """Returns the template by which a framework routed the request; empty if there is none."""
-        return self._routes.template(self.source, self._path, self._root, self._was_routed)
+        scope, root = self.source, self._root
+        if root is None:
+            root = scope.get("app_root_path", scope.get("root_path", ""))
+        return self._routes.template(scope, self._path, root, self._was_routed)
 
 
 def _texts(headers: Any) -> Headers:

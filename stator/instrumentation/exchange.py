@@ -3,6 +3,7 @@
 from abc import abstractmethod
 from asyncio import CancelledError
 from collections.abc import MutableMapping
+from contextlib import suppress
 from time import perf_counter_ns
 from typing import Any
 
@@ -26,8 +27,9 @@ class Observer:
         self._faults = ChangeLog(log, "part", "failed to observe a request", "observes requests again", level="error")
 
     def fault(self, part: str, error: BaseException) -> None:
-        """Logs why a part of the observation failed."""
-        self._faults.report(part, error)
+        """Logs why a part of the observation failed; raises nothing, whatever the log does."""
+        with suppress(Exception):
+            self._faults.report(part, error)
 
 
 class Exchange(RequestContext):
@@ -95,9 +97,12 @@ class Exchange(RequestContext):
         """Notes the error that ended the request; `answers` is whether the server then answers with 500."""
         if isinstance(error, CancelledError | GeneratorExit):  # the client left, or the server stops
             return
-        self.error = error_type(type(error))
         if answers and isinstance(error, Exception):
             self.status = 500
+        try:
+            self.error = error_type(type(error))
+        except Exception as fault:  # noqa: BLE001
+            self.observer.fault("error", fault)
 
     def mark_sent(self) -> None:
         """Notes that the server has the whole response; of one that failed, the error may be still to come."""

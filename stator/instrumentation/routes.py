@@ -41,7 +41,7 @@ class ASGIRoutes:
         Args:
             scope: The scope as the application left it.
             path: The path before it.
-            root_path: The root path before it.
+            root_path: The application's root path, without those of its mounts.
             was_routed: The route before it, where the application is mounted in another.
         """
         router = scope.get("router")

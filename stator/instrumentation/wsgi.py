@@ -52,7 +52,7 @@ class WSGIExchange(Exchange):
         self, observer: Observer, environ: WSGIEnvironment, prefixes: frozenset[str], start_response: StartResponse
     ) -> None:
         self._prefixes, self._root, self._start_response = prefixes, environ.get("SCRIPT_NAME", ""), start_response
-        super().__init__(observer, environ, environ["REQUEST_METHOD"], environ["wsgi.url_scheme"])
+        super().__init__(observer, environ, environ.get("REQUEST_METHOD", ""), environ.get("wsgi.url_scheme", ""))
         if observer.metrics.has_sizes:
             with suppress(ValueError):
                 self.received = int(environ.get("CONTENT_LENGTH") or 0)

@@ -6,6 +6,7 @@ import logging
 from typing import Any
 
 import pytest
+from fastapi import APIRouter, FastAPI
 from starlette.applications import Starlette
 from starlette.background import BackgroundTask
 from starlette.middleware import Middleware
@@ -295,6 +296,58 @@ def test_mounts_of_every_kind_give_templates(tmp_path: Any) -> None:
         ("/last/{id}", "200"),
         ("", "404"),
     }
+
+
+def test_routers_that_fastapi_includes_twice_give_templates_with_their_prefixes() -> None:
+    things, inner, app = APIRouter(prefix="/things"), APIRouter(prefix="/in/{town}"), FastAPI()
+    things.get("/{name}")(lambda name: name)
+    inner.include_router(things)
+    inner.include_router(things, prefix="/again")
+    app.include_router(inner)
+    app.include_router(things)
+    app.root_path = "/api"
+    wrapped = wrap(app)
+    for path in ("/things/a", "/api/things/a", "/in/bonn/things/a", "/in/bonn/again/things/a"):
+        assert ask(wrapped, path).status == 200
+    assert ask(wrapped, "/in/bonn/things/a", "DELETE").status == 405
+    assert counts(scrape_asgi(wrapped)) == {
+        ("GET", "/things/{name}", "200", ""): 2,
+        ("GET", "/in/{town}/things/{name}", "200", ""): 1,
+        ("GET", "/in/{town}/again/things/{name}", "200", ""): 1,
+        ("DELETE", "/in/{town}/things/{name}", "405", ""): 1,
+    }
+
+
+def test_an_application_that_is_mounted_in_another_has_templates_of_its_own() -> None:
+    async def item(_: Request) -> Response:
+        return PlainTextResponse("item")
+
+    shared = Starlette(routes=[Route("/{y}", item)])
+    wrapped = wrap(Starlette(routes=[Route("/items/{id}", item), Mount("/a/{x}", shared), Mount("/b", shared)]))
+    outer = Starlette(routes=[Mount("/shops/{town}", wrapped)])
+    for path in ("/shops/bonn/items/1", "/shops/bonn/a/1/2", "/shops/bonn/none/1/2"):
+        ask(outer, path)
+    assert counts(scrape_asgi(wrapped)) == {
+        ("GET", "/items/{id}", "200", ""): 1,
+        ("GET", "/a/{x}/{y}", "200", ""): 1,
+        ("GET", "", "404", ""): 1,
+    }
+
+
+def test_what_middleware_answers_counts_under_the_route_that_was_asked_for() -> None:
+    class Refusing:
+        def __init__(self, app: Any) -> None:
+            self.app = app
+
+        async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+            await PlainTextResponse("no", 401)(scope, receive, send)
+
+    async def item(_: Request) -> Response:
+        return PlainTextResponse("item")
+
+    wrapped = wrap(Starlette(routes=[Route("/items/{id}", item)], middleware=[Middleware(Refusing)]))
+    assert ask(wrapped, "/items/1").status == 401
+    assert counts(scrape_asgi(wrapped)) == {("GET", "/items/{id}", "401", ""): 1}
 
 
 def test_sizes_of_bodies_are_exact() -> None:

@@ -15,6 +15,7 @@ from stator.instrumentation.requests import RequestMetrics
 from stator.instrumentation.routes import ASGIRoutes
 from stator.instrumentation.store import LocalCell
 from stator.instrumentation.wsgi import WSGIExchange
+from stator.log.changes import ChangeLog
 from stator.log.request import RequestContext
 from tests.captured_log import CapturedLog
 from tests.instrumentation.scraping import ask_wsgi, counts, scrape_asgi, scrape_wsgi
@@ -111,3 +112,38 @@ def test_a_response_that_can_not_be_read_is_the_servers_to_refuse(status: str, s
     wrapped({"REQUEST_METHOD": "GET", "wsgi.url_scheme": "http", "PATH_INFO": "/"}, lambda *args: seen.append(args))
     assert seen[0][0] == status
     assert sum(counts(scrape_wsgi(wrapped)).values()) == 1
+
+
+class Nameless(type):
+    """A class whose module can't be read."""
+
+    def __getattribute__(cls, name: str) -> Any:
+        return breaks() if name == "__module__" else super().__getattribute__(name)
+
+
+def test_an_exception_whose_name_can_not_be_read_passes_through_all_the_same(story: CapturedLog) -> None:
+    odd: Any = Nameless("odd", (LookupError,), {})
+
+    def app(_environ: Any, _start: Any) -> list[bytes]:
+        raise odd
+
+    async def also(_scope: Scope, _receive: Receive, _send: Send) -> None:
+        raise odd
+
+    observability = stator.Stator(environ={}, collectors=[], log=story.log)
+    with pytest.raises(odd):
+        ask_wsgi(observability.wsgi_app(app))
+    with pytest.raises(odd):
+        asyncio.run(call(observability.asgi_app(also), "GET", "/"))
+
+
+def test_a_log_that_fails_is_not_the_applications(story: CapturedLog, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(RequestMetrics, "begin", breaks)
+    monkeypatch.setattr(ChangeLog, "report", breaks)
+    app = stator.asgi_app(asgi, environ={}, collectors=[], log=story.log)
+    assert asyncio.run(call(app, "GET", "/items/1")).body == b"done"
+
+
+def test_a_request_without_what_every_server_gives_reaches_the_application() -> None:
+    app: Any = stator.wsgi_app(wsgi, environ={}, collectors=[])
+    assert copy_context().run(lambda: list(app({}, lambda *_: None))) == [b"done"]
