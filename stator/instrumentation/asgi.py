@@ -90,9 +90,9 @@ class ASGIExchange(Exchange):
                 is_last = True
         except Exception as error:  # noqa: BLE001 # ours is never the application's
             self.observer.fault("response", error)
-        await self._send(message)
         if is_last:
-            self.mark_sent()
+            self.mark_sent()  # before the client can have it: a worker may be killed at any moment
+        await self._send(message)
 
     def started(self, message: Message) -> Message:
         """Returns the message that begins the response, with the request's id in it."""

@@ -1,5 +1,7 @@
 """Where request metrics keep their numbers: one cell for each key, whatever memory it lies in."""
 
+import os
+import threading
 from collections.abc import Collection, Iterator
 from typing import Protocol, TypeAlias
 
@@ -8,6 +10,7 @@ from stator.instrumentation.memory import Memory
 from stator.instrumentation.merge import Merge
 from stator.instrumentation.values import make_value
 from stator.points import LabelPairs
+from stator.processes.service import weak_callback
 
 Key: TypeAlias = tuple[str, LabelPairs]
 """A family's name and labels."""
@@ -69,8 +72,8 @@ class SharedStore:
 
     Args:
         memory: This process's own part of it.
-        service: Name of the service; each store of a process has numbers of its own, which siblings' have, too, that were
-            made in the same order.
+        service: Name of the service; each store of a process has numbers of its own, together with those of the
+            siblings that were made in the same order.
         live: Families of which the numbers of processes that are gone do not count.
     """
 
@@ -78,10 +81,17 @@ class SharedStore:
         name = f"{OWN}{service}"
         self._memory, self._type, self._live = memory, f"{name}:{memory.count_use(name)}", frozenset(live)
         self._cells: dict[Key, Cell] = {}  # kept, since a value that nobody has any more counts no longer
+        self._unlock()
+        os.register_at_fork(after_in_child=weak_callback(self._unlock))
+
+    def _unlock(self) -> None:
+        self._lock = threading.Lock()  # a thread of the parent may have held the inherited one
 
     def cell(self, family: str, labels: LabelPairs) -> Cell:
         """Returns the cell of a key."""
-        return self._cells.get((family, labels)) or self._cells.setdefault((family, labels), self._make(family, labels))
+        with self._lock:  # not two at a time: the end of one would remove the other's series
+            key = (family, labels)
+            return self._cells.get(key) or self._cells.setdefault(key, self._make(family, labels))
 
     def _make(self, family: str, labels: LabelPairs) -> Cell:
         names, values = tuple(name for name, _ in labels), tuple(value for _, value in labels)

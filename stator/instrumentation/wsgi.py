@@ -13,7 +13,7 @@ from stator.instrumentation.access import Headers, Peer
 from stator.instrumentation.exchange import Exchange, Observer, error_type
 from stator.log.request import REQUEST_ID
 
-_REQUEST_ID, _LENGTH = REQUEST_ID.lower(), len(REQUEST_ID)
+_REQUEST_ID = REQUEST_ID.lower()
 
 
 def observe_wsgi(app: WSGIApplication, observer: Observer) -> WSGIApplication:
@@ -46,12 +46,13 @@ def observe_wsgi(app: WSGIApplication, observer: Observer) -> WSGIApplication:
 class WSGIExchange(Exchange):
     """A request that came by WSGI, and the body of its response, which is over when it's exhausted or closed."""
 
-    __slots__ = ("_body", "_is_closed", "_prefixes", "_root", "_start_response")
+    __slots__ = ("_body", "_is_closed", "_length", "_prefixes", "_root", "_start_response")
 
     def __init__(
         self, observer: Observer, environ: WSGIEnvironment, prefixes: frozenset[str], start_response: StartResponse
     ) -> None:
         self._prefixes, self._root, self._start_response = prefixes, environ.get("SCRIPT_NAME", ""), start_response
+        self._length = -1  # of the body, where its headers say it
         super().__init__(observer, environ, environ.get("REQUEST_METHOD", ""), environ.get("wsgi.url_scheme", ""))
         if observer.metrics.has_sizes:
             with suppress(ValueError):
@@ -75,10 +76,12 @@ class WSGIExchange(Exchange):
         if exc_info:
             self.error = error_type(exc_info[0])
         frameworks.note_rule(self.source, self.status)
-        for name, _ in headers:
-            if len(name) == _LENGTH and name.lower() == _REQUEST_ID:
-                return headers
-        if not self.ids:
+        has_id = False
+        for name, value in headers:
+            if name.lower() == "content-length" and value.isdecimal():
+                self._length = int(value)
+            has_id = has_id or name.lower() == _REQUEST_ID
+        if has_id or not self.ids:
             return headers
         # A new list: the application may send its own again.
         return [*headers, (REQUEST_ID, self.ids["request_id"])]
@@ -153,6 +156,8 @@ class WSGIExchange(Exchange):
         try:
             for part in self._body:
                 self._note_part(part)
+                if self.sent == self._length:
+                    self.finish()  # before the client can have it: a worker may be killed at any moment
                 yield part
             self.finish()
         except BaseException as error:

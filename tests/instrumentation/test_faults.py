@@ -13,7 +13,7 @@ from stator.instrumentation.access import AccessLog
 from stator.instrumentation.asgi import ASGIExchange
 from stator.instrumentation.requests import RequestMetrics
 from stator.instrumentation.routes import ASGIRoutes
-from stator.instrumentation.store import LocalCell
+from stator.instrumentation.values import SharedValue
 from stator.instrumentation.wsgi import WSGIExchange
 from stator.log.changes import ChangeLog
 from stator.log.request import RequestContext
@@ -40,7 +40,7 @@ def breaks(*_: Any, **__: Any) -> NoReturn:
 BREAKABLE = [
     ("metrics", RequestMetrics, "begin"),
     ("metrics", RequestMetrics, "count"),
-    ("metrics", LocalCell, "inc"),
+    ("metrics", SharedValue, "inc"),
     ("log", AccessLog, "log_exchange"),
     ("log", ASGIExchange, "peer"),
     ("log", WSGIExchange, "peer"),
@@ -95,7 +95,7 @@ def test_websockets_go_on_too(monkeypatch: pytest.MonkeyPatch, story: CapturedLo
         sent.append(message)
 
     wrapped: Any = stator.asgi_app(app, environ={}, collectors=[], log=story.log)
-    monkeypatch.setattr(LocalCell, "inc", breaks)
+    monkeypatch.setattr(SharedValue, "inc", breaks)
     asyncio.run(wrapped({"type": "websocket", "path": "/"}, None, send))
     assert sent == [{"type": "websocket.accept"}]
     assert [line["part"] for line in story.lines] == ["metrics"]
