@@ -8,8 +8,8 @@ from stator.instrumentation.layout import NAME, PREFIX, SIZE
 from stator.processes.discovery import discovery_lock, lock_holder, memory_names, open_memory, relatives, server_pid
 from stator.processes.interpreter import interpreter
 
-# Seconds that a process waits for others that look at the same time, and that the memory's keeper may take to start.
-DISCOVERY_TIMEOUT, START_TIMEOUT = 30.0, 15.0
+# Seconds that the memory's keeper may take to start.
+START_TIMEOUT = 15.0
 # The byte of the folder /proc/{server} that the process has locked which keeps the memory.
 KEPT = 1
 # A process that keeps the memory for as long as the server lives: between two workers nobody else might have it.
@@ -18,6 +18,7 @@ import fcntl, os, select, sys
 fd, server, byte = map(int, sys.argv[1:])
 if os.fork():
     os._exit(0)
+os.chdir("/")
 folder = os.open(f"/proc/{server}", os.O_RDONLY)
 process = os.pidfd_open(server)
 fcntl.lockf(folder, fcntl.LOCK_SH, 1, byte)
@@ -36,7 +37,7 @@ def find_memory(warn: Callable[[str], object]) -> tuple[int, int]:
     server = server_pid()
     if server == os.getpid():
         return _make(), server
-    with discovery_lock(server, DISCOVERY_TIMEOUT) as folder:
+    with discovery_lock(server) as folder:
         fd = open_memory(NAME, _holders(folder, server))
         if fd is not None:
             return fd, server
@@ -46,7 +47,7 @@ def find_memory(warn: Callable[[str], object]) -> tuple[int, int]:
         try:
             _start_keeper(fd, server)
         except (OSError, subprocess.SubprocessError) as error:
-            warn(f"metrics are lost whenever no worker lives: {error}")
+            warn(f"shared metrics are lost whenever no worker lives: {error}")
         return fd, server
 
 

@@ -110,7 +110,7 @@ class Memory:
             try:
                 index = self._find_or_add(key, label_values)
             except OSError as error:
-                self._warn_once("some metrics are of this process alone", error)
+                self._warn_once(f"some metrics of this process are not shared: {error}")
             else:
                 self._owners[index] = id(owner)
                 return self.cells, index
@@ -139,7 +139,7 @@ class Memory:
             self._adopt()
         except OSError as error:
             self._row = -1
-            self._warn_once("metrics are of this process alone", error)
+            self._warn_once(f"metrics of this process are not shared: {error}")
         self._last_epoch = self.epoch[0] = self._last_epoch + 1
 
     def _lock_row(self) -> int:
@@ -196,10 +196,10 @@ class Memory:
         self._used += len(data)
         self.heads[self._row * HEAD + USED] = self._used  # from now on it is there
 
-    def _warn_once(self, message: str, error: OSError) -> None:
+    def _warn_once(self, message: str) -> None:
         if message not in self._warned:
             self._warned.add(message)
-            self._warn(f"{message}: {error}")
+            self._warn(message)
 
     def _check_descriptor(self) -> None:
         """Raises OSError if the application has closed the memory's descriptor, which may be another file's now."""

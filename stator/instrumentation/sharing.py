@@ -2,6 +2,7 @@
 
 import logging
 import os
+import sys
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -55,6 +56,9 @@ def process_memory() -> "Memory | None":
     from stator.instrumentation.memory import Memory
 
     log = logging.getLogger(LOGGER)
+    if "t" in sys.abiflags:  # free threads, against which the hot path has no lock
+        log.warning("metrics of this process are not shared: a Python without GIL can't share them yet")
+        return None
     try:
         fd, server = find_memory(log.warning)
         try:
@@ -63,5 +67,5 @@ def process_memory() -> "Memory | None":
             os.close(fd)
             raise
     except (OSError, psutil.Error) as error:
-        log.warning("metrics are of this process alone: %s", error)
+        log.warning("metrics of this process are not shared: %s", error)
         return None

@@ -18,8 +18,8 @@ from stator.processes.procfs import Stat
 
 BOOT = Path("/proc/sys/kernel/random/boot_id")
 MEMFD, _DELETED = "/memfd:", " (deleted)"
-# Seconds between attempts to lock the discovery.
-PAUSE = 0.01
+# Seconds between attempts to lock the discovery, and in which one must succeed: the first starts another process.
+PAUSE, TIMEOUT = 0.01, 30.0
 _FORKSERVER = b"multiprocessing.forkserver"
 # struct flock on 64-bit Linux: type, whence, start, length, pid. https://man7.org/linux/man-pages/man2/fcntl.2.html
 _LOCK = struct.Struct("hhqqi4x")
@@ -115,18 +115,18 @@ def links(pid: int) -> Iterator[tuple[str, str]]:
 
 
 @contextmanager
-def discovery_lock(server: int, timeout: float = 2.0) -> Iterator[int]:
+def discovery_lock(server: int) -> Iterator[int]:
     """Serialises discovery among a server's processes, so that only one of them creates the shared memory.
 
     Yields a descriptor of the locked folder.
     """
     # Every sibling can flock /proc/<ppid>, and it needs no cleanup.
     fd = os.open(f"/proc/{server}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    deadline = time.monotonic() + timeout
+    deadline = time.monotonic() + TIMEOUT
     try:
         while not _is_locked(fd):
             if time.monotonic() > deadline:
-                msg = f"a sibling has locked /proc/{server} for {timeout:g} seconds"
+                msg = f"a sibling has locked /proc/{server} for {TIMEOUT:g} seconds"
                 raise TimeoutError(msg)
             time.sleep(PAUSE)
         yield fd

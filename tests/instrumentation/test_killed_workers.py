@@ -108,8 +108,8 @@ def test_nothing_is_left_of_a_server_that_is_gone(served: Served) -> None:
 
 
 def links(served: Served) -> Iterator[str]:
-    """The open files of all processes that run in the application's folder."""
+    """The open files of all processes that have the application's environment."""
     for each in psutil.process_iter():
         with suppress(OSError, psutil.Error):
-            if each.cwd() == str(served.folder):
+            if each.environ().get("TMPDIR") == str(served.folder):
                 yield from (str(path.readlink()) for path in Path(f"/proc/{each.pid}/fd").iterdir())

@@ -38,7 +38,7 @@ def test_without_memory_metrics_are_those_of_the_process(limit: str, reason: str
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
     assert json.loads(done.stdout) == 2
     (line,) = done.stderr.splitlines()
-    assert line.startswith("metrics are of this process alone: ")
+    assert line.startswith("metrics of this process are not shared: ")
     assert line.endswith(reason)
 
 
@@ -57,7 +57,7 @@ def test_the_process_after_the_last_row_counts_for_itself(start_service: StartSe
     for nth in range(64):
         service.fork(str(nth), f"hits.labels('x').inc(); hits.labels('own {nth}').inc()")
     assert service.samples()['hits_total{a="x"}'] == 64
-    assert service.log == "metrics are of this process alone: 63 processes share metrics already\n"
+    assert service.log == "metrics of this process are not shared: 63 processes share metrics already\n"
     assert service.samples("63").keys() - service.samples().keys() == {'hits_total{a="own 63"}'}
     service.kill("5")
     service.fork("next", "hits.labels('x').inc()")
@@ -71,7 +71,7 @@ def test_a_row_that_is_full_leaves_its_other_series_to_the_process(start_service
     service.fork("1", "[hits.labels(str(nth)).inc(2) for nth in range(6)]")
     assert service.samples() == {f'hits_total{{a="{nth}"}}': 2 for nth in range(4)}
     assert service.samples("1") == {f'hits_total{{a="{nth}"}}': 2 for nth in range(6)}
-    assert service.log == "some metrics are of this process alone: this process has 4 series already\n"
+    assert service.log == "some metrics of this process are not shared: this process has 4 series already\n"
 
 
 # The descriptor of the shared memory.
@@ -88,7 +88,8 @@ def test_an_application_that_takes_the_descriptor_for_another_file_goes_on(start
     service.run("os.dup2(os.open('/dev/null', os.O_RDWR), int(memory.name))")
     service.run("hits.labels('x').inc(); hits.labels('y').inc()")
     assert service.samples() == {'hits_total{a="x"}': 2, 'hits_total{a="y"}': 1}
-    assert service.log == "some metrics are of this process alone: the descriptor of the shared memory was closed\n"
+    reason = "the descriptor of the shared memory was closed"
+    assert service.log == f"some metrics of this process are not shared: {reason}\n"
 
 
 WORKER = f"""
@@ -121,7 +122,7 @@ def test_after_a_change_of_user_a_process_counts_for_itself(start_service: Start
     service.fork("2", f"{imports}\nos.setuid(65534)\nworker()\n{LIBRARY}")
     assert (service.samples("1")["hits_total"], service.samples("2")["hits_total"]) == (1, 1)
     assert service.log.startswith(
-        "metrics are of this process alone: can't inspect sibling workers after a change of user"
+        "metrics of this process are not shared: can't inspect sibling workers after a change of user"
     )
     assert service.log.count("\n") == 1
 
