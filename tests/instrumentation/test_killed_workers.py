@@ -33,6 +33,7 @@ CASES = {
 def served(request: pytest.FixtureRequest, serve_app: ServeApp) -> Iterator[Served]:
     case = CASES[request.param]
     running = serve_app(case.code, case.command)
+    eventually(lambda: len(psutil.Process(running.pid).children()) >= 4, within=30)
     eventually(lambda: len(ask(running, requests=1).workers) > 1, within=30)
     yield running
     running.kill()
@@ -80,20 +81,20 @@ def open_files(served: Served) -> int:
 
 
 def test_no_answered_request_is_missing_and_no_counter_goes_down(served: Served) -> None:
-    before, files, shared = counts(served), open_files(served), set(Path("/dev/shm").iterdir())
+    before, files = counts(served), open_files(served)
     falls: list[tuple[float, float]] = []
     scraper = threading.Thread(target=lambda: falls.extend(scrape(served, 200)))
     asked = Asked()
     with kills(asked, 0.3) as killed:
         scraper.start()
-        ask(served, requests=60, asked=asked)
+        while len(killed) < 3 or asked.answered.total() < 400:
+            ask(served, requests=20, asked=asked)
     scraper.join()
     assert falls == []
-    assert len(killed) > 2
     after = eventually(lambda: counts(served)) - before
     for path in asked.answered:
         assert asked.answered[path] <= after[path] <= asked.answered[path] + asked.failed[path]
-    assert set(Path("/dev/shm").iterdir()) == shared
+    assert list(Path("/dev/shm").glob("*stator*")) == []
     assert list(served.folder.glob("stator-*")) == []
     eventually(lambda: open_files(served) <= files, within=20)
 
