@@ -13,6 +13,7 @@ import pytest
 
 from tests.embedding.applications import gunicorn, uvicorn
 from tests.embedding.conftest import ServeApp, Served
+from tests.instrumentation import scraping
 from tests.instrumentation.counting import FLASK, STARLETTE, Asked, ask, counts, samples
 from tests.instrumentation.test_servers import Case
 from tests.program import eventually
@@ -27,6 +28,10 @@ CASES = {
     ),
     "Starlette, uvicorn": Case(STARLETTE, uvicorn("--workers=4")),
 }
+
+
+REQUESTS = "http_server_request_duration_seconds"
+COUNTERS = ("items", "sizes", REQUESTS)
 
 
 @pytest.fixture(params=CASES)
@@ -70,10 +75,16 @@ def scrape(served: Served, scrapes: int) -> list[tuple[float, float]]:
         with suppress(OSError, HTTPException, AssertionError):
             found = samples(served.metrics())
             done += 1
-            now = {name + label: value for (name, label), value in found.items() if name.startswith(("items", "sizes"))}
+            now = {name + label: value for (name, label), value in found.items() if name.startswith(COUNTERS)}
             falls += [(last[key], now.get(key, 0.0)) for key in last if now.get(key, 0.0) < last[key]]
             last = now
     return falls
+
+
+def requests_of(served: Served) -> int:
+    """How many requests of the application were counted."""
+    found = scraping.counts(served.metrics())
+    return sum(number for (_, route, _, _), number in found.items() if route.startswith("/items/"))
 
 
 def open_files(served: Served) -> int:
@@ -81,7 +92,7 @@ def open_files(served: Served) -> int:
 
 
 def test_no_answered_request_is_missing_and_no_counter_goes_down(served: Served) -> None:
-    before, files = counts(served), open_files(served)
+    before, requests, files = counts(served), requests_of(served), open_files(served)
     falls: list[tuple[float, float]] = []
     scraper = threading.Thread(target=lambda: falls.extend(scrape(served, 200)))
     asked = Asked()
@@ -94,6 +105,8 @@ def test_no_answered_request_is_missing_and_no_counter_goes_down(served: Served)
     after = eventually(lambda: counts(served)) - before
     for path in asked.answered:
         assert asked.answered[path] <= after[path] <= asked.answered[path] + asked.failed[path]
+    answered, failed = asked.answered.total(), asked.failed.total()
+    assert answered <= requests_of(served) - requests <= answered + failed
     assert list(Path("/dev/shm").glob("*stator*")) == []
     assert list(served.folder.glob("stator-*")) == []
     eventually(lambda: open_files(served) <= files, within=20)
