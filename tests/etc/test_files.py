@@ -24,6 +24,7 @@ from stator.settings.environment import read_env_file
 
 ROOT = Path(__file__).resolve().parents[2]
 ETC = ROOT / "etc"
+DASHBOARDS = sorted((ETC / "grafana").glob("*.json"))
 SETTINGS = {
     "STTR_SERVER_PORT": "8087",
     "STTR_LOGGER_MAXLEN": "999",
@@ -134,8 +135,8 @@ def test_prometheus_finds_services_tagged_metrics_in_consul() -> None:
     assert jobs["api_services"]["consul_sd_configs"] == [{"server": "consul:8500", "tags": ["metrics"]}]
 
 
-def test_rules_and_dashboard_ask_only_for_metrics_that_are_exposed() -> None:
-    asked = (ETC / "rules.yml").read_text() + (ETC / "grafana" / "stator.json").read_text()
+def test_rules_and_dashboards_ask_only_for_metrics_of_stator_that_are_exposed() -> None:
+    asked = "".join(path.read_text() for path in (ETC / "rules.yml", *DASHBOARDS))
     names = set(re.findall(r"\b(?:du|pyrt|stator|wave)_\w+", asked))
     assert names
     assert names <= exposed()
@@ -150,9 +151,10 @@ def test_every_alert_says_how_bad_it_is_and_what_is_wrong() -> None:
         assert alert["annotations"]["summary"]
 
 
-def test_grafana_draws_from_the_data_source_it_is_given() -> None:
+@pytest.mark.parametrize("path", DASHBOARDS, ids=lambda path: path.name)
+def test_grafana_draws_from_the_data_source_it_is_given(path: Path) -> None:
     (source,) = load(ETC / "grafana" / "datasources.yml")["datasources"]
-    dashboard = json.loads((ETC / "grafana" / "stator.json").read_text())
+    dashboard = json.loads(path.read_text())
     assert {panel["datasource"]["uid"] for panel in dashboard["panels"]} == {source["uid"]}
     assert {variable["datasource"]["uid"] for variable in dashboard["templating"]["list"]} == {source["uid"]}
 
@@ -160,7 +162,8 @@ def test_grafana_draws_from_the_data_source_it_is_given() -> None:
 def test_grafana_looks_for_dashboards_where_compose_mounts_them(services: dict[str, dict[str, Any]]) -> None:
     (provider,) = load(ETC / "grafana" / "dashboards.yml")["providers"]
     mounts = dict(mount.split(":")[:2] for mount in services["graf"]["volumes"])
-    assert Path(mounts["./etc/grafana/stator.json"]).parent == Path(provider["options"]["path"])
+    for each in DASHBOARDS:
+        assert Path(mounts[f"./etc/grafana/{each.name}"]).parent == Path(provider["options"]["path"])
 
 
 def as_docker_reads(text: str) -> dict[str, str]:
