@@ -12,6 +12,7 @@ from stator.check.trial import try_out
 from stator.config import Config, Environment
 from stator.exporter import Exporter
 from stator.log.logger import Log, new_id
+from stator.log.quiet import QuietPaths
 from stator.log.stdlib import adopt_stdlib
 from stator.log.writer import Sink
 from stator.points import CollectorContext
@@ -89,7 +90,8 @@ def assemble(config: Config, redacted: dict[str, Any], run_id: str, log: Log) ->
         inner = app.asgi_app(exporter, formats, redacted, log, checks)
         mode = "full" if config.logger.access == "auto" else config.logger.access
         secret, timeout = config.client.secret_headers, config.server.timeout.seconds
-        return access_log.AccessLogMiddleware(inner, log, secret, timeout, config.logger.quiet_paths, mode)
+        quiet = QuietPaths(config.logger.quiet_paths)
+        return access_log.AccessLogMiddleware(inner, log, secret, timeout, quiet, mode)
 
     drain = config.roster.drain.seconds
     return Supervisor(config.server, listener, app, roster, drain=drain, processes=processes, log=log)

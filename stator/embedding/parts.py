@@ -4,6 +4,7 @@ import logging
 import os
 import re
 from collections.abc import Collection, Container, Iterable, Mapping
+from functools import partial
 from random import Random
 from typing import Any
 from wsgiref.types import WSGIApplication
@@ -25,7 +26,8 @@ from stator.instrumentation.requests import GAUGES, RequestMetrics
 from stator.instrumentation.sharing import process_memory
 from stator.instrumentation.store import LocalStore, SharedStore
 from stator.log.logger import Log, masked_logger, new_id
-from stator.log.stdlib import LOGGER, info_writer, stdlib_logger
+from stator.log.quiet import QuietPaths
+from stator.log.stdlib import LOGGER, record_writer, stdlib_logger
 from stator.points import CollectorContext, LabelPairs
 from stator.processes.siblings import Siblings
 from stator.settings.declare import ConfigError
@@ -174,12 +176,13 @@ def _access_log(config: Config, log: Any) -> AccessLog | None:
     if config.logger.access == "off":
         return None
     mode: Mode = "full" if config.logger.access == "full" else "line"
-    secret = config.client.secret_headers
-    if not isinstance(log, logging.Logger):
-        own = log.bind(logger=ACCESS_LOGGER)
-        return AccessLog(lambda message, fields: own.info(message, **fields), mode, lambda: True, secret)
-    logger = log.getChild("access")
-    return AccessLog(info_writer(logger), mode, lambda: logger.isEnabledFor(logging.INFO), secret)
+    quiet, mask = QuietPaths(config.logger.quiet_paths), config.known_secrets().mask
+    build = partial(AccessLog, mode=mode, secret_headers=config.client.secret_headers, quiet_paths=quiet, mask=mask)
+    if isinstance(log, logging.Logger):
+        logger = log.getChild("access")
+        return build(record_writer(logger), is_enabled=lambda: logger.isEnabledFor(logging.INFO))
+    own = log.bind(logger=ACCESS_LOGGER)
+    return build(lambda level, message, fields: own.log(level, message, **fields), is_enabled=lambda: True)
 
 
 def _target(config: Config, run_id: str) -> LabelPairs:

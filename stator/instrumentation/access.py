@@ -1,18 +1,20 @@
 """The log of an application's requests: one line for each, or two with the headers; never a body."""
 
+import logging
 from collections.abc import Callable, Iterable, Mapping
 from typing import Literal, NamedTuple, TypeAlias
-from urllib.parse import parse_qs
 
 import msgspec
 from attrs import frozen
 
-from stator.log.redact import redact_headers
+from stator.log.quiet import QuietPaths, is_success
+from stator.log.redact import redact_headers, redact_query
+from stator.settings.masking import Mask, mask_uris
 
 LOGGER = "stator.access"
 Mode: TypeAlias = Literal["line", "full"]
 Headers: TypeAlias = Iterable[tuple[str, str]]
-Write: TypeAlias = Callable[[str, Mapping[str, object]], object]
+Write: TypeAlias = Callable[[int, str, Mapping[str, object]], object]
 
 
 class Peer(NamedTuple):
@@ -27,36 +29,43 @@ class Peer(NamedTuple):
 
 @frozen
 class AccessLog:
-    """Logs requests at level info.
+    """Logs requests at level info, and those of quiet paths, if they are answered, at level debug.
 
     Attributes:
-        info: Logs a message with fields.
-        is_enabled: Whether anybody reads that level now; no line is made for nobody.
+        write: Logs a message with fields at a level of the standard library's.
+        is_enabled: Whether anybody reads level info now; no line is made for nobody.
         secret_headers: Names of headers that are redacted beside those that always are, in lower case.
+        mask: Masks known secrets in what clients have sent.
     """
 
-    info: Write
+    write: Write
     mode: Mode
     is_enabled: Callable[[], bool]
     secret_headers: frozenset[str] = frozenset()
+    quiet_paths: QuietPaths = QuietPaths()  # noqa: RUF009 # it does not change
+    mask: Mask = mask_uris
 
     def log_request(self, peer: Peer, headers: Headers, ids: Mapping[str, str]) -> None:
-        """Logs that a request came, where that has a line of its own."""
-        fields = {
-            **ids,
-            "method": peer.method,
-            "path": peer.path,
-            "query": parse_qs(peer.query, keep_blank_values=True),
-            "remote_ip": peer.remote_ip,
-            "remote_port": peer.remote_port,
-            "headers": self._text(headers),
-        }
-        self._write_for(peer.path)("received request", fields)
+        """Logs that a request came, unless its level is known only with the response."""
+        if peer.path not in self.quiet_paths:
+            self._log_request(logging.INFO, peer, headers, ids)
 
-    def log_response(self, peer: Peer, status: int, headers: Headers, elapsed: int, ids: Mapping[str, str]) -> None:
-        """Logs the response, where the request had a line of its own."""
-        fields = {**ids, "status": status, "headers": self._text(headers), "elapsed": elapsed}
-        self._write_for(peer.path)("sending response", fields)
+    def log_response(
+        self,
+        peer: Peer,
+        status: int,
+        headers: Headers,
+        elapsed: int,
+        ids: Mapping[str, str],
+        request_headers: Headers,
+    ) -> None:
+        """Logs the response, where the request has a line of its own."""
+        level = self._level(peer.path, status)
+        if peer.path in self.quiet_paths:
+            self._log_request(level, peer, request_headers, ids)
+        self.write(
+            level, "sending response", {**ids, "status": status, "headers": self._text(headers), "elapsed": elapsed}
+        )
 
     def log_exchange(self, peer: Peer, route: str, status: int, elapsed: int, ids: Mapping[str, str]) -> None:
         """Logs a request and its response in one line."""
@@ -64,17 +73,28 @@ class AccessLog:
             **ids,
             "method": peer.method,
             "route": route,
-            "path": peer.path,
+            "path": self.mask(peer.path),
             "status": status,
             "elapsed": elapsed,
             "remote_ip": peer.remote_ip,
             "remote_port": peer.remote_port,
         }
-        self._write_for(peer.path)("answered request", fields)
+        self.write(self._level(peer.path, status), "answered request", fields)
 
-    def _write_for(self, _path: str) -> Write:
-        """Returns what writes the lines of a path: the place for paths that are logged at another level."""
-        return self.info
+    def _log_request(self, level: int, peer: Peer, headers: Headers, ids: Mapping[str, str]) -> None:
+        fields = {
+            **ids,
+            "method": peer.method,
+            "path": self.mask(peer.path),
+            "query": redact_query(peer.query),
+            "remote_ip": peer.remote_ip,
+            "remote_port": peer.remote_port,
+            "headers": self._text(headers),
+        }
+        self.write(level, "received request", fields)
+
+    def _level(self, path: str, status: int) -> int:
+        return logging.DEBUG if path in self.quiet_paths and is_success(status) else logging.INFO
 
     def _text(self, headers: Headers) -> str:
-        return msgspec.json.encode(redact_headers(headers, self.secret_headers)).decode()
+        return self.mask(msgspec.json.encode(redact_headers(headers, self.secret_headers)).decode())

@@ -146,7 +146,8 @@ class Exchange(RequestContext):
         access = self.observer.access
         try:
             if access and access.mode == "full":
-                access.log_response(self.peer(), self.status, self.response_texts(), elapsed, self.ids)
+                asked, answered = self.request_headers(), self.response_texts()
+                access.log_response(self.peer(), self.status, answered, elapsed, self.ids, asked)
             elif access:
                 access.log_exchange(self.peer(), route, self.status, elapsed, self.ids)
         except Exception as error:  # noqa: BLE001

@@ -2,15 +2,15 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Collection, Iterable, MutableMapping
-from http import HTTPStatus
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any, Literal, TypeAlias
 
 import msgspec
-from attrs import field, frozen
+from attrs import frozen
 
 from stator.client.probe import USER_AGENT
 from stator.log.logger import Log
+from stator.log.quiet import QuietPaths, is_success
 from stator.log.redact import redact_headers, redact_query
 from stator.log.request import REQUEST_ID, RequestContext
 
@@ -41,18 +41,8 @@ class AccessLogMiddleware:
     _log: Log
     _secret_headers: frozenset[str] = frozenset()  # names, in lower case
     _timeout: float = 10.0  # seconds that a request's body may take
-    _quiet_paths: Collection[str] = ()  # as in STTR_LOGGER_QUIETPATHS
+    _quiet_paths: QuietPaths = QuietPaths()  # noqa: RUF009 # it does not change
     _mode: Literal["full", "line", "off"] = "full"  # two lines with headers, one line, or none
-    _quiet: frozenset[str] = field(init=False)
-    _quiet_prefixes: tuple[str, ...] = field(init=False)
-
-    @_quiet.default
-    def _find_quiet(self) -> frozenset[str]:
-        return frozenset(each for path in self._quiet_paths for each in (path, f"{path}/"))
-
-    @_quiet_prefixes.default
-    def _find_quiet_prefixes(self) -> tuple[str, ...]:
-        return tuple(path.removesuffix("*") for path in self._quiet_paths if path.endswith("/*"))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Passes a request on; answers with status 413 or 408 if its body is too long or does not come in time."""
@@ -61,7 +51,7 @@ class AccessLogMiddleware:
             return
         context = _bound_context(scope)
         log = self._log.debug if _is_own_probe(scope) else self._log.info
-        start, has_ended, is_quiet = time.perf_counter_ns(), False, self._is_quiet(scope["path"])
+        start, has_ended, is_quiet = time.perf_counter_ns(), False, scope["path"] in self._quiet_paths
         status, headers, body, request_body = 0, (), b"", b""
 
         async def log_and_send(message: Message) -> None:
@@ -74,7 +64,7 @@ class AccessLogMiddleware:
                 if not message.get("more_body", False):
                     has_ended = True
                     if is_quiet:
-                        log = self._log.debug if status < HTTPStatus.BAD_REQUEST else log
+                        log = self._log.debug if is_success(status) else log
                         self._log_request(log, scope, request_body)
                     elapsed = time.perf_counter_ns() - start
                     self._log_response(log, scope, status, headers, body, elapsed)
@@ -96,9 +86,6 @@ class AccessLogMiddleware:
             if not has_ended:
                 self._log.warning("response was not sent", elapsed=time.perf_counter_ns() - start)
             context.release()
-
-    def _is_quiet(self, path: str) -> bool:
-        return path in self._quiet or path.startswith(self._quiet_prefixes)
 
     def _log_request(self, log: Callable[..., object], scope: Scope, body: bytes) -> None:
         if self._mode != "full":

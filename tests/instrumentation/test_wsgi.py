@@ -5,6 +5,7 @@ import json
 import sys
 import wsgiref.util
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 from wsgiref.validate import validator
 
@@ -13,6 +14,7 @@ from flask import Flask
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 import stator
+from stator.log.logger import LoggerConfig
 from tests.captured_log import CapturedLog
 from tests.instrumentation.scraping import ask_wsgi, counts, samples, scrape_wsgi, wsgi_environ
 
@@ -76,8 +78,27 @@ def test_the_program_s_two_lines_have_headers_and_no_bodies(story: CapturedLog) 
         ["--redacted--"],
         ["127.0.0.1"],
     )
-    assert (request["msg"], json.loads(request["query"])) == ("received request", {"x": ["1"]})
+    assert (request["msg"], json.loads(request["query"])) == ("received request", {"x": ["--redacted--"]})
     assert (response["msg"], json.loads(response["headers"])) == ("sending response", {"Content-Type": ["text/plain"]})
+
+
+@pytest.mark.parametrize(("mode", "messages"), [("line", 1), ("full", 2)])
+def test_an_answered_request_of_a_quiet_path_is_logged_at_debug(tmp_path: Path, mode: Any, messages: int) -> None:
+    environ = {"STTR_LOGGER_QUIETPATHS": "/health,/internal/*"}
+    with CapturedLog(tmp_path / "log", LoggerConfig(level="debug")) as story:
+        app = wrap(hello, log=story.log, access_log=mode, environ=environ)
+        for path in ("/health", "/internal/x", "/healthy"):
+            ask_wsgi(app, path)
+        app = wrap(answering([b""], "404 Not Found"), log=story.log, access_log=mode, environ=environ)
+        ask_wsgi(app, "/health")
+        levels = [line["level"] for line in story.lines]
+    assert levels == ["debug"] * 2 * messages + ["info"] * 2 * messages
+
+
+def test_a_known_secret_in_a_path_is_masked(story: CapturedLog) -> None:
+    environ = {"STTR_CONSUL_TOKEN": "geheim-123"}
+    ask_wsgi(wrap(hello, log=story.log, environ=environ), "/items/geheim-123")
+    assert story.line["path"] == "/items/--redacted--"
 
 
 def test_ids_are_bound_while_the_body_is_made_and_until_it_is_closed(story: CapturedLog) -> None:

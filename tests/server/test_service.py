@@ -71,9 +71,10 @@ def test_other_paths_and_methods_are_refused(program: Program) -> None:
 
 
 def test_a_request_is_logged_from_end_to_end_under_one_id(program: Program) -> None:
-    program.get("/metrics?who=me", {"Authorization": "Bearer hunter2"})
-    (request,) = program.lines("received request", query='{"who":["me"]}')
-    response = program.wait_for("sending response", request_id=request["request_id"])
+    program.get("/metrics?who=me", {"Authorization": "Bearer hunter2", "X-Request-ID": "mine"})
+    (request,) = program.lines("received request", request_id="mine")
+    response = program.wait_for("sending response", request_id="mine")
+    assert request["query"] == '{"who":["--redacted--"]}'
     assert request["worker_id"] == response["worker_id"]
     assert (request["remote_ip"], request["path"], response["status"]) == ("127.0.0.1", "/metrics", 200)
     assert "wave_sine" in response["body"]
@@ -84,9 +85,9 @@ def test_a_connection_serves_many_requests(program: Program) -> None:
     connection = program.connect()
     ports = set()
     for number in range(3):
-        connection.request("GET", f"/monitor?keep={number}")
+        connection.request("GET", "/monitor", headers={"X-Request-ID": f"keep-{number}"})
         assert connection.getresponse().read() == b'{"status":"ok"}'
-        ports |= {line["remote_port"] for line in program.lines(query=f'{{"keep":["{number}"]}}')}
+        ports |= {line["remote_port"] for line in program.lines("received request", request_id=f"keep-{number}")}
     connection.close()
     assert len(ports) == 1
 
