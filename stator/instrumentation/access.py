@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Literal, TypeAlias
 
 import msgspec
 from attrs import frozen
@@ -15,16 +15,8 @@ LOGGER = "stator.access"
 Mode: TypeAlias = Literal["line", "full"]
 Headers: TypeAlias = Iterable[tuple[str, str]]
 Write: TypeAlias = Callable[[int, str, Mapping[str, object]], object]
-
-
-class Peer(NamedTuple):
-    """What a line says of a request, beside its ids."""
-
-    method: str
-    path: str
-    query: str
-    remote_ip: str
-    remote_port: str
+Peer: TypeAlias = tuple[str, str, str, str]
+"""What a line says of a request, beside its ids: method, path, remote address and remote port."""
 
 
 @frozen
@@ -45,53 +37,41 @@ class AccessLog:
     quiet_paths: QuietPaths = QuietPaths()  # noqa: RUF009 # it does not change
     mask: Mask = mask_uris
 
-    def log_request(self, peer: Peer, headers: Headers, ids: Mapping[str, str]) -> None:
-        """Logs that a request came, unless its level is known only with the response."""
-        if peer.path not in self.quiet_paths:
-            self._log_request(logging.INFO, peer, headers, ids)
+    def log_request(self, peer: Peer, query: str, headers: Headers, ids: Mapping[str, str], status: int = 0) -> None:
+        """Logs that a request came: at once, or with the `status` of its response where the path is quiet."""
+        method, path, remote_ip, remote_port = peer
+        if (path in self.quiet_paths) != bool(status):
+            return
+        fields = {
+            **ids,
+            "method": method,
+            "path": self.mask(path),
+            "query": redact_query(query),
+            "remote_ip": remote_ip,
+            "remote_port": remote_port,
+            "headers": self._text(headers),
+        }
+        self.write(self._level(path, status), "received request", fields)
 
-    def log_response(
-        self,
-        peer: Peer,
-        status: int,
-        headers: Headers,
-        elapsed: int,
-        ids: Mapping[str, str],
-        request_headers: Headers,
-    ) -> None:
+    def log_response(self, peer: Peer, status: int, headers: Headers, elapsed: int, ids: Mapping[str, str]) -> None:
         """Logs the response, where the request has a line of its own."""
-        level = self._level(peer.path, status)
-        if peer.path in self.quiet_paths:
-            self._log_request(level, peer, request_headers, ids)
-        self.write(
-            level, "sending response", {**ids, "status": status, "headers": self._text(headers), "elapsed": elapsed}
-        )
+        fields = {**ids, "status": status, "headers": self._text(headers), "elapsed": elapsed}
+        self.write(self._level(peer[1], status), "sending response", fields)
 
     def log_exchange(self, peer: Peer, route: str, status: int, elapsed: int, ids: Mapping[str, str]) -> None:
         """Logs a request and its response in one line."""
+        method, path, remote_ip, remote_port = peer
         fields = {
             **ids,
-            "method": peer.method,
+            "method": method,
             "route": route,
-            "path": self.mask(peer.path),
+            "path": self.mask(path),
             "status": status,
             "elapsed": elapsed,
-            "remote_ip": peer.remote_ip,
-            "remote_port": peer.remote_port,
+            "remote_ip": remote_ip,
+            "remote_port": remote_port,
         }
-        self.write(self._level(peer.path, status), "answered request", fields)
-
-    def _log_request(self, level: int, peer: Peer, headers: Headers, ids: Mapping[str, str]) -> None:
-        fields = {
-            **ids,
-            "method": peer.method,
-            "path": self.mask(peer.path),
-            "query": redact_query(peer.query),
-            "remote_ip": peer.remote_ip,
-            "remote_port": peer.remote_port,
-            "headers": self._text(headers),
-        }
-        self.write(level, "received request", fields)
+        self.write(self._level(path, status), "answered request", fields)
 
     def _level(self, path: str, status: int) -> int:
         return logging.DEBUG if path in self.quiet_paths and is_success(status) else logging.INFO

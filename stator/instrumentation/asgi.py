@@ -114,8 +114,12 @@ class ASGIExchange(Exchange):
         """Returns what the log says of the request."""
         scope = self.source
         host, port = scope.get("client") or ("", 0)
-        query = scope.get("query_string", b"").decode("latin-1")
-        return Peer(scope["method"], self._path, query, host.removeprefix("::ffff:"), str(port or ""))
+        return scope["method"], self._path, host.removeprefix("::ffff:"), str(port or "")
+
+    def query(self) -> str:
+        """Returns the request's query, as it came."""
+        query: bytes = self.source.get("query_string", b"")
+        return query.decode("latin-1")
 
     def request_headers(self) -> Headers:
         """Returns the request's headers as text."""

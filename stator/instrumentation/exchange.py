@@ -15,6 +15,8 @@ from stator.log.changes import ChangeLog
 from stator.log.logger import Log
 from stator.log.request import RequestContext
 
+NO_STATUS = -1  # of a request that was not answered
+
 
 class Observer:
     """What observes an application's requests: their metrics, and their log if there is one.
@@ -69,7 +71,7 @@ class Exchange(RequestContext):
         try:
             self._is_logged = access.is_enabled()
             if self._is_logged and access.mode == "full":
-                access.log_request(self.peer(), self.request_headers(), self.ids)
+                access.log_request(self.peer(), self.query(), self.request_headers(), self.ids)
         except Exception as error:  # noqa: BLE001
             self.observer.fault("log", error)
 
@@ -80,6 +82,10 @@ class Exchange(RequestContext):
     @abstractmethod
     def peer(self) -> Peer:
         """Returns what the log says of the request."""
+
+    @abstractmethod
+    def query(self) -> str:
+        """Returns the request's query, as it came."""
 
     @abstractmethod
     def request_headers(self) -> Headers:
@@ -136,7 +142,8 @@ class Exchange(RequestContext):
 
     def end(self) -> None:
         """Finishes, and takes the request's ids away from what is logged from now on."""
-        self.finish()
+        if not self._is_over:
+            self.finish()
         try:
             self.release()
         except Exception as error:  # noqa: BLE001
@@ -146,8 +153,9 @@ class Exchange(RequestContext):
         access = self.observer.access
         try:
             if access and access.mode == "full":
-                asked, answered = self.request_headers(), self.response_texts()
-                access.log_response(self.peer(), self.status, answered, elapsed, self.ids, asked)
+                peer = self.peer()
+                access.log_request(peer, self.query(), self.request_headers(), self.ids, self.status or NO_STATUS)
+                access.log_response(peer, self.status, self.response_texts(), elapsed, self.ids)
             elif access:
                 access.log_exchange(self.peer(), route, self.status, elapsed, self.ids)
         except Exception as error:  # noqa: BLE001

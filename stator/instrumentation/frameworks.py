@@ -11,7 +11,7 @@ from typing import Any
 from stator.instrumentation.exchange import error_type
 from stator.instrumentation.routes import ERROR, ROUTE
 
-# Key of Werkzeug's rule by which Flask routed a request.
+# Key of Werkzeug's rule by which Flask routed a request that failed.
 RULE = "stator.rule"
 
 
@@ -68,25 +68,24 @@ def _note_flask_error(_app: Any, exception: BaseException, **_: Any) -> None:
     request.environ |= {ERROR: error_type(type(exception)), RULE: request.url_rule}
 
 
-def note_rule(environ: MutableMapping[str, Any], status: int) -> None:
-    """Leaves the rule of a request to Flask when its response begins: Flask takes the request itself away later."""
+def flask_rule(environ: Mapping[str, Any], status: int) -> Any:
+    """Returns the rule by which Flask routed a request, or None; when the response begins, as it's gone later."""
     request = environ.get("werkzeug.request")
-    if rule := getattr(request, "url_rule", None):
-        environ[RULE] = rule
-    elif request is not None and status == 405:
-        _note_refusal(environ)
+    rule = getattr(request, "url_rule", None)
+    return _refusing_rule() if rule is None and request is not None and status == 405 else rule
 
 
-def _note_refusal(environ: MutableMapping[str, Any]) -> None:
-    """Leaves the rule that matches but for the request's method."""
+def _refusing_rule() -> Any:
+    """Returns the rule that matches but for the request's method, or None."""
     flask = sys.modules.get("flask")
     if flask is None or not flask.has_request_context():
-        return
+        return None
     methods = getattr(flask.request.routing_exception, "valid_methods", None)
     adapter = flask.current_app.create_url_adapter(flask.request)
     if methods and adapter:
         with suppress(sys.modules["werkzeug.exceptions"].HTTPException):  # another method may be redirected
-            environ[RULE], _ = adapter.match(method=methods[0], return_rule=True)
+            return adapter.match(method=methods[0], return_rule=True)[0]
+    return None
 
 
 def prefixes(app: Any) -> frozenset[str]:

@@ -5,9 +5,9 @@ https://opentelemetry.io/docs/specs/semconv/http/http-metrics/
 
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from math import inf
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from stator.instrumentation.store import Cell, Store
 from stator.points import Histogram, LabelPairs, Point, PointsAt
@@ -32,21 +32,18 @@ SeriesKey: TypeAlias = tuple[str, str, str, int, str]
 """Method, scheme, route, status (0 if there was none) and type of the error, if one ended the request."""
 
 
-class Distribution:
-    """The cells of one histogram: one for each bucket, not cumulative, and the sum."""
+class Distribution(NamedTuple):
+    """What adds to the cells of one histogram: to that of each bucket, which are not cumulative, and to the sum."""
 
-    __slots__ = ("_add_to_bucket", "_add_to_sum", "_bounds")
+    add_to_bucket: list[Callable[[float], None]]
+    add_to_sum: Callable[[float], None]
+    bounds: tuple[float, ...]
 
-    def __init__(self, store: Store, family: str, labels: LabelPairs, bounds: tuple[float, ...]) -> None:
-        self._bounds = bounds
+    @classmethod
+    def of(cls, store: Store, family: str, labels: LabelPairs, bounds: tuple[float, ...]) -> "Distribution":
+        """Returns what adds to a series of a store."""
         cells = [store.cell(family + _BUCKET, (*labels, ("le", repr(bound)))) for bound in (*bounds, inf)]
-        self._add_to_bucket = [cell.inc for cell in cells]
-        self._add_to_sum = store.cell(family + _SUM, labels).inc
-
-    def observe(self, value: float) -> None:
-        """Adds one observation."""
-        self._add_to_bucket[bisect_left(self._bounds, value)](1.0)
-        self._add_to_sum(value)
+        return cls([cell.inc for cell in cells], store.cell(family + _SUM, labels).inc, bounds)
 
 
 class RequestMetrics:
@@ -97,11 +94,15 @@ class RequestMetrics:
     def count(self, key: SeriesKey, seconds: float, received: int = 0, sent: int = 0) -> None:
         """Counts a request that is over, with the sizes of its body and of its response's."""
         series = self._series.get(key) or self._add(key)
+        # Loops and calls that most requests can do without are left out.
         if series:
-            series[0].observe(seconds)
+            add_to_bucket, add_to_sum, bounds = series[0]
+            add_to_bucket[bisect_left(bounds, seconds)](1.0)
+            add_to_sum(seconds)
             if self.has_sizes:
-                series[1].observe(received)
-                series[2].observe(sent)
+                for size, (add_to_bucket, add_to_sum, bounds) in zip((received, sent), series[1:], strict=True):
+                    add_to_bucket[bisect_left(bounds, size)](1.0)
+                    add_to_sum(size)
 
     def _add(self, key: SeriesKey) -> tuple[Distribution, ...]:
         """Returns the histograms of a key that is new, or those of its overflow; none for one that is excluded."""
@@ -122,7 +123,7 @@ class RequestMetrics:
         bounds = {DURATION: self._buckets}
         if self.has_sizes:
             bounds |= dict.fromkeys((REQUEST_SIZE, RESPONSE_SIZE), SIZE_BUCKETS)
-        series = tuple(Distribution(self._store, family, labels, each) for family, each in bounds.items())
+        series = tuple(Distribution.of(self._store, family, labels, each) for family, each in bounds.items())
         return self._series.setdefault(key, series)
 
     def is_nonblocking(self) -> bool:

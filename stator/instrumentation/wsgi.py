@@ -46,13 +46,14 @@ def observe_wsgi(app: WSGIApplication, observer: Observer) -> WSGIApplication:
 class WSGIExchange(Exchange):
     """A request that came by WSGI, and the body of its response, which is over when it's exhausted or closed."""
 
-    __slots__ = ("_body", "_is_closed", "_length", "_prefixes", "_root", "_start_response")
+    __slots__ = ("_body", "_is_closed", "_length", "_prefixes", "_root", "_rule", "_start_response")
 
     def __init__(
         self, observer: Observer, environ: WSGIEnvironment, prefixes: frozenset[str], start_response: StartResponse
     ) -> None:
         self._prefixes, self._root, self._start_response = prefixes, environ.get("SCRIPT_NAME", ""), start_response
         self._length = -1  # of the body, where its headers say it
+        self._rule: Any = None
         super().__init__(observer, environ, environ.get("REQUEST_METHOD", ""), environ.get("wsgi.url_scheme", ""))
         if observer.metrics.has_sizes:
             with suppress(ValueError):
@@ -75,12 +76,14 @@ class WSGIExchange(Exchange):
         self.status, self.response_headers = int(status[:3]), headers
         if exc_info:
             self.error = error_type(exc_info[0])
-        frameworks.note_rule(self.source, self.status)
+        self._rule = frameworks.flask_rule(self.source, self.status)
         has_id = False
         for name, value in headers:
-            if name.lower() == "content-length" and value.isdecimal():
+            lower = name.lower()
+            if lower == "content-length" and value.isdecimal():
                 self._length = int(value)
-            has_id = has_id or name.lower() == _REQUEST_ID
+            elif lower == _REQUEST_ID:
+                has_id = True
         if has_id or not self.ids:
             return headers
         # A new list: the application may send its own again.
@@ -128,8 +131,11 @@ class WSGIExchange(Exchange):
         if not path.isascii():  # https://peps.python.org/pep-3333/#unicode-issues
             path = path.encode("latin-1", "replace").decode(errors="replace")
         ip, port = environ.get("REMOTE_ADDR") or "", environ.get("REMOTE_PORT") or ""
-        query = environ.get("QUERY_STRING", "")
-        return Peer(environ["REQUEST_METHOD"], path, query, ip.removeprefix("::ffff:"), str(port))
+        return environ["REQUEST_METHOD"], path, ip.removeprefix("::ffff:"), str(port)
+
+    def query(self) -> str:
+        """Returns the request's query, as it came."""
+        return str(self.source.get("QUERY_STRING", ""))
 
     def request_headers(self) -> Headers:
         """Returns the request's headers as text."""
@@ -145,7 +151,7 @@ class WSGIExchange(Exchange):
     def find_route(self) -> str:
         """Returns the template by which a framework routed the request; empty if there is none."""
         source, prefixes = self.source, self._prefixes
-        rule = source.get(frameworks.RULE)
+        rule = self._rule or source.get(frameworks.RULE)
         if rule is None:
             return ""
         # Others than those that were mounted may be made of a client's headers.
@@ -155,7 +161,10 @@ class WSGIExchange(Exchange):
     def __iter__(self) -> Iterator[bytes]:
         try:
             for part in self._body:
-                self._note_part(part)
+                try:
+                    self.sent += len(part)
+                except TypeError as error:  # the server's to refuse
+                    self.observer.fault("response", error)
                 if self.sent == self._length:
                     self.finish()  # before the client can have it: a worker may be killed at any moment
                 yield part
@@ -163,12 +172,6 @@ class WSGIExchange(Exchange):
         except BaseException as error:
             self.fail(error, answers=not self.sent)
             raise
-
-    def _note_part(self, part: bytes) -> None:
-        try:
-            self.sent += len(part)
-        except TypeError as error:
-            self.observer.fault("response", error)
 
     def close(self) -> None:
         """Closes the application's own body, once."""

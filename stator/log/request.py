@@ -69,7 +69,8 @@ class RequestContext:
         if not request_id or not _WELL_FORMED_ID.fullmatch(request_id):
             request_id = new_id()
         self.ids = {"request_id": request_id}
-        if span := active_span():
+        # The look into sys.modules spares most requests a call.
+        if "opentelemetry.trace" in sys.modules and (span := active_span()):
             self.ids |= _span_fields(span)
         elif traceparent and (parent := _parse(traceparent)):
             trace_id, span_id, self.flags = parent
