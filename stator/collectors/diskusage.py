@@ -3,6 +3,7 @@
 import os
 import re
 import select
+import weakref
 from collections.abc import Callable, Iterable, Iterator
 
 from attrs import Factory, field, frozen
@@ -32,6 +33,7 @@ class Mounts:
     ) -> None:
         self._paths, self._mountinfo, self._has_changed = tuple(paths), mountinfo, has_changed
         self._fd, self._pid = -1, 0
+        self._close: Callable[[], object] = lambda: None
         self._are_local = False
 
     def are_local(self) -> bool:
@@ -48,10 +50,10 @@ class Mounts:
 
     def _open(self) -> None:
         """Opens the file for this process: the kernel reports each change once for each open file."""
-        if self._fd >= 0:
-            os.close(self._fd)
-        self._fd, self._pid = -1, 0
-        self._fd, self._pid = os.open(self._mountinfo, os.O_RDONLY | os.O_CLOEXEC), os.getpid()
+        self._close()
+        self._pid = 0
+        self._fd = os.open(self._mountinfo, os.O_RDONLY | os.O_CLOEXEC)
+        self._close, self._pid = weakref.finalize(self, os.close, self._fd), os.getpid()
 
     def _look(self) -> bool:
         with open(self._fd, closefd=False, errors="surrogateescape") as file:

@@ -69,3 +69,5 @@ def test_the_kernels_own_list_can_be_read_again_and_again() -> None:
     before = psutil.Process().num_fds()
     assert [mounts.are_local() for _ in range(3)] == [False] * 3
     assert psutil.Process().num_fds() == before + 1
+    del mounts
+    assert psutil.Process().num_fds() == before

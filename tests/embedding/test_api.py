@@ -1,6 +1,7 @@
 """What the calls that embed Stator take, refuse and leave alone."""
 
 import asyncio
+import gc
 import io
 import json
 import logging
@@ -17,10 +18,12 @@ import falcon
 import falcon.asgi
 import falcon.testing
 import prometheus_client
+import psutil
 import pytest
 
 import stator
 from tests.captured_log import CapturedLog
+from tests.program import eventually
 from tests.web.asgi import Reply, call
 
 Ask = Callable[..., Reply]
@@ -68,6 +71,17 @@ def ask_app(app: Any, target: str, method: str = "GET") -> Reply:
 def ask(request: pytest.FixtureRequest) -> Ask:
     chosen: Ask = request.param
     return chosen
+
+
+def test_applications_that_are_dropped_leave_no_threads_and_no_open_files(ask: Ask) -> None:
+    built_in = ("runtime", "process", "diskusage", "host", "wave")
+    files, threads = psutil.Process().num_fds(), threading.active_count()
+    for _ in range(20):
+        assert ask("/metrics", collectors=[*built_in, Orders()]).status == 200
+        assert ask("/monitor", checks={"db": lambda: None}).status == 200
+    gc.collect()
+    eventually(lambda: threading.active_count() <= threads)
+    assert psutil.Process().num_fds() <= files
 
 
 def test_a_collector_goes_by_its_class_or_by_its_name(ask: Ask) -> None:
