@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import re
 import time
 from collections import deque
 from contextvars import copy_context
@@ -19,6 +20,8 @@ from stator.server.transport import LingeringTransport
 
 LOG = logging.getLogger(__name__)
 END_OF_HEAD = b"\r\n\r\n"
+# A target that is a URI without a path.
+NO_PATH = re.compile(rb"(\w+://[^/?#]+)([?#]|$)")
 
 
 class Connections(ServerState):
@@ -134,6 +137,8 @@ class Connection(HttpToolsProtocol):
         if self.parser.should_upgrade() and (b"upgrade", b"websocket") in self.headers:
             raise Refused(HTTPStatus.FORBIDDEN, "no WebSocket here")
         self._unparsed = 0
+        if no_path := NO_PATH.match(self.url):  # RFC 9110, section 4.2.3: the same as "/"
+            self.url = no_path[1] + b"/" + self.url[no_path.end(1) :]
         super().on_headers_complete()
         self.server_state.stop_waiting(self)
         if not self.expect_100_continue:

@@ -25,6 +25,7 @@ Headers: TypeAlias = Iterable[tuple[bytes, bytes]]
 _REQUEST_ID = REQUEST_ID.lower().encode()
 # No request that we answer has a body; if a client sends one, it is logged, up to this length.
 MAX_BODY = 64 * 1024
+MAX_DIGITS = len(str(MAX_BODY))
 # In place of a status, if the client left before its request was whole.
 CLIENT_DISCONNECTED = -1
 REFUSALS = {408: b'{"error":"request body took too long"}', 413: b'{"error":"request body too long"}'}
@@ -140,7 +141,9 @@ async def _read_body(headers: Headers, receive: Receive, timeout: float) -> tupl
     if not framing:
         return b"", 0
     body = b""
-    too_long = int(framing.get(b"content-length", b"0")) > MAX_BODY
+    # Python converts no more than 4,300 digits, and zeros may come first.
+    digits = framing.get(b"content-length", b"").lstrip(b"0")
+    too_long = len(digits) > MAX_DIGITS or int(digits or b"0") > MAX_BODY
     try:
         async with asyncio.timeout(timeout):
             while not too_long:

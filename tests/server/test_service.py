@@ -232,13 +232,27 @@ def test_a_client_that_sends_no_more_of_its_request_is_closed_at_once(program: P
         GET + b"X-Forwarded-Proto: https\r\nX-Forwarded-Ssl: off\r\nX-Forwarded-For: nobody\r\n",
         GET + b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n",
         GET + b"Expect: 100-continue\r\n",
+        GET + b"Content-Length: " + b"0" * 5000 + b"\r\n",
     ],
-    ids=["an absolute target", "what a proxy adds", "an upgrade to HTTP/2", "an expectation without a body"],
+    ids=[
+        "an absolute target",
+        "what a proxy adds",
+        "an upgrade to HTTP/2",
+        "an expectation without a body",
+        "a length of 5,000 zeros",
+    ],
 )
 def test_what_other_servers_answer_is_answered(program: Program, request_: bytes) -> None:
     with program.dial() as connection:
         connection.sendall(request_ + b"\r\n")
         assert connection.recv(1000).startswith(b"HTTP/1.1 200 OK\r\n")
+
+
+@pytest.mark.parametrize("target", [b"http://127.0.0.1:8087", b"http://stator?x=1"])
+def test_a_uri_without_a_path_is_the_root(program: Program, target: bytes) -> None:
+    with program.dial() as connection:
+        connection.sendall(b"GET " + target + b" HTTP/1.1\r\nHost: stator\r\n\r\n")
+        assert connection.recv(1000).startswith(b"HTTP/1.1 404 Not Found\r\n")
 
 
 def test_a_client_that_waits_to_be_asked_for_its_body_is_asked(program: Program) -> None:
