@@ -32,7 +32,7 @@ class SeriesKeys:
     def of(cls, name: str, common: LabelPairs, points: Sequence[Any]) -> "SeriesKeys":
         """The keys of these points; raises a `PointError` if one is not a Point."""
         if strangers := [each for each in points if not isinstance(each, Point)]:
-            msg = f"{name}: {safe_repr(strangers[0])} is not a Point"
+            msg = f"{name and f'{name}: '}{safe_repr(strangers[0])} is not a Point"
             raise PointError(msg)
         names, units = [each.name for each in points], [each.unit for each in points]
         types, labels = [each.type for each in points], [label_pairs(each.labels) for each in points]

@@ -43,6 +43,9 @@ class NotMade:
 class Good:
     def collect(self, now): yield Point("good", "", 1)
 
+class Texts:
+    def collect(self, now): return ["jobs 1"]
+
 class AsyncRegistrar:
     async def register(self, service, **how): ...
     def unregister(self, service, **how): ...
@@ -73,6 +76,7 @@ def check(folder: Path, **env: str) -> tuple[int, list[str]]:
             "Text",
             "the collector own:Text fails: collect() must return a PointsAt or an iterable of Points, not 'jobs 1'",
         ),
+        ("Texts", "the collector own:Texts fails: 'jobs 1' is not a Point"),
         ("Raises", "the collector own:Raises fails: OSError: no database (own.py, line 14)"),
         ("Hangs", "the collector own:Hangs fails: it did not answer in time"),
         (
