@@ -44,7 +44,5 @@ urlpatterns = [path("", home), path("items/<name>", item), path("orders/<name>",
 # In a project of its own these are in settings.py, and the rest in wsgi.py.
 settings.configure(ALLOWED_HOSTS=["*"], ROOT_URLCONF=__name__, LOGGING_CONFIG=None)
 
-observability = stator.Stator(
-    service="shop", collectors=["runtime", "prometheus_client"], checks={"stock": has_stock}
-)
+observability = stator.Stator(service="shop", collectors=["runtime", "prometheus_client"], checks={"stock": has_stock})
 application = observability.wsgi_app(get_wsgi_application())

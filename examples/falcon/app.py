@@ -45,7 +45,5 @@ api.add_route("/", Home())
 api.add_route("/items/{name}", Item())
 api.add_route("/orders/{name}", Orders())
 
-observability = stator.Stator(
-    service="shop", collectors=["runtime", "prometheus_client"], checks={"stock": has_stock}
-)
+observability = stator.Stator(service="shop", collectors=["runtime", "prometheus_client"], checks={"stock": has_stock})
 app = observability.wsgi_app(api)

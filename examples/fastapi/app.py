@@ -42,7 +42,5 @@ def has_stock() -> bool:
     return bool(ITEMS)
 
 
-observability = stator.Stator(
-    service="shop", collectors=["runtime", "prometheus_client"], checks={"stock": has_stock}
-)
+observability = stator.Stator(service="shop", collectors=["runtime", "prometheus_client"], checks={"stock": has_stock})
 app = observability.asgi_app(api)

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 LOGGER = "stator"
 # Attributes of our own records: their fields, and their message without these.
 FIELDS, EVENT = "stator", "stator_event"
-# Attributes that every record has, or gets from a formatter.
-_STANDARD = {*vars(logging.makeLogRecord({})), "message", "asctime", "taskName", FIELDS, EVENT}
+# Attributes that every record has, or gets from a formatter; the coloured message is uvicorn's.
+_STANDARD = {*vars(logging.makeLogRecord({})), "message", "asctime", "taskName", "color_message", FIELDS, EVENT}
 # Parameters of a log call; a field of such a name gets an underscore.
 _RESERVED = {"self", "level", "event"}
 
