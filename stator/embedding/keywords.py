@@ -1,5 +1,6 @@
 """The keywords of a Stator: what each can be, and what is wrong with a value."""
 
+import inspect
 import logging
 import sys
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -78,11 +79,24 @@ def _expected_of(collector: Any, name: object, own: Mapping[str, object]) -> str
     """Returns what a collector should be instead, or an empty text if it is right."""
     if isinstance(collector, type):
         return f"an instance, as in collectors=[{collector.__name__}()]"
-    if not callable(getattr(collector, "collect", None)):
-        return "a method collect(now)"
+    if not (is_registry(collector) or _is_collect(getattr(collector, "collect", None))):
+        return "a method collect(now), not async, or a registry of prometheus_client"
     if not _is_text(name):
         return f"a text in its attribute 'name', not {name!r}"
     return f"another name in its attribute 'name', as there are two of {name!r}" if name in own else ""
+
+
+def _is_collect(method: Any) -> bool:
+    """Whether this can be called with the time, as a metric's or collector's of prometheus_client can't be."""
+    if not callable(method) or inspect.iscoroutinefunction(method):
+        return False
+    try:
+        inspect.signature(method).bind(0.0)
+    except TypeError:
+        return False
+    except ValueError:  # it is written in C
+        return True
+    return True
 
 
 def _is_text(value: object) -> bool:

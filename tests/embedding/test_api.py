@@ -42,6 +42,11 @@ class Wave(Orders):
     pass
 
 
+class Awaited:
+    async def collect(self, now: float) -> stator.PointsAt:
+        return Orders().collect(now)
+
+
 class Broken:
     def collect(self, now: float) -> stator.PointsAt:
         msg = "the shelf is gone"
@@ -184,7 +189,9 @@ def test_other_paths_and_methods_are_refused(ask: Ask) -> None:
         ),
         ({"collectors": [Orders(), Orders()]}, ": expected another name in its attribute 'name', as there are two of"),
         ({"collectors": ["wave", Wave()]}, "collectors: expected different names, but two are called 'wave'"),
-        ({"collectors": [object()]}, ": expected a method collect(now)"),
+        ({"collectors": [object()]}, ": expected a method collect(now), not async, or a registry of prometheus_client"),
+        ({"collectors": [prometheus_client.Counter("orders", "Sent", registry=None)]}, ": expected a method collect"),
+        ({"collectors": [Awaited()]}, ": expected a method collect(now), not async"),
         ({"collectors": [Orders]}, ": expected an instance, as in collectors=[Orders()]"),
         ({"collectors": [Unnamed()]}, ": expected a text in its attribute 'name', not None"),
         ({"checks": [exits]}, ": expected functions by name, as in checks={'db': ping_db}"),
