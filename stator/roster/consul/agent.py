@@ -51,7 +51,7 @@ class AgentClient:
         response = self.client.send("GET", url, headers=self._headers(), long_poll=long_poll, level="debug")
         try:
             return msgspec.json.decode(response.body, type=type_)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             msg = f"GET {path} was answered with {self.client.excerpt(response.body, 80)!r}: {error}"
             raise RegistrarError(msg, "invalid") from error
 

@@ -297,6 +297,7 @@ UNEXPECTED = [
     *(("service", body) for body in (b"", b"{", b"[]", b"null", b'"text"', b"\xff", b'{"Tags":5}', b'{"Meta":["a"]}')),
     *(("service", body) for body in (b'{"Port":"80"}', b'{"TaggedAddresses":{"lan":"10.0.0.1"}}', b'{"Weights":7}')),
     *(("checks", body) for body in (b"[]", b'{"service:stator-123654":"passing"}', b'{"a":{"ServiceID":1}}')),
+    ("service", b'{"a":' * 5000),
 ]
 
 
