@@ -126,9 +126,14 @@ def _replace(path: Path, data: bytes) -> None:
 def _unwritable(path: Path) -> str | None:
     """Returns why a file can't be written, or None if it can."""
     try:
-        folder = Path(os.path.realpath(path)).parent
-        if path.is_dir():
+        target = Path(os.path.realpath(path))
+        folder = target.parent
+        if target.is_dir():
             return "it is a folder"
+        if target.is_symlink():
+            return "its symbolic links form a loop"
+        if target.exists() and not target.is_file():  # a device or a pipe, which a file would replace
+            return "it is no file"
         if not folder.is_dir():
             return f"{folder} is no folder"
     except OSError as error:  # a name that is too long

@@ -137,10 +137,16 @@ def test_a_folder_in_its_place_is_an_error_and_leaves_nothing_behind(file: File,
         ("missing/targets.json", "no folder"),
         ("taken/../taken", "ends in .json"),
         ("folder.json", "it is a folder"),
+        ("pipe.json", "it is no file"),
+        ("link.json", "it is no file"),
+        ("loop.json", "its symbolic links form a loop"),
     ],
 )
 def test_a_path_that_can_not_be_used_is_reported_at_the_start(tmp_path: Path, name: str, reason: str) -> None:
     (tmp_path / "folder.json").mkdir()
+    os.mkfifo(tmp_path / "pipe.json")
+    (tmp_path / "link.json").symlink_to("pipe.json")
+    (tmp_path / "loop.json").symlink_to("loop.json")
     ((setting, expected),) = FileConfig(str(tmp_path / name)).problems()
     assert setting == "path"
     assert reason in expected
