@@ -2,6 +2,7 @@
 
 import inspect
 import operator
+import re
 import time
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -39,6 +40,12 @@ _ascending = Constraint(
 )
 
 
+group_name = Constraint(
+    "a name of up to 64 letters, digits, dots, dashes and underscores",
+    lambda name: re.fullmatch(r"[A-Za-z0-9._-]{0,64}", name) is not None,
+)
+
+
 @frozen
 class MetricsConfig:
     """How metrics are exposed."""
@@ -54,6 +61,9 @@ class MetricsConfig:
     )
     max_series: int = setting(
         10_000, desc="series of an application's requests; others count under http_route _OTHER", check=at_least(1)
+    )
+    group: str = setting(
+        "", desc="name under which other processes of this user share an application's metrics", check=group_name
     )
 
 

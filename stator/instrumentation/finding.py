@@ -1,11 +1,27 @@
 """Finds the memory that a server's processes share, or makes it."""
 
+import errno
 import os
+import socket
 import subprocess
+import time
+import zlib
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import psutil
 
 from stator.instrumentation.layout import NAME, PREFIX, SIZE
-from stator.processes.discovery import discovery_lock, lock_holder, memory_names, open_memory, relatives, server_pid
+from stator.processes.discovery import (
+    PAUSE,
+    TIMEOUT,
+    discovery_lock,
+    lock_holder,
+    memory_names,
+    open_memory,
+    relatives,
+    server_pid,
+)
 from stator.processes.interpreter import interpreter
 
 # Seconds that the memory's keeper may take to start.
@@ -44,11 +60,48 @@ def find_memory(warn: Callable[[str], object]) -> tuple[int, int]:
         if others := memory_names(_holders(folder, server), PREFIX) - {NAME}:
             warn(f"metrics are not shared with processes of another version of Stator: they have {', '.join(others)}")
         fd = _make()
-        try:
-            _start_keeper(fd, server)
-        except (OSError, subprocess.SubprocessError) as error:
-            warn(f"shared metrics are lost whenever no worker lives: {error}")
+        _try_keeper(fd, server, KEPT, warn)
         return fd, server
+
+
+def find_group_memory(group: str, warn: Callable[[str], object]) -> tuple[int, int]:
+    """Returns a descriptor of the memory of a group, and 0, since no process of it is the main one.
+
+    All processes of this user that name the group have it; it lasts as long as one of them, or its server, lives.
+
+    Raises:
+        OSError: There is no memory to be had, or another process looks for it for too long.
+    """
+    name = f"{NAME}-{group}"
+    with _group_lock(group):
+        others = (pid for pid in psutil.pids() if pid != os.getpid())
+        fd = open_memory(name, others)
+        if fd is None:
+            fd = _make(name)
+        server = server_pid()
+        if server != os.getpid():
+            byte = KEPT + 1 + zlib.crc32(group.encode()) % 2**20
+            with discovery_lock(server) as folder:
+                if lock_holder(folder, byte) is None:
+                    _try_keeper(fd, server, byte, warn)
+    return fd, 0
+
+
+@contextmanager
+def _group_lock(group: str) -> Iterator[None]:
+    """Lets one process at a time look for the memory of a group."""
+    # An abstract name is in no folder, and is free again when its owner ends: unix(7).
+    with socket.socket(socket.AF_UNIX) as lock:
+        deadline = time.monotonic() + TIMEOUT
+        while True:
+            try:
+                lock.bind(f"\0{PREFIX}{os.geteuid()}-{group}")
+                break
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE or time.monotonic() > deadline:
+                    raise
+                time.sleep(PAUSE)
+        yield
 
 
 def _holders(folder: int, server: int) -> Iterator[int]:
@@ -57,8 +110,8 @@ def _holders(folder: int, server: int) -> Iterator[int]:
     yield from relatives(server)
 
 
-def _make() -> int:
-    fd = os.memfd_create(NAME)
+def _make(name: str = NAME) -> int:
+    fd = os.memfd_create(name)
     try:
         os.ftruncate(fd, SIZE)
     except OSError:
@@ -67,9 +120,16 @@ def _make() -> int:
     return fd
 
 
-def _start_keeper(fd: int, server: int) -> None:
+def _try_keeper(fd: int, server: int, byte: int, warn: Callable[[str], object]) -> None:
+    try:
+        _start_keeper(fd, server, byte)
+    except (OSError, subprocess.SubprocessError) as error:
+        warn(f"shared metrics are lost whenever no worker lives: {error}")
+
+
+def _start_keeper(fd: int, server: int, byte: int) -> None:
     """Starts the process that keeps the memory, and waits until it does."""
-    command = [interpreter(), "-I", "-S", "-c", _KEEP, str(fd), str(server), str(KEPT)]
+    command = [interpreter(), "-I", "-S", "-c", _KEEP, str(fd), str(server), str(byte)]
     subprocess.run(  # noqa: S603 # our own command
         command,
         stdin=subprocess.DEVNULL,

@@ -8,16 +8,19 @@ from typing import TYPE_CHECKING
 
 import psutil
 
+from stator.exporter import group_name
 from stator.log.stdlib import LOGGER
+from stator.settings.declare import ConfigError
 
 if TYPE_CHECKING:
     from stator.instrumentation.memory import Memory
 
 # The library's own variable: the folder in which an application's processes keep their values.
 _FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+_GROUP = "STTR_METRICS_GROUP"
 
 
-def share_metrics() -> None:
+def share_metrics(group: str | None = None) -> None:
     """Makes all of prometheus_client's metrics right over all workers of a server, whichever of them is asked.
 
     Call it before the first metric is made, in the application's module or in gunicorn.conf.py; the code that makes and
@@ -33,7 +36,13 @@ def share_metrics() -> None:
     and the main process. One that can't keeps its metrics to itself, and logs why to the logger ``stator``; so does one
     in which ``PROMETHEUS_MULTIPROC_DIR`` is set.
 
+    Args:
+        group: Name under which other processes of this user share metrics with these, such as a queue's consumers or a
+            cron job: what one that has ended has counted stays while another is there. Left open,
+            ``STTR_METRICS_GROUP``, or else the workers of one server and their parent share metrics.
+
     Raises:
+        ConfigError: The group is no name of letters, digits, dots, dashes and underscores.
         TypeError: A metric that is there already can't be shared; the message names it.
     """
     from stator.instrumentation.library import Library
@@ -44,15 +53,19 @@ def share_metrics() -> None:
         log = logging.getLogger(LOGGER)
         log.warning("metrics stay in the files of prometheus_client: %s=%r is set", _FOLDER, folder)
         return
-    if memory := process_memory():
+    source = f"group={group!r}" if group else f"{_GROUP}={os.environ.get(_GROUP)!r}"
+    group = group or os.environ.get(_GROUP, "")
+    if not group_name.holds(group):
+        raise ConfigError([f"{source}: expected {group_name.expected}"])
+    if memory := process_memory(group):
         Library(memory).share()
 
 
 @cache
-def process_memory() -> "Memory | None":
-    """Returns this process's part of the memory that its server's processes share; None, and a warning, without one."""
+def process_memory(group: str = "") -> "Memory | None":
+    """Returns this process's part of the memory of its server, or of a group; None, and a warning, if there is none."""
     # One for each process, as the kernel's locks of rows are the process's: a second would take the same row.
-    from stator.instrumentation.finding import find_memory
+    from stator.instrumentation.finding import find_group_memory, find_memory
     from stator.instrumentation.memory import Memory
 
     log = logging.getLogger(LOGGER)
@@ -60,7 +73,7 @@ def process_memory() -> "Memory | None":
         log.warning("metrics of this process are not shared: a Python without GIL can't share them yet")
         return None
     try:
-        fd, server = find_memory(log.warning)
+        fd, server = find_group_memory(group, log.warning) if group else find_memory(log.warning)
         try:
             return Memory(fd, server, log.warning)
         except OSError:
