@@ -134,7 +134,8 @@ class Exchange(RequestContext):
                 method, scheme, active = self._begun
                 active.inc(-1.0)
                 key = (method, scheme, route, self.status, self.error)
-                self.observer.metrics.count(key, elapsed / 1e9, self.received, self.sent)
+                trace_id = self.ids.get("trace_id", "")
+                self.observer.metrics.count(key, elapsed / 1e9, self.received, self.sent, trace_id)
         except Exception as error:  # noqa: BLE001
             self.observer.fault("metrics", error)
         if self._is_logged:

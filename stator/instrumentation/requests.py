@@ -3,6 +3,7 @@
 https://opentelemetry.io/docs/specs/semconv/http/http-metrics/
 """
 
+import time
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator
@@ -10,7 +11,7 @@ from math import inf
 from typing import NamedTuple, TypeAlias
 
 from stator.instrumentation.store import Cell, Store
-from stator.points import Histogram, LabelPairs, Point, PointsAt
+from stator.points import Exemplar, Histogram, LabelPairs, Point, PointsAt
 
 DURATION, ACTIVE = "http_server_request_duration_seconds", "http_server_active_requests"
 REQUEST_SIZE, RESPONSE_SIZE = "http_server_request_body_size_bytes", "http_server_response_body_size_bytes"
@@ -73,6 +74,8 @@ class RequestMetrics:
         self._series: dict[SeriesKey, tuple[Distribution, ...]] = {}
         self._begun: dict[tuple[str, str], tuple[str, str, Cell]] = {}
         self.websockets: Cell = store.cell(WEBSOCKETS, ())
+        # The latest of each bucket that this process counted.
+        self._exemplars: defaultdict[LabelPairs, dict[int, Exemplar]] = defaultdict(dict)
 
     def move(self, store: Store) -> None:
         """Counts in another store from now on; to be called before the first request."""
@@ -91,7 +94,7 @@ class RequestMetrics:
         begun = (*labels, self._store.cell(ACTIVE, tuple(zip(names, labels, strict=True))))
         return self._begun.setdefault((method, scheme), begun) if known else begun
 
-    def count(self, key: SeriesKey, seconds: float, received: int = 0, sent: int = 0) -> None:
+    def count(self, key: SeriesKey, seconds: float, received: int = 0, sent: int = 0, trace_id: str = "") -> None:
         """Counts a request that is over, with the sizes of its body and of its response's."""
         series = self._series.get(key) or self._add(key)
         # Loops and calls that most requests can do without are left out.
@@ -103,6 +106,9 @@ class RequestMetrics:
                 for size, (add_to_bucket, add_to_sum, bounds) in zip((received, sent), series[1:], strict=True):
                     add_to_bucket[bisect_left(bounds, size)](1.0)
                     add_to_sum(size)
+            if trace_id and key in self._series:
+                exemplar = Exemplar((("trace_id", trace_id),), seconds, time.time())
+                self._exemplars[_labels(key)][bisect_left(self._buckets, seconds)] = exemplar
 
     def _add(self, key: SeriesKey) -> tuple[Distribution, ...]:
         """Returns the histograms of a key that is new, or those of its overflow; none for one that is excluded."""
@@ -112,14 +118,7 @@ class RequestMetrics:
         if len(self._series) >= self._max and route != OTHER:
             key = (method, scheme, OTHER, status, error)
             return self._series.get(key) or self._add(key)
-        labels: LabelPairs = (
-            ("http_request_method", method),
-            ("url_scheme", scheme),
-            ("http_route", route),
-            ("http_response_status_code", str(status or "")),
-        )
-        if error:
-            labels += (("error_type", error),)
+        labels = _labels(key)
         bounds = {DURATION: self._buckets}
         if self.has_sizes:
             bounds |= dict.fromkeys((REQUEST_SIZE, RESPONSE_SIZE), SIZE_BUCKETS)
@@ -149,7 +148,20 @@ class RequestMetrics:
         for family, desc in HISTOGRAMS.items():
             for labels, counts in buckets[family].items():
                 histogram = _histogram(counts, sums.get((family, labels), 0.0))
-                yield Point(family, desc, histogram, "histogram", family.rpartition("_")[2], labels)
+                exemplars = tuple(self._exemplars[labels].values()) if labels in self._exemplars else ()
+                shown = exemplars if family == DURATION else ()
+                yield Point(family, desc, histogram, "histogram", family.rpartition("_")[2], labels, shown)
+
+
+def _labels(key: SeriesKey) -> LabelPairs:
+    method, scheme, route, status, error = key
+    labels: LabelPairs = (
+        ("http_request_method", method),
+        ("url_scheme", scheme),
+        ("http_route", route),
+        ("http_response_status_code", str(status or "")),
+    )
+    return (*labels, ("error_type", error)) if error else labels
 
 
 def _histogram(counts: list[tuple[float, int]], total: float) -> Histogram:

@@ -11,6 +11,7 @@ from wsgiref.validate import validator
 
 import pytest
 from flask import Flask
+from prometheus_client.openmetrics import parser as openmetrics
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 import stator
@@ -291,3 +292,15 @@ def test_flask_wrapped_from_within_gives_templates_too() -> None:
         ("GET", "/items/<id>", "200", ""): 1,
         ("POST", "/items/<id>", "405", ""): 1,
     }
+
+
+def test_durations_carry_the_trace_of_a_request_in_openmetrics_alone() -> None:
+    app, trace = wrap(hello), "4bf92f3577b34da6a3ce929d0e0e4736"
+    ask_wsgi(app, headers=[("traceparent", f"00-{trace}-00f067aa0ba902b7-01")])
+    ask_wsgi(app)
+    text = ask_wsgi(app, "/metrics", headers=[("Accept", "application/openmetrics-text")]).body.decode()
+    families = openmetrics.text_string_to_metric_families(text)  # type: ignore[no-untyped-call]
+    exemplars = [sample.exemplar for family in families for sample in family.samples if sample.exemplar]
+    assert [each.labels for each in exemplars] == [{"trace_id": trace}]
+    assert 0 < exemplars[0].value < 1
+    assert trace not in scrape_wsgi(app)
