@@ -140,7 +140,7 @@ class Connection(HttpToolsProtocol):
         if no_path := NO_PATH.match(self.url):  # RFC 9110, section 4.2.3: the same as "/"
             self.url = no_path[1] + b"/" + self.url[no_path.end(1) :]
         super().on_headers_complete()
-        self.server_state.stop_waiting(self)
+        self.server_state.start_waiting(self)  # for the body
         if not self.expect_100_continue:
             self.transport.cork()
 
@@ -148,6 +148,12 @@ class Connection(HttpToolsProtocol):
         """Called by the parser."""
         self._unparsed = 0
         super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """Called by the parser."""
+        if self.is_answering:
+            self.server_state.stop_waiting(self)
+        super().on_message_complete()
 
     def on_response_complete(self) -> None:
         """Called when the application has answered."""
@@ -184,6 +190,8 @@ class Connection(HttpToolsProtocol):
         elif left:
             self.transport.abort()
             return True
+        elif self.is_answering:
+            pass  # it waits for a body, and answers for one that takes too long
         elif self._unparsed:
             self._refuse(Refused(HTTPStatus.REQUEST_TIMEOUT, "the request's head took too long"))
         else:

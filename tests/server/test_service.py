@@ -290,6 +290,16 @@ class Slow:
     eventually(lambda: any("more than 10 were open" in line["msg"] for line in program.lines(level="warning")))
 
 
+def test_clients_that_send_no_bodies_keep_no_other_from_being_answered(starts: Starts) -> None:
+    program = starts({"STTR_SERVER_MAXCONNECTIONS": "10"})
+    with ExitStack() as stack:
+        for _ in range(20):
+            stack.enter_context(program.dial()).sendall(GET + b"Content-Length: 5\r\n\r\nhe")
+        for _ in range(3):
+            assert program.get("/monitor").status == 200
+    eventually(lambda: any("more than 10 were open" in line["msg"] for line in program.lines(level="warning")))
+
+
 def test_a_client_that_leaves_before_its_answer_is_no_error(starts: Starts) -> None:
     slow = """
 import pathlib, time
