@@ -85,14 +85,14 @@ def test_each_request_gets_its_own_answer(
 
 
 def test_requests_that_are_the_same_have_ids_of_their_own(shared: Program) -> None:
-    asked = request("/monitor?a=%20b", "X-Mark: yes")
+    asked = request("/monitor?collect[]=%20b", "X-Mark: yes")
     with shared.dial() as client:
         assert statuses(client, [asked] * 5, 5, 0.02) == [200] * 5
     received = [line for line in shared.lines("received request") if "X-Mark" in line["headers"]]
     assert len({line["request_id"] for line in received}) == 5
     lines = [{**line, "ts": "", "request_id": ""} for line in received]
     assert lines == [lines[0]] * 5
-    assert (lines[0]["method"], lines[0]["path"], lines[0]["query"]) == ("GET", "/monitor", '{"a":[" b"]}')
+    assert (lines[0]["method"], lines[0]["path"], lines[0]["query"]) == ("GET", "/monitor", '{"collect[]":[" b"]}')
     assert len([line for line in shared.lines("sending response") if line["request_id"] in str(received)]) == 5
 
 
