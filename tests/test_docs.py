@@ -23,6 +23,7 @@ from tests.test_layout import LAYERS
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 PAGES = [README, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES.append(ROOT / "examples/README.md")
 EVERY_PAGE = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 # Settings that stand for those of a plugin.
 EXAMPLES = {"STTR_QUEUE_DEPTH_FOLDER", "STTR_COLECTORS", "STTR_SERVER_WORKER"}
@@ -53,7 +54,7 @@ def test_the_readme_is_short_and_shows_embedding_within_the_first_screen() -> No
     lines = README.read_text("utf-8").splitlines()
     assert len(lines) <= 120
     assert "## Embed it" in lines[:40]
-    assert any("asgi_app()" in line for line in lines[:40])
+    assert any("asgi_app(app)" in line for line in lines[:42])
 
 
 def test_every_page_is_reached_from_the_readme() -> None:

@@ -145,7 +145,6 @@ def wsgiref(port: int) -> list[str]:
     return [sys.executable, "serve.py", str(port)]
 
 
-README = example("app.py: FastAPI")
 ALL_IN_ONE = example("All in one")
 FASTAPI = example("FastAPI, Starlette and others on ASGI: mounted")
 FLASK = example("Flask and others on WSGI: mounted")

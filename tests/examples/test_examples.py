@@ -48,9 +48,9 @@ SHOPS = {
 class Shop(Program):
     """One of the shops, in 4 workers."""
 
-    def __init__(self, name: str, folder: Path) -> None:
+    def __init__(self, name: str, folder: Path, code: Path | None = None) -> None:
         (port,) = free_ports(1)
-        env = {"STTR_SERVER_PORT": str(port), "PYTHONPATH": f"{ROOT}:{EXAMPLES / name}"}
+        env = {"STTR_SERVER_PORT": str(port), "PYTHONPATH": f"{ROOT}:{code or EXAMPLES / name}"}
         super().__init__(env, folder, command=SHOPS[name].command(port))
 
     def ready(self) -> bool:
@@ -114,6 +114,19 @@ def test_a_shop_counts_and_logs_over_all_workers(name: str, shop: Shop) -> None:
         assert answered[line["request_id"]]["worker_id"] == line["worker_id"]
         assert (line["app_id"], line["logger"], line["level"]) == ("shop", "shop", "info")
     assert len({line["run_id"] for line in taken}) == 1
+
+
+def test_the_readmes_application_does_what_the_readme_says(tmp_path: Path) -> None:
+    (code,) = re.findall(r"```python\n(# app\.py: FastAPI.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    (tmp_path / "app.py").write_text(code)
+    with Shop("fastapi", tmp_path, code=tmp_path) as shop:
+        eventually(shop.ready, within=30)
+        for _ in range(8):
+            assert shop.get("/openapi.json").status == 200
+        for _ in range(8):
+            assert counts(shop.get("/metrics").body.decode()) == {("GET", "/openapi.json", "200", ""): 8}
+        assert shop.get("/monitor").body == b'{"status":"ok"}'
+        assert len(shop.lines("answered request", route="/openapi.json", app_id="shop")) == 8
 
 
 def test_the_worker_without_a_server_answers_scrapes(tmp_path: Path) -> None:
