@@ -125,6 +125,7 @@ def uwsgi(*args: str) -> Command:
         str(Path(sys.executable).with_name("uwsgi")),
         "--master",
         "--die-on-term",
+        "--worker-reload-mercy=3",  # a worker to which two stop signals come at once may hang in uWSGI's own exit
         "--need-app",
         "--module=example:app",
     ]
