@@ -85,7 +85,7 @@ SETTING_TYPES: dict[Any, SettingType] = {
         "Comma-separated list of Number",
         "a comma-separated list of numbers",
         _numbers,
-        lambda numbers: ",".join(f"{number:g}" for number in numbers),
+        lambda numbers: ",".join(repr(number).removesuffix(".0") for number in numbers),
     ),
     tuple[tuple[str, str], ...]: SettingType(
         "Comma-separated list of String=String",

@@ -289,7 +289,7 @@ def test_a_rule_that_the_defaults_break_is_named_with_the_plugin() -> None:
 
 def test_the_types_of_settings_are_listed_as_they_are_written() -> None:
     write("queue_depth.py", JOBS.replace("max_age: int", "max_age: list[int]"))
-    types = "int, float, bool, str, Secret, Duration, tuple[str, ...], tuple[tuple[str, str], ...]"
+    types = "int, float, bool, str, Secret, Duration, tuple[str, ...], tuple[float, ...], tuple[tuple[str, str], ...]"
     assert reason("queue_depth").endswith(f"what a setting can be: {types}")
 
 

@@ -22,6 +22,7 @@ ENDPOINTS = st.sampled_from(["10.0.0.1:8087", "stator.example", "[2001:db8::1]:8
 ADDRESSABLE = WORDS.map(lambda text: "".join(filter(str.isprintable, text.replace("/", ""))).strip()).filter(bool)
 VALUES = TEXTS.map(lambda text: text.replace(",", "").strip())
 META = st.dictionaries(st.from_regex(r"[A-Za-z0-9_]{1,8}", fullmatch=True), VALUES, max_size=4)
+POSITIVE = st.floats(min_value=0, exclude_min=True, allow_infinity=False)
 PAIRS = st.tuples(KEYS, VALUES)
 SETTING_TYPES: dict[Any, st.SearchStrategy[Any]] = {
     bool: st.booleans(),
@@ -66,6 +67,11 @@ PARTICULAR: dict[str, st.SearchStrategy[Any]] = {
     "STTR_PLUGINS_PATH": st.just(""),
     "STTR_HOST_COLLECTORS": st.lists(st.sampled_from(["cpu", "loadavg", "stat"]), unique=True).map(tuple),
     **dict.fromkeys(PATTERNS_OF, st.sampled_from(["", "^(a|b,c)$", r"\d+ "])),
+    "STTR_LOGGER_QUIETPATHS": st.lists(st.sampled_from(["/metrics", "/monitor/*", "/*"])).map(tuple),
+    "STTR_METRICS_BUCKETS": st.lists(POSITIVE, min_size=1, max_size=4, unique=True).map(
+        lambda each: tuple(sorted(each))
+    ),
+    "STTR_METRICS_GROUP": NAMES,
     "STTR_COLLECTORS": st.lists(st.sampled_from(["runtime", "diskusage", "wave"])).map(tuple),
 }
 

@@ -86,12 +86,12 @@ class Model:
             for name, value in (("count", 1), ("sum", step.value)):
                 self._count(f"took_{name}|{step.label}", value)
                 self._count(f"size_{name}|{step.label}", value)
-        elif step.act == "remove":
-            gauge.pop(own, None)
+        elif step.act == "remove" and own in gauge:  # a process removes nothing that it does not have
+            del gauge[own]
             if step.what == "mostrecent":  # what its predecessors had is not kept beside its own
                 for each in [each for each in gauge if each[0] == step.worker]:
                     del gauge[each]
-        else:
+        elif step.act in ("set", "add"):
             gauge[own] = step.value + (gauge.get(own, 0) if step.act == "add" else 0)
             order = self.last.setdefault((step.what, step.label), [])
             order[:] = [each for each in order if each != own] + [own]
