@@ -15,6 +15,7 @@ from stator.embedding.parts import Parts, Settings, with_service
 from stator.embedding.registration import KeeperTask, Registration
 from stator.embedding.serving import Serving
 from stator.instrumentation.asgi import observe_asgi
+from stator.instrumentation.sharing import share_metrics
 from stator.instrumentation.wsgi import observe_wsgi
 from stator.settings.declare import ConfigError
 from stator.settings.masking import mask_setting
@@ -40,6 +41,7 @@ class Stator:
             returns False. Plain functions run in threads, coroutine functions in the event loop (over WSGI, each in an
             event loop of its own).
         check_timeout: Seconds that each check may take; left open, 2.
+        share_metrics: Whether to call `stator.share_metrics`, with the group in ``STTR_METRICS_GROUP`` if that is set.
         environ: The variables; left open, the process's environment.
         log: Where Stator logs; left open, the standard library's logger ``stator``.
 
@@ -49,6 +51,8 @@ class Stator:
 
     def __init__(self, **keywords: Unpack[Keywords]) -> None:
         self._settings = Settings.read(keywords)
+        if keywords.get("share_metrics"):
+            share_metrics(self._settings.config.metrics.group or None)
 
     @cached_property
     def _parts(self) -> Parts:

@@ -346,3 +346,10 @@ def footprint():
     fd = next(path for path in Path("/proc/self/fd").iterdir() if "memfd:stator-metrics" in os.readlink(path))
     return [fd.stat().st_blocks, sum(memory.heads[USED::HEAD]), sum(cells)]
 """
+
+
+def test_a_stator_shares_metrics_that_are_there_already(start_service: StartService) -> None:
+    prelude = f"{LIBRARY}\nhits = Counter('hits', 'h')\nhits.inc()\nimport stator; stator.Stator(share_metrics=True)"
+    service = start_service(prelude=prelude)
+    service.fork("1", "hits.inc(2)")
+    assert service.samples()["hits_total"] == service.samples("1")["hits_total"] == 3
