@@ -73,11 +73,12 @@ class Merge:
             note = cells[cell + 1]
             if note > 0:
                 total += cells[cell]
-                created = min(created, note)
+                if note < created:  # noqa: PLR1730 # a call of min() takes as long as all the rest
+                    created = note
             else:
                 removed.append((cells[cell], -note))
         # What was removed in one process still counts while another has it, or else the sum would fall.
-        return total + sum(value for value, at in removed if at >= created), created
+        return (total + sum(value for value, at in removed if at >= created) if removed else total), created
 
     def _gauges(self) -> Iterator[Sample]:
         mode = self._family.mode
