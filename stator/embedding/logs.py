@@ -117,7 +117,7 @@ class ProcessIds:
             key = run_key()
         except OSError:  # no /proc
             key = None
-        return cls(app_id, new_id(Random(key).randbytes))  # noqa: S311 # not secret
+        return cls(app_id, new_id(Random(key).getrandbits))  # noqa: S311 # not secret
 
     def __call__(self, _logger: object, _level: str, event: Event) -> Event:
         """Adds the ids to an event that does not have them."""

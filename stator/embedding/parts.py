@@ -121,7 +121,7 @@ class Parts:
         config, log, service = settings.config, settings.log, settings.config.roster.service.name
         self._config, self._log = config, log
         processes = Siblings(service, lambda error: log.warning("metrics are of this process alone", reason=str(error)))
-        run_id = new_id(Random(processes.run).randbytes)  # noqa: S311 # not secret; the same in all workers
+        run_id = new_id(Random(processes.run).getrandbits)  # noqa: S311 # not secret; the same in all workers
         collectors = config.collectors.build(CollectorContext(service, run_id, processes, log))
         without = PROCESS_FAMILIES if "process" in collectors else ()
         for name, own in settings.collectors.items():

@@ -62,32 +62,26 @@ class WSGIExchange(Exchange):
     def start_response(
         self, status: str, headers: list[tuple[str, str]], exc_info: Any = None, /
     ) -> Callable[[bytes], object]:
-        """Begins the response, and notes what is in it."""
+        """Begins the response, with the request's id among its headers, and notes what is in it."""
         try:
-            headers = self.started(status, headers, exc_info)
+            self.status, self.response_headers = int(status[:3]), headers
+            if exc_info:
+                self.error = error_type(exc_info[0])
+            self._rule = frameworks.flask_rule(self.source, self.status)
+            has_id = not self.ids
+            for name, value in headers:
+                lower = name.lower()
+                if lower == "content-length" and value.isdecimal():
+                    self._length = int(value)
+                elif lower == _REQUEST_ID:
+                    has_id = True
+            if not has_id:  # a new list: the application may send its own again
+                headers = [*headers, (REQUEST_ID, self.ids["request_id"])]
         except Exception as error:  # noqa: BLE001 # ours is never the application's
             self.observer.fault("response", error)
         begin = self._start_response
         write = begin(status, headers, exc_info) if exc_info else begin(status, headers)
         return _measured(write, self) if self.observer.metrics.has_sizes else write
-
-    def started(self, status: str, headers: list[tuple[str, str]], exc_info: Any) -> list[tuple[str, str]]:
-        """Returns the headers of the response that begins, with the request's id among them."""
-        self.status, self.response_headers = int(status[:3]), headers
-        if exc_info:
-            self.error = error_type(exc_info[0])
-        self._rule = frameworks.flask_rule(self.source, self.status)
-        has_id = False
-        for name, value in headers:
-            lower = name.lower()
-            if lower == "content-length" and value.isdecimal():
-                self._length = int(value)
-            elif lower == _REQUEST_ID:
-                has_id = True
-        if has_id or not self.ids:
-            return headers
-        # A new list: the application may send its own again.
-        return [*headers, (REQUEST_ID, self.ids["request_id"])]
 
     def observed(self, body: Iterable[bytes]) -> Iterable[bytes]:
         """Returns a response's body, whose end is noted."""

@@ -110,6 +110,6 @@ def unbind(tokens: Mapping[str, Token[Any]]) -> None:
     structlog.contextvars.reset_contextvars(**tokens)
 
 
-def new_id(random_bytes: Callable[[int], bytes] = random.randbytes) -> str:
+def new_id(random_bits: Callable[[int], int] = random.getrandbits) -> str:
     """Returns seven random letters or digits: the id of a run, a worker or a request."""
-    return random_bytes(7).translate(_ID_LETTERS).decode()
+    return random_bits(56).to_bytes(7, "little").translate(_ID_LETTERS).decode()

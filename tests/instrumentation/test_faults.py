@@ -48,7 +48,7 @@ BREAKABLE = [
     ("ids", RequestContext, "bind"),
     ("ids", RequestContext, "release"),
     ("response", ASGIExchange, "started"),
-    ("response", WSGIExchange, "started"),
+    ("response", frameworks, "flask_rule"),
     ("response", WSGIExchange, "observed"),
     ("route", ASGIRoutes, "template"),
     ("route", WSGIExchange, "find_route"),
