@@ -180,7 +180,7 @@ def _access_log(config: Config, log: Any) -> AccessLog | None:
     build = partial(AccessLog, mode=mode, secret_headers=config.client.secret_headers, quiet_paths=quiet, mask=mask)
     if isinstance(log, logging.Logger):
         logger = log.getChild("access")
-        return build(record_writer(logger), is_enabled=lambda: logger.isEnabledFor(logging.INFO))
+        return build(record_writer(logger), is_enabled=partial(logger.isEnabledFor, logging.INFO))
     own = log.bind(logger=ACCESS_LOGGER)
     return build(lambda level, message, fields: own.log(level, message, **fields), is_enabled=lambda: True)
 

@@ -43,7 +43,7 @@ def record_writer(logger: logging.Logger) -> Callable[[int, str, Mapping[str, ob
             text = f"{message} {' '.join([f'{name}={value!r}' for name, value in fields.items()])}"
         except Exception:  # noqa: BLE001 # a value's repr may raise anything
             text = _text(message, fields)
-        record = logger.makeRecord(logger.name, level, __file__, 0, "%s", (text,), None, func="write")
+        record = logger.makeRecord(logger.name, level, __file__, 0, text, (), None, func="write")
         vars(record).update({FIELDS: fields, EVENT: message})
         logger.handle(record)
 

@@ -5,7 +5,7 @@ import logging
 import pytest
 
 from stator.log.logger import bind, unbind
-from stator.log.stdlib import stdlib_logger
+from stator.log.stdlib import record_writer, stdlib_logger
 
 LOGGER = logging.getLogger("test.stator")
 
@@ -17,6 +17,12 @@ def test_a_record_has_the_fields_in_its_message_and_in_an_attribute(caplog: pyte
     assert (record.name, record.levelname) == (LOGGER.name, "INFO")
     assert record.getMessage() == "registered worker_id='abc' name='100 %s' failures=2"
     assert vars(record)["stator"] == {"worker_id": "abc", "name": "100 %s", "failures": 2}
+
+
+def test_a_line_of_a_request_may_hold_a_percent_sign(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO", LOGGER.name):
+        record_writer(LOGGER)(logging.INFO, "answered request", {"path": "/100%/%s"})
+    assert [record.message for record in caplog.records] == ["answered request path='/100%/%s'"]
 
 
 def test_an_error_comes_with_its_traceback(caplog: pytest.LogCaptureFixture) -> None:
