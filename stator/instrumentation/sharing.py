@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+import threading
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 # The library's own variable: the folder in which an application's processes keep their values.
 _FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 _GROUP = "STTR_METRICS_GROUP"
+_LOCK = threading.RLock()
 
 
 def share_metrics(group: str | None = None) -> None:
@@ -61,10 +63,15 @@ def share_metrics(group: str | None = None) -> None:
         Library(memory).share()
 
 
-@cache
 def process_memory(group: str = "") -> "Memory | None":
     """Returns this process's part of the memory of its server, or of a group; None, and a warning, if there is none."""
     # One for each process, as the kernel's locks of rows are the process's: a second would take the same row.
+    with _LOCK:
+        return _find_memory(group)
+
+
+@cache  # which takes a call without the argument for another one, and lets two threads in at a time
+def _find_memory(group: str) -> "Memory | None":
     from stator.instrumentation.finding import find_group_memory, find_memory
     from stator.instrumentation.memory import Memory
 

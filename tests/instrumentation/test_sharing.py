@@ -9,12 +9,27 @@ import pytest
 
 from tests.instrumentation.conftest import StartService
 from tests.instrumentation.processes import LIBRARY, SHARE
+from tests.instrumentation.scraping import counts
 from tests.program import ROOT
 
 MAKE = """
 hits = Counter("hits", "h", ["path"])
 took = Histogram("took", "t", buckets=[1, 2])
 size = Summary("size", "s")
+"""
+REQUESTS = """
+from wsgiref.util import setup_testing_defaults
+
+app = stator.wsgi_app(lambda environ, start: [b"" if start("200 OK", []) else b""], environ={}, collectors=[])
+
+
+def ask(path="/"):
+    environ = {"PATH_INFO": path}
+    setup_testing_defaults(environ)
+    return b"".join(app(environ, lambda *_: None))
+
+
+metrics = lambda: ask("/metrics").decode()
 """
 
 
@@ -353,3 +368,14 @@ def test_a_stator_shares_metrics_that_are_there_already(start_service: StartServ
     service = start_service(prelude=prelude)
     service.fork("1", "hits.inc(2)")
     assert service.samples()["hits_total"] == service.samples("1")["hits_total"] == 3
+
+
+def test_an_applications_metrics_and_those_of_its_requests_have_cells_of_their_own(start_service: StartService) -> None:
+    service = start_service(prelude="")
+    service.fork("1", f"{SHARE}\n{LIBRARY}\n{MAKE}{REQUESTS}")
+    service.run("hits.labels('a').inc(2)", "1")
+    service.run("for _ in range(3): ask()", "1")
+    service.run("took.observe(1.5)", "1")
+    samples = service.samples("1")
+    assert (samples['hits_total{path="a"}'], samples["took_sum"]) == (2, 1.5)
+    assert list(counts(service.run("metrics()", "1")).values()) == [3]
