@@ -52,15 +52,17 @@ def find_memory(warn: Callable[[str], object]) -> tuple[int, int]:
     """
     server = server_pid()
     if server == os.getpid():
-        return _make(), server
+        return _make(NAME), server
     with discovery_lock(server) as folder:
         fd = open_memory(NAME, _holders(folder, server))
-        if fd is not None:
-            return fd, server
-        if others := memory_names(_holders(folder, server), PREFIX) - {NAME}:
-            warn(f"metrics are not shared with processes of another version of Stator: they have {', '.join(others)}")
-        fd = _make()
-        _try_keeper(fd, server, KEPT, warn)
+        if fd is None:
+            if others := memory_names(_holders(folder, server), PREFIX) - {NAME}:
+                names = ", ".join(others)
+                warn(f"metrics are not shared with processes of another version of Stator: they have {names}")
+            fd = _make(NAME)
+            _try_keeper(fd, server, KEPT, warn)
+        elif lock_holder(folder, KEPT) is None and NAME not in memory_names([server], NAME):  # it was killed
+            _try_keeper(fd, server, KEPT, warn)
         return fd, server
 
 
@@ -110,7 +112,7 @@ def _holders(folder: int, server: int) -> Iterator[int]:
     yield from relatives(server)
 
 
-def _make(name: str = NAME) -> int:
+def _make(name: str) -> int:
     fd = os.memfd_create(name)
     try:
         os.ftruncate(fd, SIZE)

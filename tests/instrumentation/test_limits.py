@@ -7,11 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.instrumentation.conftest import StartService
 from tests.instrumentation.processes import LIBRARY, SHARE
-from tests.program import ROOT
+from tests.program import ROOT, eventually
 
 LIMITED = f"""
 import json, resource
@@ -141,6 +142,30 @@ def test_what_workers_have_counted_outlives_them_all(start_service: StartService
         service.fork(str(nth), f"worker()\n{LIBRARY}")
         assert service.samples(str(nth))["hits_total"] == nth + 1
         service.kill(str(nth))
+
+
+def keepers(server: int) -> list[psutil.Process]:
+    """The processes that keep the memory of a server."""
+    return [
+        each
+        for each in psutil.process_iter(["cmdline"])
+        if "-c" in (arguments := each.info["cmdline"] or []) and arguments[-2:-1] == [str(server)]
+    ]
+
+
+def test_a_keeper_of_the_memory_that_was_killed_has_a_successor_once_a_worker_starts(
+    start_service: StartService,
+) -> None:
+    service = start_service(prelude=WORKER)
+    service.fork("0", f"worker()\n{LIBRARY}")
+    (keeper,) = keepers(service.pid)
+    keeper.kill()
+    eventually(lambda: not keepers(service.pid))
+    service.fork("1", f"worker()\n{LIBRARY}")
+    service.kill("0")
+    service.kill("1")
+    service.fork("2", f"worker()\n{LIBRARY}")
+    assert service.samples("2")["hits_total"] == 3
 
 
 def test_only_what_is_written_takes_memory(start_service: StartService) -> None:
