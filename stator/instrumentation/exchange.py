@@ -126,7 +126,7 @@ class Exchange(RequestContext):
         try:
             if not self.error and ERROR in source:
                 self.error = source[ERROR]
-            route = self.own_route or source.get(ROUTE) or self.find_route()
+            route = _text(self.own_route or source.get(ROUTE) or self.find_route())
         except Exception as error:  # noqa: BLE001
             self.observer.fault("route", error)
         try:
@@ -161,6 +161,14 @@ class Exchange(RequestContext):
                 access.log_exchange(self.peer(), route, self.status, elapsed, self.ids)
         except Exception as error:  # noqa: BLE001
             self.observer.fault("log", error)
+
+
+def _text(route: object) -> str:
+    """Returns a route; raises TypeError if it's none, since the metrics of all workers could not be exposed with it."""
+    if isinstance(route, str):
+        return route
+    msg = f"a route must be a str, not a {type(route).__qualname__}"
+    raise TypeError(msg)
 
 
 def error_type(error: type[BaseException]) -> str:

@@ -158,10 +158,15 @@ def _labels(key: SeriesKey) -> LabelPairs:
     labels: LabelPairs = (
         ("http_request_method", method),
         ("url_scheme", scheme),
-        ("http_route", route),
+        ("http_route", _encodable(route)),
         ("http_response_status_code", str(status or "")),
     )
-    return (*labels, ("error_type", error)) if error else labels
+    return (*labels, ("error_type", _encodable(error))) if error else labels
+
+
+def _encodable(text: str) -> str:
+    """Returns a text without lone surrogates, which no exposition could have."""
+    return text if text.isascii() else text.encode(errors="backslashreplace").decode()
 
 
 def _histogram(counts: list[tuple[float, int]], total: float) -> Histogram:

@@ -254,6 +254,30 @@ def test_any_other_framework_says_its_route_itself(story: CapturedLog) -> None:
     assert [line["route"] for line in story.lines] == ["/items/{id}", "/others/{id}"]
 
 
+@pytest.mark.parametrize("route", [7, b"/items", ["/items"]])
+def test_a_route_that_is_no_text_is_logged_and_counts_as_none(route: Any, story: CapturedLog) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        stator.set_route(route)
+        await hello(scope, receive, send)
+
+    wrapped = wrap(app, log=story.log)
+    assert ask(wrapped, "/items/1").status == 200
+    assert counts(scrape_asgi(wrapped)) == {("GET", "", "200", ""): 1}
+    (line,) = story.lines_with("failed to observe a request")
+    assert line["error"]["message"] == f"a route must be a str, not a {type(route).__name__}"
+
+
+def test_a_route_that_is_not_utf_8_spoils_no_other() -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        stator.set_route(scope["path"].replace("\0", "\ud800"))
+        await hello(scope, receive, send)
+
+    wrapped = wrap(app)
+    for path in ("/%00", "/é"):
+        ask(wrapped, path)
+    assert counts(scrape_asgi(wrapped)) == {("GET", r"/\ud800", "200", ""): 1, ("GET", "/é", "200", ""): 1}
+
+
 def test_set_route_outside_of_a_request_does_nothing() -> None:
     stator.set_route("/items/{id}")
 
