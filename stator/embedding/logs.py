@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
-from functools import partial, wraps
+from functools import wraps
 from random import Random
 from typing import Any, TypeVar
 
@@ -23,6 +23,8 @@ from stator.processes.discovery import run_key
 from stator.settings.masking import KnownSecrets
 
 T = TypeVar("T")
+# An attribute of functions that hand over the context.
+_INHERITS = "stator_inherits_context"
 # Loggers of servers: what they say becomes lines, but for their access logs, which ours would repeat.
 SERVERS, ACCESS_LOGS = (
     ("gunicorn.error", "uvicorn", "uvicorn.error", "hypercorn.error"),
@@ -165,15 +167,28 @@ def _inherit_context() -> None:
     """Lets threads begin with the context of whoever starts them, as Python 3.14 can: its thread_inherit_context."""
     for owner, name, inheriting in ((threading.Thread, "start", _start), (ThreadPoolExecutor, "submit", _submit)):
         function = getattr(owner, name)
-        if not hasattr(function, "__wrapped__"):
-            setattr(owner, name, inheriting(function))
+        # Whatever has wrapped it since, as other libraries do, has our function's attributes, too.
+        if not hasattr(function, _INHERITS):
+            replacement = inheriting(function)
+            setattr(replacement, _INHERITS, True)
+            setattr(owner, name, replacement)
 
 
 def _start(start: Callable[[threading.Thread], None]) -> Callable[[threading.Thread], None]:
     @wraps(start)
     def start_in_context(thread: threading.Thread) -> None:
-        thread.run = partial(copy_context().run, thread.run)  # type: ignore[method-assign] # Thread's own start calls it
-        start(thread)
+        context, run = copy_context(), thread.run
+
+        def run_in_context() -> None:
+            vars(thread).pop("run", None)  # the thread would refer to itself, and outlive its last use
+            context.run(run)
+
+        thread.run = run_in_context  # type: ignore[method-assign] # Thread's own start calls it
+        try:
+            start(thread)
+        except BaseException:
+            vars(thread).pop("run", None)
+            raise
 
     return start_in_context
 

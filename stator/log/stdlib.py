@@ -16,7 +16,7 @@ FIELDS, EVENT = "stator", "stator_event"
 # Attributes that every record has, or gets from a formatter; the coloured message is uvicorn's.
 _STANDARD = {*vars(logging.makeLogRecord({})), "message", "asctime", "taskName", "color_message", FIELDS, EVENT}
 # Parameters of a log call; a field of such a name gets an underscore.
-_RESERVED = {"self", "level", "event"}
+_RESERVED = {"self", "level", "event", "method_name"}
 
 
 def stdlib_logger(logger: logging.Logger) -> Log:
@@ -77,14 +77,20 @@ class _Handler(logging.Handler):
         self._log = log
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Logs one record."""
-        log_record(self._log, record)
+        """Logs one record; whoever logs gets no error of ours."""
+        try:
+            log_record(self._log, record)
+        except Exception:  # noqa: BLE001
+            self.handleError(record)
 
 
 def log_record(log: Log, record: logging.LogRecord) -> Any:
     """Logs a record of the standard library, with what its call gave as ``extra``; returns what the log's sink does."""
-    extra = {name: value for name, value in vars(record).items() if name not in _STANDARD}
-    fields = {"logger": record.name} | extra | getattr(record, FIELDS, {})
+    extra = {str(name): value for name, value in vars(record).items() if name not in _STANDARD}
+    own = getattr(record, FIELDS, {})
+    fields = {"logger": record.name, **extra, **(own if isinstance(own, Mapping) else {FIELDS: own})}
+    if record.stack_info:
+        fields["stack"] = record.stack_info
     if record.exc_info and record.exc_info[1]:
         fields["error"] = record.exc_info[1]
     level = min(max(record.levelno // 10 * 10, logging.DEBUG), logging.CRITICAL)

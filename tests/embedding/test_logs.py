@@ -115,6 +115,71 @@ def test_threads_and_tasks_of_a_request_log_its_id() -> None:
     }
 
 
+WRAPPED = """
+import logging, threading
+from functools import wraps
+import stator, structlog
+
+def another(start):
+    @wraps(start)
+    def wrapped(thread):
+        start(thread)
+    return wrapped
+
+threading.Thread.start = another(threading.Thread.start)
+stator.configure_logging()
+once = threading.Thread.start
+threading.Thread.start = another(once)
+stator.configure_logging()
+structlog.contextvars.bind_contextvars(request_id="abc")
+thread = threading.Thread(target=logging.info, args=("thread",))
+thread.start()
+thread.join()
+"""
+
+
+def test_threads_log_the_id_beside_another_librarys_wrapper() -> None:
+    ((line,), _) = run(WRAPPED)
+    assert line["request_id"] == "abc"
+
+
+THREAD_END = """
+import gc, logging, threading, weakref
+import stator
+stator.configure_logging()
+gc.disable()
+thread = threading.Thread(target=int)
+thread.start()
+thread.join()
+seen = weakref.ref(thread)
+del thread
+logging.info("thread", extra={"is_there": seen() is not None})
+"""
+
+
+def test_a_thread_that_has_ended_needs_no_garbage_collection() -> None:
+    ((line,), _) = run(THREAD_END)
+    assert line["is_there"] is False
+
+
+ODD = """
+import logging
+import stator
+stator.configure_logging()
+log = logging.getLogger("app")
+log.info("reserved", extra={"method_name": "GET", "stator": 7})
+log.info("number", extra={5: "five"})
+log.info("stack", stack_info=True)
+"""
+
+
+def test_whatever_the_extra_fields_are_called_there_is_a_line_and_no_error() -> None:
+    (reserved, number, stack), errors = run(ODD)
+    assert (reserved["method_name_"], reserved["stator"], number["5"]) == ("GET", 7, "five")
+    assert stack["stack"].startswith("Stack (most recent call last):")
+    assert errors == ""
+
+
 APP = """
 import logging
 import stator
