@@ -64,7 +64,7 @@ class Memory:
             page.madvise(_WIPEONFORK)
         self.epoch = memoryview(page).cast("I")
         self._last_epoch, self._row = 0, -1
-        self.lock = threading.Lock()
+        self.lock, self._is_placing = threading.RLock(), False
         self.is_incomplete = False
         self.with_exemplars: set[str] = set()
         self._numbers: dict[bytes, int] = {}
@@ -78,7 +78,8 @@ class Memory:
 
     def _was_forked(self) -> None:
         # A thread of the parent may have held an inherited lock.
-        self.epoch[0], self.lock, self.reader = 0, threading.Lock(), Reader(self.heads, self.read_keys)
+        self.epoch[0], self.reader = 0, Reader(self.heads, self.read_keys)
+        self.lock, self._is_placing = threading.RLock(), False
 
     def count_use(self, name: str) -> int:
         """Returns how often this process, or its parent before the fork, has asked so for a name: 1 at first."""
@@ -104,18 +105,27 @@ class Memory:
 
         Cells are the value's own, and shared with nobody, where there is no row or no room. The lock must be held.
         """
-        if not self.epoch[0]:
-            self._enter()
-        if self._row >= 0:
+        index = None
+        if self._is_placing:  # a signal handler or a destructor interrupted this thread below
+            self._warn_once("some metrics of this process are not shared: a signal handler or a destructor made them")
+        else:
+            self._is_placing = True
             try:
-                index = self._find_or_add(key, label_values)
+                index = self._place(key, label_values)
             except OSError as error:
                 self._warn_once(f"some metrics of this process are not shared: {error}")
-            else:
-                self._owners[index] = id(owner)
-                return self.cells, index
-        self.is_incomplete = True
-        return [*_initial(key)], 0
+            finally:
+                self._is_placing = False
+        if index is None:
+            self.is_incomplete = True
+            return [*_initial(key)], 0
+        self._owners[index] = id(owner)
+        return self.cells, index
+
+    def _place(self, key: FamilyKey, label_values: tuple[str, ...]) -> int | None:
+        if not self.epoch[0]:
+            self._enter()
+        return self._find_or_add(key, label_values) if self._row >= 0 else None
 
     def counts_still(self, key: FamilyKey, label_values: tuple[str, ...], removed: float) -> bool:
         """Whether what was removed from this row at that time still counts: another row has had the series since."""

@@ -379,3 +379,35 @@ def test_an_applications_metrics_and_those_of_its_requests_have_cells_of_their_o
     samples = service.samples("1")
     assert (samples['hits_total{path="a"}'], samples["took_sum"]) == (2, 1.5)
     assert list(counts(service.run("metrics()", "1")).values()) == [3]
+
+
+DESTRUCTORS = """
+import gc
+
+ended = Counter("ended", "Jobs that ended", ["job"])
+
+
+class Job:
+    def __init__(self, number):
+        self.itself, self.number = self, number
+
+    def __del__(self):
+        ended.labels(str(self.number)).inc()
+
+
+def work():
+    gc.set_threshold(7)
+    for number in range(300):
+        Job(number)
+        hits.labels(str(number)).inc()
+    gc.collect()
+    gc.set_threshold(700)
+"""
+
+
+def test_destructors_count_while_another_series_is_made(start_service: StartService) -> None:
+    service = start_service(f"{MAKE}{DESTRUCTORS}")
+    service.run("work()")
+    samples = service.samples()
+    for name in ("hits_total", "ended_total"):
+        assert sum(value for series, value in samples.items() if series.startswith(name)) == 300
