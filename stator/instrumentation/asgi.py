@@ -94,6 +94,13 @@ class ASGIExchange(Exchange):
             self.mark_sent()  # before the client can have it: a worker may be killed at any moment
         await self._send(message)
 
+    def fail(self, error: BaseException, *, answers: bool) -> None:
+        """Notes the error that ended the request, unless it says that the client has left."""
+        if not frameworks.is_disconnect(error):
+            super().fail(error, answers=answers)
+        elif self.status >= 500:  # Starlette's answer to its own error has reached nobody
+            self.status = 0
+
     def started(self, message: Message) -> Message:
         """Returns the message that begins the response, with the request's id in it."""
         self.status = int(message["status"])

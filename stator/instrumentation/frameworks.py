@@ -96,3 +96,9 @@ def prefixes(app: Any) -> frozenset[str]:
         for path, inner in mounts.items() if isinstance(mounts, Mapping) else ():
             found |= {path, *(path + below for below in prefixes(inner))}
     return frozenset(found)
+
+
+def is_disconnect(error: BaseException) -> bool:
+    """Whether an error is Starlette's for a client that has left."""
+    starlette = sys.modules.get("starlette.requests")
+    return starlette is not None and isinstance(error, starlette.ClientDisconnect)

@@ -11,7 +11,7 @@ from starlette.applications import Starlette
 from starlette.background import BackgroundTask
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
@@ -252,6 +252,35 @@ def test_any_other_framework_says_its_route_itself(story: CapturedLog) -> None:
     ask(wrapped, "/others/1")
     assert counts(scrape_asgi(wrapped)) == {("GET", "/items/{id}", "200", ""): 1, ("GET", "/others/{id}", "200", ""): 1}
     assert [line["route"] for line in story.lines] == ["/items/{id}", "/others/{id}"]
+
+
+@pytest.mark.parametrize("is_middleware", [True, False])
+def test_a_client_that_leaves_in_the_midst_of_an_upload_is_no_error(is_middleware: bool) -> None:
+    async def upload(request: Request) -> Response:
+        return Response(await request.body())
+
+    app = Starlette(routes=[Route("/upload", upload, methods=["POST"])])
+    if is_middleware:
+        app.add_middleware(stator.asgi_app, environ={}, collectors=[])
+    wrapped = app if is_middleware else wrap(app)
+
+    async def leave() -> None:
+        messages: list[Message] = [
+            {"type": "http.disconnect"},
+            {"type": "http.request", "body": b"a", "more_body": True},
+        ]
+
+        async def receive() -> Message:
+            return messages.pop()
+
+        async def send(_: Message) -> None:
+            """Takes it."""
+
+        await wrapped(scope("POST", "/upload"), receive, send)
+
+    with pytest.raises(ClientDisconnect):
+        asyncio.run(leave())
+    assert counts(scrape_asgi(wrapped)) == {("POST", "/upload", "", ""): 1}
 
 
 @pytest.mark.parametrize("route", [7, b"/items", ["/items"]])
