@@ -15,7 +15,7 @@ from attrs import field, frozen
 
 from stator.config import Environment
 from stator.embedding.parts import PREFIX, VARIABLES
-from stator.log.logger import Log, LoggerConfig, new_id
+from stator.log.logger import LoggerConfig, new_id, structured_log
 from stator.log.render import Event
 from stator.log.stdlib import adopt_stdlib, log_record
 from stator.log.writer import Sink
@@ -26,14 +26,8 @@ T = TypeVar("T")
 # An attribute of functions that hand over the context.
 _INHERITS = "stator_inherits_context"
 # Loggers of servers: what they say becomes lines, but for their access logs, which ours would repeat.
-SERVERS, ACCESS_LOGS = (
-    ("gunicorn.error", "uvicorn", "uvicorn.error", "hypercorn.error"),
-    (
-        "gunicorn.access",
-        "uvicorn.access",
-        "hypercorn.access",
-    ),
-)
+SERVERS = ("gunicorn.error", "uvicorn", "uvicorn.error", "hypercorn.error")
+ACCESS_LOGS = ("gunicorn.access", "uvicorn.access", "hypercorn.access")
 
 
 def configure_logging(*, service: str | None = None, environ: Mapping[str, str] | None = None) -> None:
@@ -58,8 +52,7 @@ def configure_logging(*, service: str | None = None, environ: Mapping[str, str] 
     filtering = structlog.make_filtering_bound_logger(config.level)
     processors = config.processors(_take_error, ids, terminal=os.isatty(1), secrets=secrets)
     structlog.configure(processors, wrapper_class=filtering, context_class=dict, logger_factory=lambda *_: sink)
-    log: Log = structlog.wrap_logger(sink, processors, wrapper_class=filtering, context_class=dict).bind()
-    adopt_stdlib(log, config.level)
+    adopt_stdlib(structured_log(sink, processors, config.level), config.level)
     for name in SERVERS:
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [], True
@@ -80,13 +73,9 @@ class LineFormatter(logging.Formatter):
     """
 
     def __init__(self, *, service: str | None = None, environ: Mapping[str, str] | None = None) -> None:
-        import structlog
-
         super().__init__()
         config, secrets, ids = _read(service, environ)
-        processors = config.processors(ids, terminal=False, secrets=secrets)
-        filtering = structlog.make_filtering_bound_logger("debug")
-        self._log = structlog.wrap_logger(_Lines(), processors, wrapper_class=filtering, context_class=dict).bind()
+        self._log = structured_log(_Lines(), config.processors(ids, terminal=False, secrets=secrets))
 
     def format(self, record: logging.LogRecord) -> str:
         """Returns the line, without its end."""

@@ -32,6 +32,7 @@ from stator.points import CollectorContext, LabelPairs
 from stator.processes.siblings import Siblings
 from stator.settings.declare import ConfigError
 from stator.settings.environment import quoted_values, unknown_variables
+from stator.settings.masking import Mask
 from stator.version import build_labels
 from stator.web import app as web
 from stator.web.access_log import App
@@ -68,6 +69,7 @@ class Settings:
     body_sizes: bool
     log: Log
     access: AccessLog | None
+    mask: Mask
 
     @classmethod
     def read(cls, keywords: Keywords) -> "Settings":
@@ -101,7 +103,7 @@ class Settings:
         if version := good.get("version"):
             meta = {**dict(config.roster.service.meta), "version": version}
             config = with_service(config, meta=tuple(meta.items()))
-        log = masked_logger(log, config.known_secrets().mask)
+        mask = config.known_secrets().mask
         return cls(
             config,
             own,
@@ -109,8 +111,9 @@ class Settings:
             good.get("check_timeout", TIMEOUT),
             good.get("exclude", ()),
             good.get("body_sizes", False),
-            log,
-            _access_log(config, given_log),
+            masked_logger(log, mask),
+            _access_log(config, given_log, mask),
+            mask,
         )
 
 
@@ -140,7 +143,7 @@ class Parts:
         if config.registers:
             collectors.setdefault("roster", keeper)
         self._exporter = PerProcess(lambda: Exporter(collectors, config.metrics, build_labels(), log))
-        mask, timeout = config.known_secrets().mask, settings.check_timeout
+        mask, timeout = settings.mask, settings.check_timeout
         self._checks = PerProcess(lambda: Checks(settings.checks, log, timeout, keeper.is_draining, mask))
 
     def observer(self) -> Observer:
@@ -171,12 +174,12 @@ def with_service(config: Config, **changes: Any) -> Config:
     return evolve(config, roster=evolve(config.roster, service=evolve(config.roster.service, **changes)))
 
 
-def _access_log(config: Config, log: Any) -> AccessLog | None:
+def _access_log(config: Config, log: Any, mask: Mask) -> AccessLog | None:
     """Returns the log of the application's requests, beside a logger of the standard library or in another."""
     if config.logger.access == "off":
         return None
     mode: Mode = "full" if config.logger.access == "full" else "line"
-    quiet, mask = QuietPaths(config.logger.quiet_paths), config.known_secrets().mask
+    quiet = QuietPaths(config.logger.quiet_paths)
     build = partial(AccessLog, mode=mode, secret_headers=config.client.secret_headers, quiet_paths=quiet, mask=mask)
     if isinstance(log, logging.Logger):
         logger = log.getChild("access")

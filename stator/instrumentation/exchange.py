@@ -126,7 +126,7 @@ class Exchange(RequestContext):
         try:
             if not self.error and ERROR in source:
                 self.error = source[ERROR]
-            route = _text(self.own_route or source.get(ROUTE) or self.find_route())
+            route = _checked_route(self.own_route or source.get(ROUTE) or self.find_route())
         except Exception as error:  # noqa: BLE001
             self.observer.fault("route", error)
         try:
@@ -163,7 +163,7 @@ class Exchange(RequestContext):
             self.observer.fault("log", error)
 
 
-def _text(route: object) -> str:
+def _checked_route(route: object) -> str:
     """Returns a route; raises TypeError if it's none, since the metrics of all workers could not be exposed with it."""
     if isinstance(route, str):
         return route

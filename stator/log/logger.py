@@ -52,12 +52,7 @@ class LoggerConfig:
 
     def build(self, sink: "Sink", *, terminal: bool, secrets: KnownSecrets | None = None) -> Log:
         """Returns a logger that writes to a sink, and masks secrets; `terminal`: whether the descriptor is one."""
-        import structlog
-
-        filtering = structlog.make_filtering_bound_logger(self.level)
-        processors = self.processors(terminal=terminal, secrets=secrets)
-        log: Log = structlog.wrap_logger(sink, processors, wrapper_class=filtering, context_class=dict).bind()
-        return log
+        return structured_log(sink, self.processors(terminal=terminal, secrets=secrets), self.level)
 
     def processors(self, *own: "Processor", terminal: bool, secrets: KnownSecrets | None = None) -> "list[Processor]":
         """Returns what makes a line, of bytes, of an event; `own` see it when it has the fields that are bound."""
@@ -75,17 +70,23 @@ class LoggerConfig:
         ]
 
 
+def structured_log(sink: object, processors: "list[Processor]", level: str = "debug") -> Log:
+    """Returns a log whose events, from a level on, go through processors and then to a sink's method for the level."""
+    import structlog
+
+    filtering = structlog.make_filtering_bound_logger(level)
+    log: Log = structlog.wrap_logger(sink, processors, wrapper_class=filtering, context_class=dict).bind()
+    return log
+
+
 def masked_logger(log: Log, mask: Mask) -> Log:
     """Returns a log that passes each event on to another, without secrets."""
-    import structlog
 
     def masked(_logger: object, _level: str, event: Event) -> tuple[tuple[str], dict[str, Any]]:
         message = mask(safely(str, event.pop("event", "")))
         return (message,), {name: _masked(value, mask) for name, value in event.items()}
 
-    filtering = structlog.make_filtering_bound_logger("debug")
-    passing: Log = structlog.wrap_logger(log, [masked], wrapper_class=filtering, context_class=dict).bind()
-    return passing
+    return structured_log(log, [masked])
 
 
 def _masked(value: object, mask: Mask) -> object:

@@ -107,7 +107,8 @@ def trace_headers() -> dict[str, str]:
     """Returns the headers to send with a request to another service, so that it belongs to the request at work.
 
     They are ``X-Request-ID`` and, where a trace is known, ``traceparent`` and ``tracestate``: an active OpenTelemetry
-    span's, or those of the request at work. Without either, as in a thread that the application started, it's empty.
+    span's, or those of the request at work. Without either it's empty, as in a thread that began without
+    the request's context.
     """
     context, span, headers = current_request(), active_span(), {}
     if span:

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from stator.log.logger import Log
+from stator.log.logger import Log, structured_log
 from stator.log.render import Event, safely
 
 if TYPE_CHECKING:
@@ -24,10 +24,7 @@ def stdlib_logger(logger: logging.Logger) -> Log:
     import structlog
 
     merge_context: Processor = structlog.contextvars.merge_contextvars
-    processors = [structlog.stdlib.filter_by_level, merge_context, _record_arguments]
-    filtering = structlog.make_filtering_bound_logger("debug")
-    log: Log = structlog.wrap_logger(logger, processors, wrapper_class=filtering, context_class=dict).bind()
-    return log
+    return structured_log(logger, [structlog.stdlib.filter_by_level, merge_context, _record_arguments])
 
 
 def record_writer(logger: logging.Logger) -> Callable[[int, str, Mapping[str, object]], None]:
