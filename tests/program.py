@@ -46,6 +46,19 @@ def eventually(probe: Callable[[], T], within: float = 10.0) -> T:
     return outcome
 
 
+def stand_still(pid: int) -> None:
+    """Stops a process as SIGSTOP does, and waits until each of its threads stands: the signal alone takes a while."""
+    os.kill(pid, signal.SIGSTOP)
+    eventually(lambda: all(map(_stands, Path(f"/proc/{pid}/task").iterdir())))
+
+
+def _stands(thread: Path) -> bool:
+    try:
+        return (thread / "stat").read_text().rpartition(")")[2].split()[0] == "T"
+    except (FileNotFoundError, ProcessLookupError):  # it has just ended
+        return True
+
+
 def cannot(reason: str) -> NoReturn:
     """Skips a test that can't be made here; with CI=true it fails."""
     if os.environ.get("CI") == "true":

@@ -13,7 +13,7 @@ import pytest
 from tests.embedding.applications import Command, gunicorn, uvicorn
 from tests.embedding.conftest import ServeApp, Served
 from tests.instrumentation.counting import FLASK, STARLETTE, ask, counts, item_counts, samples
-from tests.program import eventually
+from tests.program import eventually, stand_still
 
 
 class Case(NamedTuple):
@@ -63,7 +63,7 @@ def test_a_scrape_waits_for_no_worker_that_is_busy_or_stopped(served: Served) ->
     busy = threading.Thread(target=lambda: served.get("/hang"))
     busy.start()
     stopped = min(asked.workers)
-    os.kill(stopped, signal.SIGSTOP)
+    stand_still(stopped)
     try:
         # What the two that are left have answered; a connection that the others accept is not answered.
         answers = [found for _ in range(12) if (found := scrape_within(served, 2.0)) is not None]

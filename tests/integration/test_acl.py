@@ -14,6 +14,7 @@ from tests.integration.clusters import Guarded, Token
 from tests.integration.conftest import States
 from tests.integration.programs import eventually
 from tests.program import Program as Stator
+from tests.program import stand_still
 
 # The policy that docs/consul.md gives.
 OWN_SERVICE = 'service "stator" { policy = "write" }'
@@ -124,7 +125,7 @@ def test_the_catalog_keeps_our_health_up_to_date_after_the_first_token_was_revok
 
         server = [each.pid for each in (running.arbiter, *running.workers)]
         for pid in server:
-            os.kill(pid, signal.SIGSTOP)
+            stand_still(pid)
         failing = [("stator-1", "critical")]
         stated("from hanging to the catalog", lambda: listed(consul) == failing, within=20)
         for pid in server:

@@ -18,7 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.integration.conftest import StartsPrometheus
 from tests.integration.programs import Consul, ProgramError, eventually
-from tests.program import Program
+from tests.program import Program, stand_still
 
 SERVICE = "stator-1"
 AWAY = (OSError, HTTPException, ProgramError)
@@ -180,7 +180,7 @@ def test_an_agent_that_stood_still_for_20_seconds_is_not_registered_with_again(
     eventually(lambda: consul.checks()[f"service:{SERVICE}"]["Status"] == "passing")
     time.sleep(1)  # the watch has begun
     before = held()
-    consul.send(signal.SIGSTOP)
+    stand_still(consul.pid)
     time.sleep(20)  # the standstill itself
     consul.send(signal.SIGCONT)
     start = time.monotonic()
@@ -195,7 +195,7 @@ def test_an_agent_that_stood_still_for_20_seconds_is_not_registered_with_again(
 def test_stops_in_time_though_the_agent_stands_still(consul: Consul, tmp_path: Path) -> None:
     with Program(discovery(consul), tmp_path) as stator:
         stator.wait_for("registered")
-        consul.send(signal.SIGSTOP)
+        stand_still(consul.pid)
         try:
             assert stator.stop(within=8) == 0
         finally:

@@ -12,6 +12,7 @@ import pytest
 from tests.integration.conftest import States
 from tests.integration.programs import Consul, eventually
 from tests.program import Program as Stator
+from tests.program import stand_still
 
 ID = "service:stator-1:ttl"
 
@@ -46,7 +47,7 @@ def test_a_service_that_hangs_is_critical_until_it_goes_on(consul: Consul, tmp_p
         eventually(lambda: is_(consul, "passing"))
         server = [each.pid for each in (running.arbiter, *running.workers)]
         for pid in server:
-            os.kill(pid, signal.SIGSTOP)
+            stand_still(pid)
         stated("from hanging to critical", lambda: is_(consul, "critical"), within=10)
         eventually(lambda: "timed out" in check(consul)["Output"].lower())
         for pid in server:

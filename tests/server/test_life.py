@@ -18,7 +18,7 @@ import pytest
 from stator.server.signals import IGNORED_SIGNALS
 from stator.server.versions import SUPPORTED
 from tests.fakes import Agent
-from tests.program import MODULE, ROOT, Answer, Program, eventually
+from tests.program import MODULE, ROOT, Answer, Program, eventually, stand_still
 from tests.server.conftest import Starts
 
 # Seconds in which a program with nothing to wait for must have ended, on a busy machine.
@@ -363,7 +363,7 @@ def test_workers_end_without_main_process_and_arbiter(starts: Starts) -> None:
     program = starts({"STTR_SERVER_WORKERS": "2"})
     eventually(lambda: program.port and len(program.workers) == 2)
     arbiter = program.arbiter
-    program.send(signal.SIGSTOP)
+    stand_still(program.pid)
     arbiter.kill()
     program.send(SIGKILL)
     assert program.ended() == -SIGKILL
