@@ -105,13 +105,19 @@ class Environment:
     def of(cls, prefix: str, variables: Mapping[str, str]) -> "Environment":
         """Loads the plugins that variables choose; what can't be loaded is a problem when the Config is decoded."""
         taken = variables_of(iter_settings(Config, prefix))
-        chosen = setting_type(tuple[str, ...]).parse(variables.get(f"{prefix}_COLLECTORS", ""))
-        own = [name for name in chosen if name not in BUILT_IN]
-        collectors = load_plugins("collector", own, variables.get(f"{prefix}_PLUGINS_PATH", ""), prefix, taken)
-        taken |= variables_of(collectors.settings())
-        registrar = variables.get(f"{prefix}_ROSTER_REGISTRAR") or "auto"
-        own = [registrar] if registrar not in REGISTRARS else []
-        return cls(prefix, variables, collectors, load_plugins("registrar", own, "", prefix, taken))
+        collectors, registrars = _chosen_plugins(prefix, variables)
+        folder = variables.get(f"{prefix}_PLUGINS_PATH", "")
+        own = load_plugins("collector", collectors, folder, prefix, taken)
+        taken |= variables_of(own.settings())
+        return cls(prefix, variables, own, load_plugins("registrar", registrars, "", prefix, taken))
+
+    @classmethod
+    def built_in(cls, prefix: str, variables: Mapping[str, str]) -> "Environment":
+        """Raises LookupError if variables choose plugins, and loads none."""
+        if any(_chosen_plugins(prefix, variables)):
+            msg = "there are plugins"
+            raise LookupError(msg)
+        return cls(prefix, variables, Plugins(), Plugins())
 
     def settings(self) -> list[Setting]:
         """Returns all settings: those of plugins stand after those of the built-in collectors."""
@@ -143,3 +149,10 @@ class Environment:
             data["roster"]["plugins"] = {name: dump(each) for name, each in configs.items()}
         masked: dict[str, Any] = mask_texts(data, config.known_secrets().mask)
         return masked
+
+
+def _chosen_plugins(prefix: str, variables: Mapping[str, str]) -> tuple[list[str], list[str]]:
+    """Returns the names of collectors, and of the registrar, that are not built in."""
+    chosen = setting_type(tuple[str, ...]).parse(variables.get(f"{prefix}_COLLECTORS", ""))
+    registrar = variables.get(f"{prefix}_ROSTER_REGISTRAR") or "auto"
+    return [name for name in chosen if name not in BUILT_IN], [registrar] if registrar not in REGISTRARS else []

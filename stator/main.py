@@ -3,8 +3,8 @@
 import gc
 import os
 import sys
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from functools import partial
 from typing import Any
 
@@ -19,8 +19,11 @@ from stator.points import CollectorContext
 from stator.processes.service import ServiceProcesses
 from stator.server.listener import listening_address
 from stator.server.signals import block_signals, startup_guard
+from stator.server.startup import ForkedCall
 from stator.server.supervisor import FAILED, Supervisor, is_serving
+from stator.server.versions import check_versions
 from stator.settings import command_line
+from stator.settings.command_line import Loaded
 from stator.settings.declare import StartError
 from stator.version import __version__, build_labels
 
@@ -32,27 +35,42 @@ def run() -> int:
     """Runs the program with this process's command line and environment; returns its exit status."""
     # Little of what a start makes is garbage, and to look for it takes a tenth of the start.
     gc.disable()
-    starting = startup_guard(block_signals())
-    return main(sys.argv[1:], os.environ, starting)
+    blocked = block_signals()
+    argv = sys.argv[1:]
+    reading = None
+    if not command_line.is_question(argv):
+        # Before the guard, which has a thread.
+        reading = ForkedCall(partial(read, Environment.built_in, argv, os.environ))
+    return main(argv, os.environ, startup_guard(blocked), reading)
 
 
-def main(argv: Sequence[str], environ: Mapping[str, str], starting: AbstractContextManager[None] | None = None) -> int:
+def read(
+    environment: Callable[[str, Mapping[str, str]], Environment], argv: Sequence[str], environ: Mapping[str, str]
+) -> Loaded[Config]:
+    """Returns the settings; raises SystemExit where a flag was answered, or the environment is wrong."""
+    return command_line.load(
+        environment, prefix="STTR", about=ABOUT, version=__version__, argv=argv, environ=environ, trial=try_out
+    )
+
+
+def main(
+    argv: Sequence[str],
+    environ: Mapping[str, str],
+    starting: AbstractContextManager[None] | None = None,
+    reading: ForkedCall[Loaded[Config]] | None = None,
+) -> int:
     """Loads the config, and runs the service until it is stopped; returns the exit status.
 
-    `starting` watches over the start, in which plugins are loaded. Raises SystemExit where a flag was answered, or the
-    environment is wrong.
+    `starting` watches over the start, in which plugins are loaded. `reading` has begun to read the settings, and has no
+    result if there are plugins. Raises SystemExit where a flag was answered, or the environment is wrong.
     """
     with ExitStack() as start:
         start.enter_context(starting or nullcontext())
-        loaded = command_line.load(
-            Environment.of,
-            prefix="STTR",
-            about=ABOUT,
-            version=__version__,
-            argv=argv,
-            environ=environ,
-            trial=try_out,
-        )
+        loaded = None
+        if reading is not None:
+            import_server()
+            loaded = reading.result()
+        loaded = loaded or read(Environment.of, argv, environ)
         run_id = new_id()
         secrets = loaded.config.known_secrets()
         log = loaded.config.logger.build(Sink(1), terminal=os.isatty(1), secrets=secrets)
@@ -70,6 +88,15 @@ def main(argv: Sequence[str], environ: Mapping[str, str], starting: AbstractCont
         except StartError as error:
             log.error("can't start", reason=str(error))
             return FAILED
+
+
+def import_server() -> None:
+    """Imports what the server's process and its workers need, and would else import when they start."""
+    # What can't be imported is reported by the server's process.
+    with suppress(Exception):
+        check_versions()
+        import stator.server.arbiter
+        import stator.web.app  # noqa: F401
 
 
 def assemble(config: Config, redacted: dict[str, Any], run_id: str, log: Log) -> Supervisor:

@@ -43,7 +43,7 @@ VOLATILE = {
 }
 
 
-def is_serving(*args: str) -> str:
+def output_of(*args: str) -> str:
     """What the program writes to stdout for flags."""
     done = subprocess.run(
         [*MODULE, *args], env={"PYTHONPATH": str(ROOT), **ENV}, cwd="/", capture_output=True, text=True, check=True
@@ -76,9 +76,10 @@ def samples(text: str) -> str:
 
 def outputs(folder: Path) -> Iterator[tuple[str, str]]:
     """Each golden file's name, and what it should hold by the sources as they are."""
-    yield "help.txt", is_serving("-h")
-    yield "config.json", json.dumps(steady(json.loads(is_serving("-c"))), indent=2) + "\n"
+    yield "help.txt", output_of("-h")
+    yield "config.json", json.dumps(steady(json.loads(output_of("-c"))), indent=2) + "\n"
     with Program(ENV, folder) as stator:
+        stator.wait_for("not registering: no discovery service is configured (STTR_CLIENT_BASEURI)")
         text = stator.get("/metrics")
         openmetrics = {"Accept": "application/openmetrics-text; version=1.0.0"}
         modern = stator.get("/metrics?collect[]=wave", openmetrics)

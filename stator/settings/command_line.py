@@ -97,6 +97,12 @@ def load(
     return Loaded(config, redacted, warnings)
 
 
+def is_question(argv: Sequence[str]) -> bool:
+    """Returns whether a flag is to be answered, after which the program ends."""
+    flags = _flags(argv)
+    return bool(flags.help or flags.version or flags.conf or flags.check)
+
+
 def _flags(argv: Sequence[str]) -> argparse.Namespace:
     parser = _Parser(prog="stator", add_help=False, allow_abbrev=False)
     for names in (("-h", "--help"), ("-V", "--version"), ("-c", "--conf"), ("--check",)):

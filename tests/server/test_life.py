@@ -1,5 +1,6 @@
 """How the program starts and ends: in order, soon, with the right exit status, and with nothing left of it."""
 
+import os
 import re
 import signal
 import socket
@@ -9,6 +10,7 @@ import time
 import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from resource import RLIMIT_NOFILE, prlimit
 from signal import SIGALRM, SIGHUP, SIGINT, SIGKILL, SIGPIPE, SIGQUIT, SIGTERM, SIGTTIN, SIGTTOU, SIGUSR1, SIGWINCH
 
@@ -78,6 +80,15 @@ def test_a_second_signal_ends_it_at_once(starts: Starts) -> None:
     time.sleep(A_MOMENT)
     assert ends(program, SIGINT) == 130
     assert program.lines("stopping at once", signal="SIGINT")
+
+
+def test_a_start_that_waits_for_a_secret_can_be_stopped(starts: Starts, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "token")
+    program = starts({"STTR_CONSUL_TOKEN_FILE": str(tmp_path / "token")})
+    eventually(lambda: len(program.processes()) == 2)
+    assert program.stop() == 128 + SIGTERM
+    assert program.errors == "stator: stopped by SIGTERM while it was starting\n"
+    eventually(lambda: not program.processes())
 
 
 @pytest.mark.parametrize("where", ["", "class Hangs:\n    def __init__(self):\n        "], ids=["imported", "made"])
