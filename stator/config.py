@@ -5,6 +5,7 @@ falcon, urllib3, uvicorn, cattrs) is imported inside it, or inside the function 
 the import of a collector may wait for that.
 """
 
+import os
 from collections.abc import Iterator, Mapping
 from itertools import chain
 from typing import Any
@@ -27,6 +28,7 @@ from stator.server.listener import ServerConfig
 from stator.settings.declare import Secret, Setting, iter_settings, section, variables_of
 from stator.settings.masking import KnownSecrets, mask_texts, secrets_of
 from stator.settings.types import setting_type
+from stator.web.health import MonitorConfig
 
 # What STTR_ROSTER_REGISTRAR can name beside plugins.
 REGISTRARS = ("auto", "consul", "file", "none")
@@ -44,6 +46,7 @@ class Config:
     collectors: Collectors = section(Collectors, env="")
     metrics: MetricsConfig = section(MetricsConfig)
     server: ServerConfig = section(ServerConfig)
+    monitor: MonitorConfig = section(MonitorConfig)
     registrars: Plugins = field(factory=Plugins)  # the chosen one, if it is a plugin; no variable gives it
 
     def problems(self) -> Iterator[tuple[str, str]]:
@@ -86,6 +89,12 @@ class Config:
             return None
         mask = self.known_secrets().mask
         return self.consul.build(self.client.build(log, mask), self.consul.heartbeat(log, mask))
+
+    def public_environ(self, prefix: str = "STTR") -> dict[str, str]:
+        """Returns this process's environment for other programs: without variables that are, or may hold, secrets."""
+        plugins = (*self.collectors.plugins.settings(), *self.registrars.settings())
+        secret = variables_of(each for each in (*iter_settings(Config, prefix), *plugins) if each.hidden)
+        return {name: value for name, value in os.environ.items() if name not in secret}
 
     def formats(self) -> Negotiator:
         """Returns what chooses the format of each answer to a scrape."""

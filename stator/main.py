@@ -26,6 +26,7 @@ from stator.settings import command_line
 from stator.settings.command_line import Loaded
 from stator.settings.declare import StartError
 from stator.version import __version__, build_labels
+from stator.web.checks import CheckMetrics, Checks
 
 APP_ID = "stator"
 ABOUT = "'stator' makes a service observable: it registers, answers /monitor and /metrics, and logs what happened"
@@ -107,13 +108,16 @@ def assemble(config: Config, redacted: dict[str, Any], run_id: str, log: Log) ->
     listener = config.server.listen()
     bound = listening_address(listener)
     roster = config.roster.build(config.registrar(log), config.client.base_uri, bound, partial(is_serving, bound), log)
+    found = config.monitor.build(config.public_environ)
+    timeout = config.monitor.check_timeout.seconds
+    checks = Checks(found, log, timeout, roster.metrics.is_draining, config.known_secrets().mask)
+    if found:
+        collectors["checks"] = CheckMetrics(lambda: checks)
     exporter = Exporter(collectors | roster.collectors(), config.metrics, build_labels(), log)
 
     def app() -> Any:
         from stator.web import access_log, app  # Falcon is for the server's process alone
-        from stator.web.checks import Checks
 
-        checks = Checks({}, log, is_draining=roster.metrics.is_draining, mask=config.known_secrets().mask)
         inner = app.asgi_app(exporter, formats, redacted, log, checks)
         mode = "full" if config.logger.access == "auto" else config.logger.access
         secret, timeout = config.client.secret_headers, config.server.timeout.seconds

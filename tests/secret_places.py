@@ -82,6 +82,8 @@ class Places:
                 variables[f"{each.name}_FILE"] = str(file)
             elif each.secret:
                 variables[each.name] = self.secret(each.name)
+            elif each.name == "STTR_MONITOR_CHECKS":
+                variables[each.name] = f"disk=exec:true {self.plain(f'{each.name}, argument')}"
             elif each.hidden:
                 pairs = ("X-Key", self.secret(f"{each.name}, X-Key"), "Cookie", self.plain(f"{each.name}, Cookie"))
                 variables[each.name] = ",".join((*pairs, "Accept-Language", "klingon"))

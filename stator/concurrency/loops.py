@@ -4,6 +4,7 @@ import asyncio
 import sys
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
+from contextvars import ContextVar
 from typing import Any, TypeAlias, TypeVar
 
 from stator.concurrency.single_flight import CollectionTimeout, Outcome, Run
@@ -53,6 +54,10 @@ def awaiter() -> Awaiter:
 def await_alone(coming: Awaitable[object], seconds: float) -> Outcome[object]:
     """Awaits in an event loop of its own, asyncio's."""
     return asyncio.run(_await(coming, seconds))
+
+
+AWAITER: ContextVar[Awaiter] = ContextVar("stator.awaiter", default=await_alone)
+"""What awaits for a request, in whichever thread: in the event loop that serves the request, or in one of its own."""
 
 
 async def _await(coming: Awaitable[object], seconds: float) -> Outcome[object]:

@@ -36,7 +36,7 @@ from stator.settings.masking import Mask
 from stator.version import build_labels
 from stator.web import app as web
 from stator.web.access_log import App
-from stator.web.checks import TIMEOUT, Check, Checks
+from stator.web.checks import Check, CheckMetrics, Checks
 from stator.web.metrics import Metrics
 from stator.web.monitor import Monitor
 
@@ -107,8 +107,8 @@ class Settings:
         return cls(
             config,
             own,
-            good.get("checks", {}),
-            good.get("check_timeout", TIMEOUT),
+            {**config.monitor.build(config.public_environ), **good.get("checks", {})},
+            good.get("check_timeout", config.monitor.check_timeout.seconds),
             good.get("exclude", ()),
             good.get("body_sizes", False),
             masked_logger(log, mask),
@@ -142,9 +142,11 @@ class Parts:
         keeper = KeeperState(service, log)
         if config.registers:
             collectors.setdefault("roster", keeper)
-        self._exporter = PerProcess(lambda: Exporter(collectors, config.metrics, build_labels(), log))
         mask, timeout = settings.mask, settings.check_timeout
         self._checks = PerProcess(lambda: Checks(settings.checks, log, timeout, keeper.is_draining, mask))
+        if settings.checks:
+            collectors.setdefault("checks", CheckMetrics(self._checks))
+        self._exporter = PerProcess(lambda: Exporter(collectors, config.metrics, build_labels(), log))
 
     def observer(self) -> Observer:
         """Returns what observes the requests of an application that is wrapped, and counts those of all workers."""

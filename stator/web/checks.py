@@ -11,12 +11,13 @@ import msgspec
 from attrs import frozen
 
 from stator.concurrency.gather import gather
-from stator.concurrency.loops import Awaiter, await_alone, awaiter, result_of
+from stator.concurrency.loops import AWAITER, Awaiter, await_alone, awaiter, result_of
 from stator.concurrency.single_flight import CollectionTimeout, Outcome, SingleFlight
 from stator.concurrency.threads import DaemonThreads
 from stator.log.changes import ChangeLog
 from stator.log.logger import Log
 from stator.log.render import TRUNCATED
+from stator.points import Point, PointsAt
 from stator.settings.masking import Mask, mask_uris
 
 Check: TypeAlias = Callable[[], object]
@@ -31,7 +32,7 @@ LONGEST_REASON = 300
 
 @frozen
 class Health:
-    """Whether all checks passed and the service does not drain; also as JSON, where one failed with their states."""
+    """Whether all checks passed and the service does not drain; also as JSON, with the state of each check."""
 
     ok: bool
     body: bytes
@@ -62,14 +63,20 @@ class Checks:
         """Makes all checks; what they return to be awaited is given to `await_`."""
         if self._is_draining():
             return Health(ok=False, body=DRAINING)
+        outcomes = self.outcomes(await_)
+        if not outcomes:
+            return Health(ok=True, body=HEALTHY)
+        ok = all(outcome.error is None for outcome in outcomes.values())
+        states = {name: _state(outcome, self._mask) for name, outcome in outcomes.items()}
+        return Health(ok, msgspec.json.encode({"status": "ok" if ok else "failing", "checks": states}))
+
+    def outcomes(self, await_: Awaiter) -> dict[str, Outcome[None]]:
+        """Makes all checks, also while the service drains; logs changes."""
         calls = {name: partial(_make, check, self._timeout, await_) for name, check in self._checks.items()}
         outcomes = gather(self._flights, calls, self._timeout)
         for name, outcome in outcomes.items():
             self._failures.report(name, outcome.error)
-        if all(outcome.error is None for outcome in outcomes.values()):
-            return Health(ok=True, body=HEALTHY)
-        states = {name: _state(outcome, self._mask) for name, outcome in outcomes.items()}
-        return Health(ok=False, body=msgspec.json.encode({"status": "failing", "checks": states}))
+        return outcomes
 
     async def run_async(self) -> Health:
         """Makes all checks, in threads, with what they return to be awaited in this event loop."""
@@ -77,6 +84,24 @@ class Checks:
             return self.run()
         call = self._runs.submit(object(), partial(self.run, awaiter()), inf)
         return (await result_of(call.future)).unwrap()
+
+
+@frozen
+class CheckMetrics:
+    """A collector that makes the checks; `checks` returns those of this process."""
+
+    checks: Callable[[], Checks]
+
+    def collect(self, now: float) -> PointsAt:
+        """Returns for each check whether it passes, and how long it took."""
+        points = []
+        for name, outcome in self.checks().outcomes(AWAITER.get()).items():
+            labels = (("check", name),)
+            up = int(outcome.error is None)
+            points.append(Point("check_up", "Whether the health check passes", up, labels=labels))
+            desc = "Time that the health check took"
+            points.append(Point("check_duration", desc, outcome.seconds, unit="seconds", labels=labels))
+        return PointsAt("stator", now, points=points)
 
 
 class CheckError(Exception):

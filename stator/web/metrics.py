@@ -6,7 +6,7 @@ from math import inf
 import falcon.asgi
 from attrs import frozen
 
-from stator.concurrency.loops import call_soon_in_trio, in_trio, result_of
+from stator.concurrency.loops import AWAITER, awaiter, call_soon_in_trio, in_trio, result_of
 from stator.exporter import Exporter, ScrapeRequest, ScrapeResponse
 from stator.exposition.negotiation import Negotiator, choose_encoding
 
@@ -27,6 +27,7 @@ class Metrics:
 
     async def on_get_async(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
         """Answers; collectors run in threads, so that a slow one delays no other request."""
+        AWAITER.set(awaiter())
         if in_trio():
             _fill(resp, (await result_of(self.exporter.submit(self._request(req), call_soon_in_trio()))).unwrap())
             return

@@ -9,7 +9,7 @@ from tests.embedding.conftest import Served
 from tests.program import eventually
 
 LATE = "it did not answer in time"
-OK = (200, b'{"status":"ok"}')
+OK = (200, b'{"status":"ok","checks":{"db":"ok","queue":"ok"}}')
 
 
 def states(served: Served) -> dict[str, str]:
@@ -35,6 +35,7 @@ def test_a_scrape_has_the_chosen_collectors_and_no_others(served: Served) -> Non
         "runtime": 1,
         "orders": 1,
         "http_server": 1,
+        "checks": 1,
     }
 
 

@@ -234,10 +234,10 @@ child = os.fork()
 if child:
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 else:
-    assert b"pid %d" % os.getpid() in ask("/metrics")[1]
     hang = threading.Event()
     hang.set()
-    assert ask("/monitor") == ("200 OK", b'{"status":"ok"}'), ask("/monitor")
+    assert b"pid %d" % os.getpid() in ask("/metrics")[1]
+    assert ask("/monitor") == ("200 OK", b'{"status":"ok","checks":{"slow":"ok"}}'), ask("/monitor")
 """
 
 

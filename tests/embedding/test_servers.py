@@ -33,7 +33,7 @@ def test_the_home_page_of_a_wrapped_wsgi_application_is_its_own_wherever_it_is_s
     assert served.get(f"{root}/").body == b"home"
     assert served.get(root).body != served.monitor().body
     assert "pyrt_info" in served.metrics()
-    assert served.get(f"{root}/monitor/").body == served.monitor().body == b'{"status":"ok"}'
+    assert served.get(f"{root}/monitor/").body == served.monitor().body
 
 
 @pytest.mark.parametrize("root", ["/monitor", "/apps/metrics"])
@@ -45,7 +45,7 @@ def test_the_home_page_of_a_wrapped_asgi_application_is_its_own_wherever_it_is_s
         served = serve_app(FASTAPI_WRAPPED, command, where=where)
         assert served.get(f"{where}/").body == b'"home"'
         assert "pyrt_info" in served.metrics()
-        assert served.get(f"{where}/monitor/").body == served.monitor().body == b'{"status":"ok"}'
+        assert served.get(f"{where}/monitor/").body == served.monitor().body
 
 
 @pytest.mark.parametrize("path", ["/internal/metrics", "/internal/metrics/", "/svc/internal/metrics"])

@@ -106,7 +106,7 @@ def test_a_shop_counts_and_logs_over_all_workers(name: str, shop: Shop) -> None:
         text = shop.get("/metrics").body.decode()
         assert counts(text) == expected
         assert samples(text, "shop_orders_total") == {("apple",): 10}
-    assert json.loads(shop.get("/monitor").body) == {"status": "ok"}
+    assert json.loads(shop.get("/monitor").body)["status"] == "ok"
     taken = shop.lines("order taken", item="apple")
     answered = {line["request_id"]: line for line in shop.lines("answered request", method="POST", status=200)}
     assert len(taken) == len(answered) == 10
@@ -125,7 +125,7 @@ def test_the_readmes_application_does_what_the_readme_says(tmp_path: Path) -> No
             assert shop.get("/openapi.json").status == 200
         for _ in range(8):
             assert counts(shop.get("/metrics").body.decode()) == {("GET", "/openapi.json", "200", ""): 8}
-        assert shop.get("/monitor").body == b'{"status":"ok"}'
+        assert json.loads(shop.get("/monitor").body)["status"] == "ok"
         assert len(shop.lines("answered request", route="/openapi.json", app_id="shop")) == 8
 
 

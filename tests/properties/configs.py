@@ -67,6 +67,10 @@ PARTICULAR: dict[str, st.SearchStrategy[Any]] = {
     "STTR_PLUGINS_PATH": st.just(""),
     "STTR_HOST_COLLECTORS": st.lists(st.sampled_from(["cpu", "loadavg", "stat"]), unique=True).map(tuple),
     **dict.fromkeys(PATTERNS_OF, st.sampled_from(["", "^(a|b,c)$", r"\d+ "])),
+    "STTR_MONITOR_CHECKS": st.lists(
+        st.sampled_from([("db", "tcp://db:5432"), ("web", "http://web/up"), ("disk", "exec:df"), ("q", "shop.q:ping")]),
+        unique=True,
+    ).map(tuple),
     "STTR_LOGGER_QUIETPATHS": st.lists(st.sampled_from(["/metrics", "/monitor/*", "/*"])).map(tuple),
     "STTR_METRICS_BUCKETS": st.lists(POSITIVE, min_size=1, max_size=4, unique=True).map(
         lambda each: tuple(sorted(each))

@@ -1,0 +1,166 @@
+"""Health checks that settings name: of a port, of a URL, of a command, or of a function."""
+
+import socket
+import subprocess
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, suppress
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+from shlex import split
+from typing import Any
+from urllib.parse import urlsplit
+
+from attrs import frozen
+
+from stator.client.errors import ClientError
+from stator.client.probe import USER_AGENT
+from stator.log.render import TRUNCATED
+from stator.plugins.loading import add_search_path, describe
+from stator.settings.declare import REDACTED, StartError, positive, setting
+from stator.settings.duration import Duration
+from stator.settings.masking import mask_uris
+from stator.web.checks import Check, CheckError
+
+FORMS = "tcp://host:port, http://host:port/path, https://..., exec:command or module:function"
+MAX_OUTPUT = 200  # characters of a command's output in its error
+
+
+def _show(_config: object, checks: tuple[tuple[str, str], ...]) -> list[list[str]]:
+    return [[name, _without_arguments(mask_uris(target))] for name, target in checks]
+
+
+def _without_arguments(target: str) -> str:
+    """Returns a target without what a command is given, which may be a password."""
+    command, space, _ = target.partition(" ")
+    return f"{command} {REDACTED}" if space and target.startswith("exec:") else target
+
+
+@frozen
+class MonitorConfig:
+    """What is checked when /monitor is asked."""
+
+    checks: tuple[tuple[str, str], ...] = setting(
+        (), desc=f"health checks, name=target; a target is {FORMS}", show=_show
+    )
+    check_timeout: Duration = setting(Duration.parse("2s"), desc="longest time for a health check", check=positive)
+
+    def problems(self) -> Iterator[tuple[str, str]]:
+        """Yields which checks have no target, or the name of another."""
+        names = [name for name, _ in self.checks]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            yield "checks", f"different names, but there are two called {', '.join(twice)}"
+        if wrong := [name for name, target in self.checks if _kind(target) is None]:
+            yield "checks", f"a comma-separated list of name=target; {', '.join(wrong)} is none of {FORMS}"
+
+    def build(self, environ: Callable[[], Mapping[str, str]]) -> dict[str, Check]:
+        """Returns the checks by name; raises StartError if a function can't be loaded.
+
+        `environ` returns the environment of commands.
+        """
+        return {name: self._check(target, environ) for name, target in self.checks}
+
+    def _check(self, target: str, environ: Callable[[], Mapping[str, str]]) -> Check:
+        kind, timeout = _kind(target), self.check_timeout.seconds
+        if kind == "tcp":
+            url = urlsplit(target)
+            return partial(connect, url.hostname or "", url.port or 0, timeout)
+        if kind == "http":
+            return partial(get, target, timeout)
+        if kind == "exec":
+            return partial(execute, split(target.removeprefix("exec:")), timeout, environ)
+        return load_function(target)
+
+
+def connect(host: str, port: int, timeout: float) -> None:
+    """Connects to a port; raises OSError where nothing accepts within `timeout` seconds."""
+    socket.create_connection((host, port), timeout).close()
+
+
+def get(url: str, timeout: float) -> None:
+    """Asks for a URL; raises CheckError unless the answer's status is 2xx."""
+    from stator.client.client import Client, Request
+    from stator.client.transport import tls_context
+
+    uri = urlsplit(url)
+    with closing(Client(uri, tls_context, timeout=timeout, timeout_short=timeout)) as client:
+        try:
+            response = client.send(Request("GET", uri, {"User-Agent": USER_AGENT, "Connection": "close"}))
+        except ClientError as error:
+            raise CheckError(str(error)) from error
+    if response.status // 100 != 2:
+        msg = f"{mask_uris(url)} answered with status {response.status}"
+        raise CheckError(msg)
+
+
+def execute(command: list[str], timeout: float, environ: Callable[[], Mapping[str, str]]) -> None:
+    """Runs a command; raises CheckError unless it exits with 0. After `timeout` seconds it is killed.
+
+    With it all are killed that it has started. It is in our process group, which ends with the service.
+    """
+    import psutil
+
+    try:
+        process = subprocess.Popen(  # noqa: S603 # it is for the one who runs us to name it
+            command,
+            env=dict(environ()),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+    except OSError as error:
+        msg = f"{command[0]} can't be started: {error.strerror}"
+        raise CheckError(msg) from error
+    with process:
+        try:
+            output, _ = process.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired as error:
+            with suppress(psutil.NoSuchProcess):
+                root = psutil.Process(process.pid)
+                for each in (root, *root.children(recursive=True)):
+                    with suppress(psutil.NoSuchProcess):
+                        each.kill()
+            msg = f"{command[0]} was killed: it did not end within {timeout:g} s"
+            raise CheckError(msg) from error
+    if process.returncode:
+        text = " ".join(output.decode(errors="replace").split())
+        text = text if len(text) <= MAX_OUTPUT else text[:MAX_OUTPUT] + TRUNCATED
+        msg = f"{command[0]} exited with {process.returncode}{': ' if text else ''}{text}"
+        raise CheckError(msg)
+
+
+def load_function(spec: str) -> Check:
+    """Returns the function that a ``module:function`` names; the module may lie in the working folder.
+
+    Raises:
+        StartError: There is none, or its module can't be imported.
+    """
+    module_name, _, name = spec.partition(":")
+    with suppress(OSError):  # it may have been removed
+        add_search_path(Path.cwd())
+    try:
+        found: Any = getattr(import_module(module_name), name, None)
+    except (Exception, SystemExit) as error:  # the module may hold any code
+        msg = f"the health check {spec} can't be imported: {describe(error)}"
+        raise StartError(msg) from error
+    if not callable(found):
+        msg = f"the health check {spec} can't be found: {module_name} has no function {name!r}"
+        raise StartError(msg)
+    check: Check = found
+    return check
+
+
+def _kind(target: str) -> str | None:
+    """Returns how a target is checked: tcp, http, exec or call; None where it can't be."""
+    try:
+        url = urlsplit(target)
+        if url.scheme == "tcp":
+            return "tcp" if url.hostname and url.port and not (url.path or "@" in url.netloc) else None
+        if url.scheme in ("http", "https"):
+            return "http" if url.hostname and url.port != 0 and "@" not in url.netloc else None
+        if url.scheme == "exec":
+            return "exec" if split(target.removeprefix("exec:")) else None
+    except ValueError:
+        return None
+    module, _, name = target.partition(":")
+    return "call" if name.isidentifier() and all(part.isidentifier() for part in module.split(".")) else None
