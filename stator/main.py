@@ -18,6 +18,7 @@ from stator.log.writer import Sink
 from stator.points import CollectorContext
 from stator.processes.service import ServiceProcesses
 from stator.server.listener import listening_address
+from stator.server.service_manager import ServiceManager
 from stator.server.signals import block_signals, startup_guard
 from stator.server.startup import ForkedCall
 from stator.server.supervisor import FAILED, Supervisor, is_serving
@@ -37,12 +38,14 @@ def run() -> int:
     # Little of what a start makes is garbage, and to look for it takes a tenth of the start.
     gc.disable()
     blocked = block_signals()
+    # Before anything is started: nothing else may report in our name.
+    manager = ServiceManager.take(os.environ)
     argv = sys.argv[1:]
     reading = None
     if not command_line.is_question(argv):
         # Before the guard, which has a thread.
         reading = ForkedCall(partial(read, Environment.built_in, argv, os.environ))
-    return main(argv, os.environ, startup_guard(blocked), reading)
+    return main(argv, os.environ, startup_guard(blocked), reading, manager)
 
 
 def read(
@@ -59,11 +62,13 @@ def main(
     environ: Mapping[str, str],
     starting: AbstractContextManager[None] | None = None,
     reading: ForkedCall[Loaded[Config]] | None = None,
+    manager: ServiceManager | None = None,
 ) -> int:
     """Loads the config, and runs the service until it is stopped; returns the exit status.
 
     `starting` watches over the start, in which plugins are loaded. `reading` has begun to read the settings, and has no
-    result if there are plugins. Raises SystemExit where a flag was answered, or the environment is wrong.
+    result if there are plugins. The state is reported to `manager`. Raises SystemExit where a flag was answered, or the
+    environment is wrong.
     """
     with ExitStack() as start:
         start.enter_context(starting or nullcontext())
@@ -81,7 +86,7 @@ def main(
         for warning in loaded.warnings:
             log.warning(warning)
         try:
-            supervisor = assemble(loaded.config, loaded.redacted, run_id, log)
+            supervisor = assemble(loaded.config, loaded.redacted, run_id, manager or ServiceManager(), log)
             start.close()
             gc.freeze()
             gc.enable()
@@ -100,17 +105,24 @@ def import_server() -> None:
         import stator.web.app  # noqa: F401
 
 
-def assemble(config: Config, redacted: dict[str, Any], run_id: str, log: Log) -> Supervisor:
+def assemble(config: Config, redacted: dict[str, Any], run_id: str, manager: ServiceManager, log: Log) -> Supervisor:
     """Builds all parts; raises StartError where one can't be built."""
     processes = ServiceProcesses(config.server.workers)
     collectors = config.collectors.build(CollectorContext(APP_ID, run_id, processes, log))
     formats = config.formats()
     listener = config.server.listen()
     bound = listening_address(listener)
-    roster = config.roster.build(config.registrar(log), config.client.base_uri, bound, partial(is_serving, bound), log)
-    found = config.monitor.build(config.public_environ)
-    timeout = config.monitor.check_timeout.seconds
-    checks = Checks(found, log, timeout, roster.metrics.is_draining, config.known_secrets().mask)
+    mask = config.known_secrets().mask
+    roster = config.roster.build(
+        config.registrar(log),
+        config.client.base_uri,
+        bound,
+        partial(is_serving, bound),
+        log,
+        report=lambda status: manager.status(mask(status)),
+    )
+    found, timeout = config.monitor.build(config.public_environ), config.monitor.check_timeout.seconds
+    checks = Checks(found, log, timeout, roster.metrics.is_draining, mask)
     if found:
         collectors["checks"] = CheckMetrics(lambda: checks)
     exporter = Exporter(collectors | roster.collectors(), config.metrics, build_labels(), log)
@@ -125,4 +137,4 @@ def assemble(config: Config, redacted: dict[str, Any], run_id: str, log: Log) ->
         return access_log.AccessLogMiddleware(inner, log, secret, timeout, quiet, mode)
 
     drain = config.roster.drain.seconds
-    return Supervisor(config.server, listener, app, roster, drain=drain, processes=processes, log=log)
+    return Supervisor(config.server, listener, app, roster, drain=drain, processes=processes, manager=manager, log=log)

@@ -26,8 +26,10 @@ class RosterMetrics:
         memory: mmap | None = None,
         now: Callable[[], float] = time.time,
         clock: Callable[[], float] = time.monotonic,
+        report: Callable[[str], object] | None = None,
     ) -> None:
-        self._log, self._now, self._clock = log, now, clock
+        self._log, self._now, self._clock, self._report = log, now, clock, report
+        self._reported = ""
         self._table = SharedTable(1, _COLUMNS, memory)
         self._is_draining = False
         self._confirmed_at = 0.0
@@ -51,6 +53,7 @@ class RosterMetrics:
             self._log.info("registered again", service=service_id, away_seconds=away, failures=self._tries)
         elif not self._is_registered:
             self._log.info("registered", service=service_id, failures=self._tries)
+        self.report(f"registered as {service_id}")
         self._is_registered, self._lost_at, self._confirmed_at = True, None, self._now()
         self._tries = 0
         self._logged.clear()
@@ -58,12 +61,14 @@ class RosterMetrics:
 
     def out_of_sync(self, problem: str) -> None:
         """The discovery service reports no registration, or one that differs."""
+        self.report(f"not registered: {problem}")
         if self._deserves_line(problem, {"reason": problem}):
             self._log.warning("not registered, registering now", reason=problem)
 
     def failed(self, error: Exception) -> None:
         """A registration or an observation failed."""
         self._failures[error.reason if isinstance(error, RegistrarError) else "other"] += 1
+        self.report(f"not registered: {safely(str, error) or type(error).__name__}")
         fields = error_fields(error, RegistrarError)
         if self._deserves_line(str(safely(str, error)), fields):
             self._log.error("failed to register, trying again", **fields)
@@ -72,6 +77,7 @@ class RosterMetrics:
 
     def stopped(self) -> None:
         """The roster stops: the service is, or soon will be, unregistered."""
+        self.report("unregistering")
         self._is_registered = False
         self._share()
 
@@ -79,6 +85,12 @@ class RosterMetrics:
         """The service is unregistered, and will stop."""
         self._is_draining = True
         self._share()
+
+    def report(self, status: str) -> None:
+        """Reports the state in words to whoever wants to know it, unless it has been reported."""
+        if self._report is not None and status != self._reported:
+            self._reported = status
+            self._report(status)
 
     def is_draining(self) -> bool:
         """Returns whether the service is unregistered and will stop, the same in every process."""

@@ -11,6 +11,7 @@ from attrs import define, field, frozen
 
 from stator.log.changes import error_fields
 from stator.log.logger import Log, bind, new_id
+from stator.log.render import safely
 from stator.roster.metrics import RosterMetrics
 from stator.roster.registrar import Observation, Registrar, RegistrarError
 from stator.roster.service import Service, ServiceConfig
@@ -53,11 +54,15 @@ class RosterConfig:
         *,
         own_url: str = "",
         memory: mmap | None = None,
+        report: Callable[[str], object] | None = None,
     ) -> "Roster":
-        """Returns a roster for the service that listens at an address: host, empty for all of this host's, and port."""
+        """Returns a roster for the service that listens at an address: host, empty for all of this host's, and port.
+
+        `report` is called with each new state of the registration, in words.
+        """
         host, port = address
         find_service = partial(self.service.build, port, discovery_uri, host, own_url)
-        return Roster(self, registrar, find_service, is_serving, log, memory=memory)
+        return Roster(self, registrar, find_service, is_serving, log, memory=memory, report=report)
 
 
 @define(eq=False)
@@ -73,6 +78,7 @@ class Roster:
     _jitter: Callable[[], float] = field(default=random.random, kw_only=True)
     _clock: Callable[[], float] = field(default=time.monotonic, kw_only=True)
     _memory: mmap | None = field(default=None, kw_only=True)  # of the metrics; None: shared with processes forked later
+    _report: Callable[[str], object] | None = field(default=None, kw_only=True)
     metrics: RosterMetrics = field(init=False)
     _stopping: threading.Event = field(factory=threading.Event, init=False)
     _stay: bool = field(default=False, init=False)
@@ -86,7 +92,7 @@ class Roster:
     _lost_at: float = field(default=-CALM, init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.metrics = RosterMetrics(self._log, memory=self._memory, clock=self._clock)
+        self.metrics = RosterMetrics(self._log, memory=self._memory, clock=self._clock, report=self._report)
 
     def collectors(self) -> dict[str, RosterMetrics]:
         """Returns the collector of the roster's metrics, by name; none if it registers nowhere."""
@@ -96,7 +102,9 @@ class Roster:
         """Starts to register, in the background; raises StartError if no thread can be started."""
         if self._registrar is None:
             self._log.info("not registering: no discovery service is configured (STTR_CLIENT_BASEURI)")
+            self.metrics.report("not registering: no discovery service is configured")
             return
+        self.metrics.report("registering")
         thread = threading.Thread(target=self._work, args=(self._registrar,), name="roster", daemon=True)
         try:
             thread.start()
@@ -202,6 +210,7 @@ class Roster:
     def _unregister(self, registrar: Registrar) -> None:
         """Unregisters what was registered or may have been; retries until the deadline what certainly was."""
         if self._service is None:
+            self.metrics.report("unregistered")
             return
         failures = 0
         while True:
@@ -213,8 +222,10 @@ class Roster:
                 if not self._registered or self._clock() + pause > self._deadline:
                     fields = error_fields(error, RegistrarError)
                     self._log.error("failed to unregister", service=self._service.id, **fields)
+                    self.metrics.report(f"failed to unregister: {safely(str, error)}")
                     return
                 time.sleep(pause)
             else:
                 self._log.info("unregistered", service=self._service.id)
+                self.metrics.report("unregistered")
                 return

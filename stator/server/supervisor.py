@@ -6,6 +6,7 @@ import socket
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from math import inf
 from typing import Any, NoReturn, Protocol
 
@@ -15,6 +16,7 @@ from stator.client.probe import is_ready
 from stator.log.logger import Log
 from stator.processes.service import ServiceProcesses
 from stator.server.listener import ServerConfig, listening_address
+from stator.server.service_manager import ServiceManager
 from stator.server.signals import block_signals, end_with_parent
 from stator.settings.declare import StartError
 
@@ -37,11 +39,11 @@ class Roster(Protocol):
         """Waits for it to stop, for `timeout` seconds at most; returns whether it has."""
 
 
-def is_serving(address: tuple[str, int]) -> bool:
-    """Returns whether the service answers /monitor within a second; an empty host stands for all addresses."""
+def is_serving(address: tuple[str, int], path: str = "/monitor") -> bool:
+    """Returns whether the service answers 200 within a second; an empty host stands for all addresses."""
     host, port = address[0] or LOCAL, address[1]
     netloc = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    return is_ready(f"http://{netloc}/monitor")
+    return is_ready(f"http://{netloc}{path}")
 
 
 @define
@@ -61,6 +63,7 @@ class Supervisor:
     _roster: Roster
     _drain: float  # seconds between unregistering and stopping
     _processes: ServiceProcesses
+    _manager: ServiceManager
     _log: Log
     _signals: set[signal.Signals] = field(factory=set, init=False)
     _server: int = field(default=0, init=False)
@@ -86,6 +89,7 @@ class Supervisor:
             self._log.error("can't start", reason=str(error))
         except _Stopped as stopped:
             self._log.info("shutting down", signal=stopped.by.name)
+        self._manager.stopping()
         try:
             self._leave()
         except _Stopped as stopped:
@@ -139,6 +143,8 @@ class Supervisor:
                 return
         host, port = address
         self._log.info("ready", address=f"{host or LOCAL}:{port}")
+        # Not /monitor, which fails while the service is unregistered and drains.
+        self._manager.ready(partial(is_serving, address, "/monitor/live"))
         self._roster.start()
 
     def _wait(self, seconds: float) -> bool:

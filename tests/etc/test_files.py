@@ -248,6 +248,18 @@ def test_systemd_lets_the_main_process_stop_the_others(unit: ConfigParser) -> No
     assert unit["Service"]["TimeoutStopSec"] == "60s"
 
 
+def test_systemd_waits_until_it_is_ready_and_watches_it(unit: ConfigParser) -> None:
+    service = unit["Service"]
+    assert (service["Type"], service["NotifyAccess"]) == ("notify", "main")
+    assert service["WatchdogSec"] == "60s"
+    assert service["WatchdogSignal"] == "SIGTERM"
+
+
+def test_systemd_limits_its_files_and_its_memory(unit: ConfigParser) -> None:
+    assert unit["Service"]["LimitNOFILE"] == "65536"
+    assert unit["Service"]["MemoryMax"] == "256M"
+
+
 def test_systemd_gives_it_no_more_rights_than_it_needs(unit: ConfigParser) -> None:
     service = unit["Service"]
     assert service["DynamicUser"] == service["NoNewPrivileges"] == "yes"
