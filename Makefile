@@ -1,23 +1,38 @@
 # Everything a checkout can do. It needs Python 3.11 or newer with venv, git and make; the rest it gets itself.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run pyz test lint format bench lock docs clean
+.PHONY: help run pyz install uninstall test lint format bench lock docs clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
 VENV := .venv/bin/python
+PREFIX ?= /opt
+INSTALLED_PYZ = $(DESTDIR)$(PREFIX)/stator/stator.pyz
+INSTALLED_UNIT = $(DESTDIR)/etc/systemd/system/stator.service
+INSTALLED_ENV = $(DESTDIR)/etc/stator.env
 PIP := $(VENV) -m pip install -qq --disable-pip-version-check --no-deps
 # _version.py is written by the build itself, from git: a commit or a tag is a new version.
 SOURCES := $(shell find stator -type f ! -name '*.pyc' ! -name _version.py) $(wildcard .git/logs/HEAD .git/refs/tags)
 RECIPE := $(addprefix build/,pyz.py bootstrap_main.py requirements.lock) pyproject.toml README.md LICENSE
 
 help: ## list what there is to make
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: dist/stator.pyz ## build stator.pyz and run it with its defaults
 	@echo "look at http://localhost:$${STTR_SERVER_PORT:-8087}/metrics, /monitor and /config; Ctrl-C stops"
 	@exec $(PYTHON) dist/stator.pyz
 
 pyz: dist/stator.pyz ## build dist/stator.pyz
+
+install: dist/stator.pyz ## install it as a systemd service, below DESTDIR; PREFIX=/opt has the folder stator
+	@install -D -m 644 $< "$(INSTALLED_PYZ)"
+	@sed 's|/opt/stator/|$(PREFIX)/stator/|' etc/stator.service | install -D -m 644 /dev/stdin "$(INSTALLED_UNIT)"
+	@[ -e "$(INSTALLED_ENV)" ] || [ -L "$(INSTALLED_ENV)" ] || install -D -m 640 etc/stator.env "$(INSTALLED_ENV)"
+	@echo "edit $(INSTALLED_ENV), then: systemctl daemon-reload && systemctl enable --now stator"
+
+uninstall: ## remove what install has put in place, but for the settings in /etc/stator.env
+	@rm -f "$(INSTALLED_PYZ)" "$(INSTALLED_UNIT)"
+	@rmdir --ignore-fail-on-non-empty "$(dir $(INSTALLED_PYZ))" 2>/dev/null || true
+	@echo "kept $(INSTALLED_ENV); now: systemctl daemon-reload"
 
 test: lint ## run all checks and tests; ARGS go to pytest
 	@$(VENV) tests/integration/fetch.py
