@@ -12,6 +12,7 @@ from typing import Any
 
 from attrs import evolve, field, frozen
 
+from stator.child.config import ChildConfig
 from stator.client.config import ClientConfig
 from stator.client.headers import header_pairs
 from stator.collectors.catalog import BUILT_IN, Collectors
@@ -25,10 +26,11 @@ from stator.roster.file_sd import FileConfig
 from stator.roster.registrar import Registrar
 from stator.roster.roster import RosterConfig
 from stator.server.listener import ServerConfig
-from stator.settings.declare import Secret, Setting, iter_settings, section, variables_of
+from stator.settings.declare import ConfigError, Secret, Setting, iter_settings, section, variables_of
 from stator.settings.masking import KnownSecrets, mask_texts, secrets_of
 from stator.settings.types import setting_type
-from stator.web.health import MonitorConfig
+from stator.web.checks import Check
+from stator.web.health import TARGETS, MonitorConfig, build_check, is_target
 
 # What STTR_ROSTER_REGISTRAR can name beside plugins.
 REGISTRARS = ("auto", "consul", "file", "none")
@@ -47,6 +49,7 @@ class Config:
     metrics: MetricsConfig = section(MetricsConfig)
     server: ServerConfig = section(ServerConfig)
     monitor: MonitorConfig = section(MonitorConfig)
+    child: ChildConfig = section(ChildConfig)
     registrars: Plugins = field(factory=Plugins)  # the chosen one, if it is a plugin; no variable gives it
 
     def problems(self) -> Iterator[tuple[str, str]]:
@@ -59,6 +62,8 @@ class Config:
             yield "client.base_uri", "a URI such as http://localhost:8500, since STTR_ROSTER_REGISTRAR is consul"
         if name == "file" and not self.file.path:
             yield "file.path", "the path of a file, since STTR_ROSTER_REGISTRAR is file"
+        if self.child.health and not is_target(self.child.health):
+            yield "child.health", f"one of {TARGETS}"
         if self.client.base_uri and name in ("auto", "consul"):
             yield from ((f"roster.service.{setting}", text) for setting, text in service_problems(self.roster.service))
 
@@ -89,6 +94,13 @@ class Config:
             return None
         mask = self.known_secrets().mask
         return self.consul.build(self.client.build(log, mask), self.consul.heartbeat(log, mask))
+
+    def child_check(self) -> Check | None:
+        """Returns what raises while the wrapped program is not healthy; None if nothing is known of its health."""
+        target = self.child.health or (
+            f"tcp://127.0.0.1:{self.roster.service.port}" if self.roster.service.port else ""
+        )
+        return build_check(target, self.monitor.check_timeout.seconds, self.public_environ) if target else None
 
     def public_environ(self, prefix: str = "STTR") -> dict[str, str]:
         """Returns this process's environment for other programs: without variables that are, or may hold, secrets."""
@@ -147,6 +159,12 @@ class Environment:
             reader.check(plugin.config, plugin.prefix)
         reader.finish()
         return config
+
+    def check_command(self, config: Config) -> None:
+        """Raises ConfigError if the settings can't be those of a wrapped program."""
+        if config.registers and not config.roster.service.port:
+            name = f"{self.prefix}_ROSTER_SERVICE_PORT"
+            raise ConfigError([f"{name}: expected the port of the program behind --, which is to be registered"])
 
     def dump(self, config: Config) -> dict[str, Any]:
         """Returns the root Config, and those of plugins, as plain data without secrets."""

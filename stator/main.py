@@ -19,7 +19,7 @@ from stator.points import CollectorContext
 from stator.processes.service import ServiceProcesses
 from stator.server.listener import listening_address
 from stator.server.service_manager import ServiceManager
-from stator.server.signals import block_signals, startup_guard
+from stator.server.signals import FORWARDED_SIGNALS, block_signals, startup_guard
 from stator.server.startup import ForkedCall
 from stator.server.supervisor import FAILED, Supervisor, is_serving
 from stator.server.versions import check_versions
@@ -30,6 +30,7 @@ from stator.version import __version__, build_labels
 from stator.web.checks import CheckMetrics, Checks
 
 APP_ID = "stator"
+CHILD = "child"  # the collector, and the health check, of a wrapped program
 ABOUT = "'stator' makes a service observable: it registers, answers /monitor and /metrics, and logs what happened"
 
 
@@ -79,14 +80,16 @@ def main(
         loaded = loaded or read(Environment.of, argv, environ)
         run_id = new_id()
         secrets = loaded.config.known_secrets()
-        log = loaded.config.logger.build(Sink(1), terminal=os.isatty(1), secrets=secrets)
+        # A program's output stays as it is: its stdout is ours.
+        output = 2 if loaded.command else 1
+        log = loaded.config.logger.build(Sink(output), terminal=os.isatty(output), secrets=secrets)
         log = log.bind(app_id=APP_ID, run_id=run_id)
         adopt_stdlib(log)
         log.info("starting up", config=loaded.redacted)
         for warning in loaded.warnings:
             log.warning(warning)
         try:
-            supervisor = assemble(loaded.config, loaded.redacted, run_id, manager or ServiceManager(), log)
+            supervisor = assemble(loaded, run_id, manager or ServiceManager(), log)
             start.close()
             gc.freeze()
             gc.enable()
@@ -105,10 +108,12 @@ def import_server() -> None:
         import stator.web.app  # noqa: F401
 
 
-def assemble(config: Config, redacted: dict[str, Any], run_id: str, manager: ServiceManager, log: Log) -> Supervisor:
+def assemble(loaded: Loaded[Config], run_id: str, manager: ServiceManager, log: Log) -> Supervisor:
     """Builds all parts; raises StartError where one can't be built."""
+    config = loaded.config
     processes = ServiceProcesses(config.server.workers)
-    collectors = config.collectors.build(CollectorContext(APP_ID, run_id, processes, log))
+    context = CollectorContext(APP_ID, run_id, processes, log, (CHILD,) if loaded.command else ())
+    collectors = config.collectors.build(context)
     formats = config.formats()
     listener = config.server.listen()
     bound = listening_address(listener)
@@ -122,6 +127,15 @@ def assemble(config: Config, redacted: dict[str, Any], run_id: str, manager: Ser
         report=lambda status: manager.status(mask(status)),
     )
     found, timeout = config.monitor.build(config.public_environ), config.monitor.check_timeout.seconds
+    program = None
+    if loaded.command:
+        check = config.child_check()
+        program = config.child.build(loaded.command, config.public_environ(), check, log)
+        # The families of the `process` collector are the program's then.
+        collectors = {CHILD: program.metrics, **collectors}
+        collectors.pop("process", None)
+        if check is not None:
+            found = {CHILD: check, **found}
     checks = Checks(found, log, timeout, roster.metrics.is_draining, mask)
     if found:
         collectors["checks"] = CheckMetrics(lambda: checks)
@@ -130,11 +144,22 @@ def assemble(config: Config, redacted: dict[str, Any], run_id: str, manager: Ser
     def app() -> Any:
         from stator.web import access_log, app  # Falcon is for the server's process alone
 
-        inner = app.asgi_app(exporter, formats, redacted, log, checks)
+        inner = app.asgi_app(exporter, formats, loaded.redacted, log, checks)
         mode = "full" if config.logger.access == "auto" else config.logger.access
         secret, timeout = config.client.secret_headers, config.server.timeout.seconds
         quiet = QuietPaths(config.logger.quiet_paths)
         return access_log.AccessLogMiddleware(inner, log, secret, timeout, quiet, mode)
 
     drain = config.roster.drain.seconds
-    return Supervisor(config.server, listener, app, roster, drain=drain, processes=processes, manager=manager, log=log)
+    return Supervisor(
+        config.server,
+        listener,
+        app,
+        roster,
+        drain=drain,
+        processes=processes,
+        manager=manager,
+        log=log,
+        program=program,
+        forwarded=FORWARDED_SIGNALS if program else frozenset(),
+    )

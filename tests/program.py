@@ -87,6 +87,8 @@ class Program:
         stdout: int | None = None,
     ) -> None:
         self.stdout, self.stderr = folder / "stdout", folder / "stderr"
+        # That of a wrapped program is its own.
+        self._log = self.stderr if "--" in args else self.stdout
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("STTR_")}
         defaults = {"STTR_SERVER_HOST": "127.0.0.1", "STTR_SERVER_PORT": "0", "PYTHONPATH": str(ROOT)}
         with self.stdout.open("wb") as out, self.stderr.open("wb") as err:
@@ -118,7 +120,8 @@ class Program:
     def lines(self, msg: str | None = None, **fields: object) -> list[Line]:
         """What it logged: all lines, or those with a message and fields."""
         wanted = fields if msg is None else {"msg": msg, **fields}
-        whole = (line for line in self.stdout.read_bytes().splitlines(keepends=True) if line.endswith(b"\n"))
+        lines = self._log.read_bytes().splitlines(keepends=True)
+        whole = (line for line in lines if line.endswith(b"\n") and (self._log is self.stdout or line[:1] == b"{"))
         return [line for line in map(json.loads, whole) if wanted.items() <= line.items()]
 
     def wait_for(self, msg: str, *, within: float = 10.0, **fields: object) -> Line:

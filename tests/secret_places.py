@@ -12,6 +12,7 @@ from tests.fakes import Agent, Request
 MASK = "--redacted--"
 # Settings of texts that hold none: names, paths and patterns.
 WITHOUT_SECRETS = {
+    "STTR_CHILD_STOPSIGNAL",
     "STTR_CLIENT_CAFILE",
     "STTR_CLIENT_CERTFILE",
     "STTR_CLIENT_KEYFILE",
@@ -82,6 +83,8 @@ class Places:
                 variables[f"{each.name}_FILE"] = str(file)
             elif each.secret:
                 variables[each.name] = self.secret(each.name)
+            elif each.name == "STTR_CHILD_HEALTH":
+                variables[each.name] = f"exec:true {self.plain(f'{each.name}, argument')}"
             elif each.name == "STTR_MONITOR_CHECKS":
                 variables[each.name] = f"disk=exec:true {self.plain(f'{each.name}, argument')}"
             elif each.hidden:

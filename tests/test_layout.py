@@ -17,7 +17,7 @@ LAYERS = (
     ("main", "embedding"),
     ("check",),
     ("config",),
-    ("server", "roster", "collectors", "instrumentation", "web"),
+    ("server", "roster", "collectors", "instrumentation", "web", "child"),
     ("client", "exporter"),
     ("plugins", "log", "concurrency", "exposition"),
     ("settings", "processes", "version", "points"),

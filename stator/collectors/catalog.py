@@ -56,7 +56,7 @@ class Collectors:
 
     def build(self, context: CollectorContext) -> dict[str, Collector]:
         """Returns the collectors that run, by name; raises StartError where one can't be built."""
-        context = evolve(context, collectors=self.enabled)
+        context = evolve(context, collectors=(*context.collectors, *self.enabled))
         built_in = {name: getattr(self, attribute) for name, attribute in BUILT_IN.items()}
         return {name: (built_in | self.plugins.found)[name].build(context) for name in self.enabled}
 

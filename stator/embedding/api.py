@@ -17,6 +17,7 @@ from stator.embedding.serving import Serving
 from stator.instrumentation.asgi import observe_asgi
 from stator.instrumentation.sharing import share_metrics
 from stator.instrumentation.wsgi import observe_wsgi
+from stator.processes.wrapped import is_wrapped
 from stator.settings.declare import ConfigError
 from stator.settings.masking import mask_setting
 from stator.web.access_log import App
@@ -165,6 +166,9 @@ class Stator:
         if not config.registers:
             if config.roster.registrar != "none":
                 log.warning("not registering: neither consul= nor STTR_CLIENT_BASEURI is set")
+            return Registration(None, log)
+        if is_wrapped():
+            log.warning("not registering: this program is wrapped, and registered by what wraps it")
             return Registration(None, log)
         if monitor:
             config = with_service(config, monitor_spec=f"http://%s:%d{monitor.replace('%', '%%')}")

@@ -14,6 +14,7 @@ from stator.settings.declare import between, setting
 
 MONITOR_SPEC = "http://%s:%d/monitor"
 LOOKUP = "lookup"
+METRICS_PORT = "metrics_port"  # key of the metadata
 _ENDPOINT = re.compile(r"(\[(?P<ipv6>[^\]]+)\]|(?P<host>[^\s:/?#@\[\]]+))(:(?P<port>[0-9]{1,5}))?")
 
 
@@ -29,6 +30,9 @@ class ServiceConfig:
         LOOKUP, desc="ip address of service; lookup: the one bound, or that this host uses toward the discovery service"
     )
     monitor_spec: str = setting(MONITOR_SPEC, desc="specifier for monitor endpoint uri")
+    port: int = setting(
+        0, desc="port that is registered, if it is not ours: a wrapped program's; 0: ours", check=between(0, 65535)
+    )
     weight_passing: int = setting(1, desc="share of DNS answers while passing", check=between(1, 65535))
     weight_warning: int = setting(1, desc="share of DNS answers while its check warns", check=between(0, 65535))
     tagged_addresses: tuple[tuple[str, str], ...] = setting(
@@ -52,22 +56,26 @@ class ServiceConfig:
         return _filled(self.monitor_spec, address, port)
 
     def build(self, port: int, discovery_uri: str, host: str = "", own_url: str = "") -> "Service":
-        """Returns the service to register; raises OSError if its address can't be looked up."""
+        """Returns the service to register, with our port; raises OSError if its address can't be looked up."""
         # Without a host it listens at all addresses of this one.
         address = (host or look_up(discovery_uri)) if self.ip_address == LOOKUP else self.ip_address
         tagged = ((name, parse_endpoint(text)) for name, text in self.tagged_addresses)
-        own_id = self.id or f"{socket.gethostname()}-{port}"
+        registered = self.port or port
+        own_id = self.id or f"{socket.gethostname()}-{registered}"
+        # Whoever finds the service scrapes it at this port of the same address.
+        metrics = ((METRICS_PORT, str(port)),) if registered != port else ()
         return Service(
             id=f"{self.name}-{own_id}",
             name=self.name,
             tags=self.tags,
-            meta=self.meta,
+            meta=tuple({**dict(metrics), **dict(self.meta)}.items()) if metrics else self.meta,
             address=address,
-            port=port,
+            port=registered,
             monitor_url=self.monitor_url(address, port),
             own_url=own_url or _filled(MONITOR_SPEC, host or "127.0.0.1", port),
             weights=(self.weight_passing, self.weight_warning),
-            tagged_addresses=tuple((name, at[0], at[1] or port) for name, at in tagged if at),
+            tagged_addresses=tuple((name, at[0], at[1] or registered) for name, at in tagged if at),
+            metrics_port=port,
         )
 
 
@@ -85,6 +93,7 @@ class Service:
     own_url: str = ""  # at which we check it, whatever lies between us and others
     weights: tuple[int, int] = (1, 1)  # shares of DNS answers while passing, and while its check warns
     tagged_addresses: tuple[tuple[str, str, int], ...] = ()  # name, address and port at which others reach it too
+    metrics_port: int = 0  # at which /metrics and /monitor answer; 0: `port`
 
 
 def look_up(discovery_uri: str) -> str:

@@ -16,6 +16,8 @@ IGNORED_SIGNALS = (
     *(signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM, signal.SIGVTALRM, signal.SIGPROF, signal.SIGIO),
     *(signal.SIGPWR, signal.SIGSTKFLT, *sorted(each for each in signal.valid_signals() if each >= signal.SIGRTMIN)),
 )
+# For a program that we run, and not for us: all that can be caught and does not stop us, or report a fault of ours.
+FORWARDED_SIGNALS = frozenset({signal.SIGHUP, signal.SIGWINCH, signal.SIGURG, *IGNORED_SIGNALS})
 STARTUP_GRACE = 1.0  # seconds that a start may go on after a signal to stop; mostly it is over sooner
 
 

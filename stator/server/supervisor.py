@@ -5,16 +5,18 @@ import signal
 import socket
 import time
 from collections.abc import Callable
+from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from functools import partial
 from math import inf
-from typing import Any, NoReturn, Protocol
+from typing import Any, NoReturn
 
 from attrs import define, field
 
 from stator.client.probe import is_ready
 from stator.log.logger import Log
 from stator.processes.service import ServiceProcesses
+from stator.server.beside import Program, Roster
 from stator.server.listener import ServerConfig, listening_address
 from stator.server.service_manager import ServiceManager
 from stator.server.signals import block_signals, end_with_parent
@@ -23,20 +25,9 @@ from stator.settings.declare import StartError
 FAILED = 1
 NOT_STARTED = 2  # the server's exit status if it can't start, and has logged why
 SIGNAL_DEBOUNCE = 0.1  # seconds in which signals to stop count as one: timeout(1) sends its own to us and to our group
+KILL_TIMEOUT = 2.0  # seconds in which the kernel has ended a process that was killed
 LOCAL = "127.0.0.1"
-
-
-class Roster(Protocol):
-    """Keeps the service registered."""
-
-    def start(self) -> None:
-        """Begins to register."""
-
-    def stop(self) -> None:
-        """Begins to unregister."""
-
-    def wait_stopped(self, timeout: float) -> bool:
-        """Waits for it to stop, for `timeout` seconds at most; returns whether it has."""
+LIVE = "/monitor/live"
 
 
 def is_serving(address: tuple[str, int], path: str = "/monitor") -> bool:
@@ -65,8 +56,11 @@ class Supervisor:
     _processes: ServiceProcesses
     _manager: ServiceManager
     _log: Log
+    _program: Program | None = None
+    _forwarded: AbstractSet[int] = frozenset()  # signals that are for the program
     _signals: set[signal.Signals] = field(factory=set, init=False)
     _server: int = field(default=0, init=False)
+    _has_registered: bool = field(default=False, init=False)  # or has begun to
     _server_status: int | None = field(default=None, init=False)
     _last_signal: float = field(default=-inf, init=False)
 
@@ -79,19 +73,23 @@ class Supervisor:
         self._listener.close()
         status = 0
         try:
-            self._wait_until_ready(address)
-            self._wait(inf)
-            status = FAILED
-            if self._server_status != NOT_STARTED:
-                self._log.error("http service ended by itself", status=self._server_status)
+            if self._wait_until_ready(address) and self._start_program():
+                # Not /monitor, which fails while the service is unregistered and drains.
+                self._manager.ready(partial(is_serving, address, LIVE))
+                self._roster.start()
+                self._has_registered = True
+                self._wait(inf)
+            status = self._status_of_end()
         except StartError as error:
-            status = FAILED
+            status = getattr(error, "status", FAILED)
             self._log.error("can't start", reason=str(error))
         except _Stopped as stopped:
             self._log.info("shutting down", signal=stopped.by.name)
         self._manager.stopping()
         try:
             self._leave()
+            if status == 0 and self._program is not None:
+                status = self._program.status or 0
         except _Stopped as stopped:
             status = 128 + stopped.by
             self._log.warning("stopping at once", signal=stopped.by.name)
@@ -136,29 +134,58 @@ class Supervisor:
         finally:
             os._exit(status)
 
-    def _wait_until_ready(self, address: tuple[str, int]) -> None:
-        """Waits until the service answers, and starts the roster; returns without if the server has ended."""
-        while not is_serving(address):
+    def _wait_until_ready(self, address: tuple[str, int]) -> bool:
+        """Waits until the service answers; returns False if the server has ended."""
+        # Health checks may fail: the program that they look at need not run yet.
+        while not is_serving(address, LIVE):
             if not self._wait(0.01):
-                return
+                return False
         host, port = address
         self._log.info("ready", address=f"{host or LOCAL}:{port}")
-        # Not /monitor, which fails while the service is unregistered and drains.
-        self._manager.ready(partial(is_serving, address, "/monitor/live"))
-        self._roster.start()
+        return True
 
-    def _wait(self, seconds: float) -> bool:
-        """Waits, and returns whether the server still runs: False at once if not; raises _Stopped at a signal."""
-        deadline = time.monotonic() + seconds
-        while self._server_status is None:
+    def _start_program(self) -> bool:
+        """Starts the program, if there is one, and waits until it is healthy; returns False if it has ended."""
+        if self._program is None:
+            return True
+        # After the server's process was forked, which has its own use for them.
+        signal.pthread_sigmask(signal.SIG_BLOCK, self._forwarded)
+        self._program.start(self._server)
+        deadline = time.monotonic() + self._program.start_timeout
+        while not self._program.is_healthy():
+            if time.monotonic() > deadline:
+                msg = f"the program was not healthy within {self._program.start_timeout:g} s"
+                raise StartError(msg)
+            if not self._wait(0.05):
+                return False
+        return True
+
+    def _has_ended(self) -> bool:
+        return self._server_status is not None or (self._program is not None and self._program.status is not None)
+
+    def _status_of_end(self) -> int:
+        """Returns the exit status after the server or the program has ended by itself."""
+        if self._server_status is None and self._program is not None:
+            return self._program.status or 0
+        if self._server_status != NOT_STARTED:
+            self._log.error("http service ended by itself", status=self._server_status)
+        return FAILED
+
+    def _wait(self, seconds: float, has_ended: Callable[[], bool] | None = None) -> bool:
+        """Waits, and returns whether all still runs: False at once if not; raises _Stopped at a signal."""
+        deadline, has_ended = time.monotonic() + seconds, has_ended or self._has_ended
+        while not has_ended():
             left = max(0.0, deadline - time.monotonic())
-            came = signal.sigtimedwait(self._signals, min(left, 3600.0))  # it takes no infinite time
+            # It takes no infinite time.
+            came = signal.sigtimedwait(self._signals | self._forwarded, min(left, 3600.0))
             now = time.monotonic()
             if came is None:
                 if now >= deadline:
                     return True
             elif came.si_signo == signal.SIGCHLD:
                 self._reap()
+            elif came.si_signo in self._forwarded and self._program is not None:
+                self._program.send(came.si_signo)
             elif now - self._last_signal >= SIGNAL_DEBOUNCE:
                 self._last_signal = now
                 raise _Stopped(signal.Signals(came.si_signo))
@@ -167,24 +194,42 @@ class Supervisor:
     def _reap(self) -> None:
         """Reaps children that have ended; as process 1 of a container we get orphans too."""
         with suppress(ChildProcessError):
-            while (ended := os.waitpid(-1, os.WNOHANG)) != (0, 0):
-                pid, status = ended
+            while (ended := os.wait4(-1, os.WNOHANG))[0]:
+                pid, status, usage = ended
                 if pid == self._server:
                     self._server_status = os.waitstatus_to_exitcode(status)
+                elif self._program is not None:
+                    self._program.reaped(pid, status, usage)
 
     def _leave(self) -> None:
         """Unregisters first, then drains, then ends the server; raises _Stopped at a further signal."""
         self._roster.stop()
         while not self._roster.wait_stopped(0.02):
             self._wait(0)
-        if self._wait(self._drain):
+        if self._has_registered:
+            self._wait(self._drain)
+        self._stop_program()
+        if self._server_status is None:
             os.kill(self._server, signal.SIGTERM)
             # Gunicorn kills its workers after the timeout.
-            if self._wait(self._config.timeout.seconds + 2):
+            if self._wait(self._config.timeout.seconds + 2, lambda: self._server_status is not None):
                 self._log.warning("http service does not end, killing it")
 
+    def _stop_program(self) -> None:
+        """Asks the program to stop, and kills it if it does not; what it leaves running is killed too."""
+        program = self._program
+        if program is None or not program.pid:
+            return
+        program.ask_to_stop()
+        if self._wait(program.stop_timeout, lambda: program.status is not None):
+            self._log.warning("program does not end, killing it")
+        program.kill(without=self._server)
+        self._wait(KILL_TIMEOUT, lambda: program.status is not None)
+
     def _kill(self) -> None:
-        """Kills what is left of the server: all of it, or workers whose arbiter is gone."""
+        """Kills what is left of the program, and of the server: all of it, or workers whose arbiter is gone."""
+        if self._program is not None:
+            self._program.kill(without=self._server)
         try:
             os.killpg(self._server, signal.SIGKILL)
         except ProcessLookupError:

@@ -23,6 +23,7 @@ Flags:
       --check          say what is wrong with the configuration, if anything, and exit
   -e, --env-file FILE  read variables from FILE too; those of the environment win
   -V, --version        show the version and exit
+      -- COMMAND ...   run a program, and make it observable
 """
 SETTINGS = "The following environment variables are available for configuration:"
 
@@ -32,6 +33,9 @@ class Environment(Protocol[C]):
 
     def settings(self) -> Sequence[Setting]:
         """Returns all settings, in the order of ``-h``."""
+
+    def check_command(self, config: C) -> None:
+        """Raises ConfigError if the root Config can't be that of a wrapped program."""
 
     def decode(self) -> C:
         """Builds the root Config; raises ConfigError."""
@@ -54,6 +58,7 @@ class Loaded(Generic[C]):
 
     config: C
     redacted: dict[str, Any]  # the same as plain data without secrets
+    command: tuple[str, ...]  # of a program to be run; empty: none
     warnings: list[str]  # a sentence for each variable that no setting reads
 
 
@@ -84,6 +89,8 @@ def load(
         settings = loaded.settings()
         warnings = unknown_variables(settings, prefix, variables) + quoted_values(settings, variables)
         config = loaded.decode()
+        if flags.command:
+            loaded.check_command(config)
     except ConfigError as error:
         _complain([*error.problems, *(f"warning: {each}" for each in warnings)])
         raise SystemExit(BAD_CONFIG) from None
@@ -94,7 +101,7 @@ def load(
         if found.problems:
             raise SystemExit(BAD_CONFIG)
         _end(json.format(json.encode(redacted), indent=2) + b"\n" if flags.conf else b"")
-    return Loaded(config, redacted, warnings)
+    return Loaded(config, redacted, flags.command, warnings)
 
 
 def is_question(argv: Sequence[str]) -> bool:
@@ -108,10 +115,22 @@ def _flags(argv: Sequence[str]) -> argparse.Namespace:
     for names in (("-h", "--help"), ("-V", "--version"), ("-c", "--conf"), ("--check",)):
         parser.add_argument(*names, action="store_true")
     parser.add_argument("-e", "--env-file", metavar="FILE")
-    flags, unknown = parser.parse_known_args(argv)
+    own, dashes, command = _split_at(argv, "--")
+    flags, unknown = parser.parse_known_args(own)
+    flags.command = tuple(command)
+    if dashes and not command:
+        parser.error("no program behind --")
     if unknown and not (flags.help or flags.version):
         parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     return flags
+
+
+def _split_at(words: Sequence[str], separator: str) -> tuple[Sequence[str], bool, Sequence[str]]:
+    """Returns the words before the first separator, whether there is one, and the words behind it."""
+    if separator not in words:
+        return words, False, ()
+    at = words.index(separator)
+    return words[:at], True, words[at + 1 :]
 
 
 def _variables(flags: argparse.Namespace, environ: Mapping[str, str]) -> Mapping[str, str]:

@@ -51,6 +51,13 @@ def mask_setting(text: str) -> str:
     return mask_uris(text)
 
 
+def mask_target(target: str) -> str:
+    """Returns a health check's target without a URL's secrets, and without the arguments of a command."""
+    target = mask_uris(target)
+    command, space, _ = target.partition(" ")
+    return f"{command} {REDACTED}" if space and target.startswith("exec:") else target
+
+
 def mask_texts(data: Any, mask: Mask = mask_uris) -> Any:
     """Returns plain data whose texts are masked; tuples become lists."""
     if isinstance(data, dict):

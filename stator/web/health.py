@@ -17,23 +17,17 @@ from stator.client.errors import ClientError
 from stator.client.probe import USER_AGENT
 from stator.log.render import TRUNCATED
 from stator.plugins.loading import add_search_path, describe
-from stator.settings.declare import REDACTED, StartError, positive, setting
+from stator.settings.declare import StartError, positive, setting
 from stator.settings.duration import Duration
-from stator.settings.masking import mask_uris
+from stator.settings.masking import mask_target, mask_uris
 from stator.web.checks import Check, CheckError
 
-FORMS = "tcp://host:port, http://host:port/path, https://..., exec:command or module:function"
+TARGETS = "tcp://host:port, http://host:port/path, https://..., exec:command or module:function"
 MAX_OUTPUT = 200  # characters of a command's output in its error
 
 
 def _show(_config: object, checks: tuple[tuple[str, str], ...]) -> list[list[str]]:
-    return [[name, _without_arguments(mask_uris(target))] for name, target in checks]
-
-
-def _without_arguments(target: str) -> str:
-    """Returns a target without what a command is given, which may be a password."""
-    command, space, _ = target.partition(" ")
-    return f"{command} {REDACTED}" if space and target.startswith("exec:") else target
+    return [[name, mask_target(target)] for name, target in checks]
 
 
 @frozen
@@ -41,7 +35,7 @@ class MonitorConfig:
     """What is checked when /monitor is asked."""
 
     checks: tuple[tuple[str, str], ...] = setting(
-        (), desc=f"health checks, name=target; a target is {FORMS}", show=_show
+        (), desc=f"health checks, name=target; a target is {TARGETS}", show=_show
     )
     check_timeout: Duration = setting(Duration.parse("2s"), desc="longest time for a health check", check=positive)
 
@@ -50,26 +44,33 @@ class MonitorConfig:
         names = [name for name, _ in self.checks]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             yield "checks", f"different names, but there are two called {', '.join(twice)}"
-        if wrong := [name for name, target in self.checks if _kind(target) is None]:
-            yield "checks", f"a comma-separated list of name=target; {', '.join(wrong)} is none of {FORMS}"
+        if wrong := [name for name, target in self.checks if not is_target(target)]:
+            yield "checks", f"a comma-separated list of name=target; {', '.join(wrong)} is none of {TARGETS}"
 
     def build(self, environ: Callable[[], Mapping[str, str]]) -> dict[str, Check]:
         """Returns the checks by name; raises StartError if a function can't be loaded.
 
         `environ` returns the environment of commands.
         """
-        return {name: self._check(target, environ) for name, target in self.checks}
+        return {name: build_check(target, self.check_timeout.seconds, environ) for name, target in self.checks}
 
-    def _check(self, target: str, environ: Callable[[], Mapping[str, str]]) -> Check:
-        kind, timeout = _kind(target), self.check_timeout.seconds
-        if kind == "tcp":
-            url = urlsplit(target)
-            return partial(connect, url.hostname or "", url.port or 0, timeout)
-        if kind == "http":
-            return partial(get, target, timeout)
-        if kind == "exec":
-            return partial(execute, split(target.removeprefix("exec:")), timeout, environ)
-        return load_function(target)
+
+def is_target(text: str) -> bool:
+    """Returns whether a check can be built of a text."""
+    return _kind(text) is not None
+
+
+def build_check(target: str, timeout: float, environ: Callable[[], Mapping[str, str]]) -> Check:
+    """Returns the check of a target, which takes `timeout` seconds at most; raises StartError if it can't be loaded."""
+    kind = _kind(target)
+    if kind == "tcp":
+        url = urlsplit(target)
+        return partial(connect, url.hostname or "", url.port or 0, timeout)
+    if kind == "http":
+        return partial(get, target, timeout)
+    if kind == "exec":
+        return partial(execute, split(target.removeprefix("exec:")), timeout, environ)
+    return load_function(target)
 
 
 def connect(host: str, port: int, timeout: float) -> None:

@@ -67,6 +67,8 @@ PARTICULAR: dict[str, st.SearchStrategy[Any]] = {
     "STTR_PLUGINS_PATH": st.just(""),
     "STTR_HOST_COLLECTORS": st.lists(st.sampled_from(["cpu", "loadavg", "stat"]), unique=True).map(tuple),
     **dict.fromkeys(PATTERNS_OF, st.sampled_from(["", "^(a|b,c)$", r"\d+ "])),
+    "STTR_CHILD_HEALTH": st.sampled_from(["", "tcp://db:5432", "http://web/up", "exec:df", "shop.q:ping"]),
+    "STTR_CHILD_STOPSIGNAL": st.sampled_from(["TERM", "QUIT", "SIGINT", "RTMIN"]),
     "STTR_MONITOR_CHECKS": st.lists(
         st.sampled_from([("db", "tcp://db:5432"), ("web", "http://web/up"), ("disk", "exec:df"), ("q", "shop.q:ping")]),
         unique=True,

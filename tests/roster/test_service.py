@@ -28,6 +28,16 @@ def test_without_an_id_it_is_known_by_host_and_port() -> None:
     assert ServiceConfig(ip_address="10.0.0.1").build(9090, "").id == f"stator-{socket.gethostname()}-9090"
 
 
+def test_another_port_can_be_registered_than_the_one_that_answers() -> None:
+    service = ServiceConfig(ip_address="10.0.0.1", port=80, meta=(("team", "shop"),)).build(8087, "")
+    assert (service.port, service.metrics_port) == (80, 8087)
+    assert service.id == f"stator-{socket.gethostname()}-80"
+    assert service.monitor_url == "http://10.0.0.1:8087/monitor"
+    assert dict(service.meta) == {"metrics_port": "8087", "team": "shop"}
+    same = ServiceConfig(ip_address="10.0.0.1", port=8087).build(8087, "")
+    assert (same.port, same.meta) == (8087, ())
+
+
 def test_an_ipv6_address_stands_in_brackets_in_a_url_and_without_as_an_address() -> None:
     service = ServiceConfig(ip_address="2001:db8::1").build(8087, "")
     assert service.address == "2001:db8::1"

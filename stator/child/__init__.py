@@ -1,0 +1,1 @@
+"""A program that Stator runs and makes observable."""
