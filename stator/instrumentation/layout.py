@@ -3,8 +3,8 @@
     ┌──────────────────────────────┐ 0
     │ heads, 64 bytes a row        │   bytes of keys that are written; processes that have had the row; 48 bytes free
     ├──────────────────────────────┤ 4 KiB
-    │ cells of row 0: 4 MiB        │   two float64 for each series, in the order of its key: value, note
-    │ cells of row 1               │
+    │ cells of row 0: 4 MiB        │   two float64 for each series, in the order of its key: value, note;
+    │ cells of row 1               │   of a distribution: one for each bucket, not cumulative, and one for the sum
     │ …                            │
     ├──────────────────────────────┤ 4 KiB + 64 x 4 MiB
     │ keys of row 0: 60 MiB        │   append-only records: length, CRC-32 (both uint32), kind, text; padded to 8 bytes
@@ -40,7 +40,7 @@ ROW_CELLS = CELLS // 8  # float64 of a row
 MAPPED = HEADS + ROWS * CELLS
 SIZE = MAPPED + ROWS * KEYS
 FIRST_CELL = HEADS // 8
-_VERSION = 1
+_VERSION = 2
 PREFIX = "stator-metrics-"
 NAME = f"{PREFIX}{_VERSION}"
 # A value that a gauge does not have: not a number, and none that arithmetic makes.
@@ -59,6 +59,12 @@ class FamilyKey(NamedTuple):
     label_names: tuple[str, ...]
     documentation: str
     mode: str  # of a gauge among several processes; empty for other types
+    bounds: tuple[float, ...] = ()  # of a distribution: upper bounds of its buckets, but for the last one's
+
+    @property
+    def cells(self) -> int:
+        """How many float64 a series takes, always an even number."""
+        return 2 * ((len(self.bounds) + 3) // 2) if self.bounds else 2
 
     def encode(self) -> bytes:
         """Returns the text of its record."""
@@ -67,8 +73,8 @@ class FamilyKey(NamedTuple):
     @classmethod
     def decode(cls, text: bytes) -> "FamilyKey":
         """Returns what `encode` has encoded."""
-        type_, family, sample, label_names, documentation, mode = json.loads(text)
-        return cls(type_, family, sample, tuple(label_names), documentation, mode)
+        type_, family, sample, label_names, documentation, mode, bounds = json.loads(text)
+        return cls(type_, family, sample, tuple(label_names), documentation, mode, tuple(bounds))
 
 
 def encode_series(family: int, label_values: tuple[str, ...]) -> bytes:

@@ -67,7 +67,7 @@ class Memory:
         self.lock, self._is_placing = threading.RLock(), False
         self.is_incomplete = False
         self.with_exemplars: set[str] = set()
-        self._numbers: dict[bytes, int] = {}
+        self._numbers: dict[FamilyKey, int] = {}
         self._index: dict[bytes, int] = {}
         self._owners: dict[int, int] = {}
         self._used = self._next = 0
@@ -101,7 +101,7 @@ class Memory:
         return row == self.row or lock_holder(self._fd, row) is not None
 
     def place(self, key: FamilyKey, label_values: tuple[str, ...], owner: object) -> tuple[Cells, int]:
-        """Returns cells, and the index among them of a series' value; its note is the next.
+        """Returns cells, and the index among them of a series' first; of a value it's followed by its note.
 
         Cells are the value's own, and shared with nobody, where there is no row or no room. The lock must be held.
         """
@@ -166,34 +166,34 @@ class Memory:
         families: list[FamilyKey] = []
         for kind, text, end in records(self.read_keys(row, 0, used)):
             if kind == FAMILY:
-                self._numbers[text] = len(families)
-                families.append(FamilyKey.decode(text))
+                families.append(family := FamilyKey.decode(text))
+                self._numbers[family] = len(families) - 1
             else:
                 key = families[decode_series(text)[0]]
-                self._index[text] = index = first_cell(row) + 2 * self._next
-                self._next += 1
+                self._index[text] = index = first_cell(row) + self._next
+                self._next += key.cells
                 if key.mode:
                     _retire(self.cells, index, key.mode)
             self._used = end
         self.heads[row * HEAD + OWNERS] += 1
 
     def _find_or_add(self, key: FamilyKey, label_values: tuple[str, ...]) -> int:
-        family = key.encode()
-        number = self._numbers.get(family)
+        number = self._numbers.get(key)
         if number is None:
-            self._append(FAMILY, family)
-            number = self._numbers[family] = len(self._numbers)
+            self._append(FAMILY, key.encode())
+            number = self._numbers[key] = len(self._numbers)
         text = encode_series(number, label_values)
         index = self._index.get(text)
         if index is None:
-            if 2 * self._next >= ROW_CELLS:
-                msg = f"this process has {ROW_CELLS // 2:,} series already"
+            if self._next + key.cells > ROW_CELLS:
+                msg = f"this process has {len(self._index):,} series already"
                 raise OSError(msg)
-            index = first_cell(self._row) + 2 * self._next
-            self.cells[index], self.cells[index + 1] = _initial(key)
+            index = first_cell(self._row) + self._next
+            for cell, value in enumerate(_initial(key), index):
+                self.cells[cell] = value
             self._append(SERIES, text)
             self._index[text] = index
-            self._next += 1
+            self._next += key.cells
         return index
 
     def _append(self, kind: bytes, text: bytes) -> None:
@@ -218,8 +218,10 @@ class Memory:
             raise OSError(msg)
 
 
-def _initial(key: FamilyKey) -> tuple[float, float]:
-    """Returns a new series' value and note."""
+def _initial(key: FamilyKey) -> tuple[float, ...]:
+    """Returns a new series' value and note, or the numbers of a distribution."""
+    if key.bounds:
+        return (0.0,) * key.cells
     if not key.mode:
         return 0.0, time.time()
     return UNSET, UNSET if key.mode.endswith(("min", "max")) else 0.0

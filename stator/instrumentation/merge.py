@@ -131,6 +131,14 @@ class Merge:
         return any(heads[row * HEAD + OWNERS] for row in range(1, ROWS))
 
 
+def distributions(memory: Memory, family: Family) -> Iterator[tuple[Series, list[float]]]:
+    """Yields each series of a family that has bounds, with the counts of its buckets, and the sum, over all rows."""
+    cells, length = memory.cells, len(family.bounds) + 2
+    for series in list(family.series.values()):
+        rows: list[list[float]] = [cells[cell : cell + length].tolist() for cell in series.cells]  # type: ignore[misc]
+        yield series, rows[0] if len(rows) == 1 else [sum(column) for column in zip(*rows, strict=True)]
+
+
 def without_worker(labels: LabelSet) -> LabelSet:
     """Returns the labels without the one for the process."""
     added = OTHER_WORKER if OTHER_WORKER in dict(labels) else WORKER

@@ -13,7 +13,7 @@ class Series:
     """One series, and where the rows have it.
 
     Attributes:
-        cells: Index of its value in each row that has it; its note is the next.
+        cells: Index of its value in each row that has it; its note is the next, or the rest of a distribution.
     """
 
     __slots__ = ("cells", "labels", "sample")
@@ -28,6 +28,7 @@ class Family:
 
     def __init__(self, key: FamilyKey) -> None:
         self.name, self.type, self.documentation = key.family, key.type, key.documentation
+        self.bounds = key.bounds
         self.mode = key.mode  # this process's own, where processes have different ones
         self.series: dict[SeriesKey, Series] = {}
         self._distributions: list[tuple[Series, list[Series]]] = []
@@ -63,16 +64,16 @@ class Reader:
 
     def __init__(self, heads: memoryview, read_keys: Callable[[int, int, int], bytes]) -> None:
         self._heads, self._read_keys = heads, read_keys
-        self._lock = threading.Lock()
+        self._lock, self._is_reading = threading.RLock(), False
         self._read = [0] * ROWS
         self._keys: list[list[FamilyKey]] = [[] for _ in range(ROWS)]
-        self._counts = [0] * ROWS
-        self._families: dict[tuple[str, str], Family] = {}
+        self._cells = [0] * ROWS
+        self._families: dict[tuple[str, str, tuple[float, ...]], Family] = {}
 
-    def family(self, name: str, type_: str, own_row: int) -> Family | None:
-        """Returns a family by its name and type, or None; raises OSError if the memory can't be read."""
+    def family(self, name: str, type_: str, own_row: int, bounds: tuple[float, ...] = ()) -> Family | None:
+        """Returns a family by name, type and bounds, or None; raises OSError if the memory can't be read."""
         self._refresh(own_row)
-        return self._families.get((name, type_))
+        return self._families.get((name, type_, bounds))
 
     def families(self, own_row: int) -> list[Family]:
         """Returns all families; raises OSError if the memory can't be read."""
@@ -84,9 +85,15 @@ class Reader:
         if used == self._read:
             return
         with self._lock:
-            for row in range(ROWS):
-                if used[row] > self._read[row]:
-                    self._read_row(row, used[row], is_own=row == own_row)
+            if self._is_reading:  # a signal handler or a destructor interrupted this thread below
+                return
+            self._is_reading = True
+            try:
+                for row in range(ROWS):
+                    if used[row] > self._read[row]:
+                        self._read_row(row, used[row], is_own=row == own_row)
+            finally:
+                self._is_reading = False
 
     def _read_row(self, row: int, used: int, *, is_own: bool) -> None:
         start, keys = self._read[row], self._keys[row]
@@ -96,9 +103,12 @@ class Reader:
             else:
                 number, label_values = decode_series(text)
                 key = keys[number]
-                family = self._families.setdefault((key.family, key.type), Family(key))
+                family = self._families.get((key.family, key.type, key.bounds)) or self._add(key)
                 if is_own:
                     family.mode, family.documentation = key.mode, key.documentation
-                family.add(key, label_values, first_cell(row) + 2 * self._counts[row])
-                self._counts[row] += 1
+                family.add(key, label_values, first_cell(row) + self._cells[row])
+                self._cells[row] += key.cells
             self._read[row] = start + end
+
+    def _add(self, key: FamilyKey) -> Family:
+        return self._families.setdefault((key.family, key.type, key.bounds), Family(key))

@@ -6,11 +6,12 @@ https://opentelemetry.io/docs/specs/semconv/http/http-metrics/
 import time
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
+from itertools import accumulate
 from math import inf
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
-from stator.instrumentation.store import Cell, Store
+from stator.instrumentation.store import Bounds, Cell, Distribution, Store
 from stator.points import Exemplar, Histogram, LabelPairs, Point, PointsAt
 
 DURATION, ACTIVE = "http_server_request_duration_seconds", "http_server_active_requests"
@@ -27,24 +28,9 @@ SIZE_BUCKETS = (100.0, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8)
 OTHER = "_OTHER"
 METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "QUERY"))
 SCHEMES = frozenset(("http", "https"))
-_BUCKET, _SUM = "_bucket", "_sum"
 
 SeriesKey: TypeAlias = tuple[str, str, str, int, str]
 """Method, scheme, route, status (0 if there was none) and type of the error, if one ended the request."""
-
-
-class Distribution(NamedTuple):
-    """What adds to the cells of one histogram: to that of each bucket, which are not cumulative, and to the sum."""
-
-    add_to_bucket: list[Callable[[float], None]]
-    add_to_sum: Callable[[float], None]
-    bounds: tuple[float, ...]
-
-    @classmethod
-    def of(cls, store: Store, family: str, labels: LabelPairs, bounds: tuple[float, ...]) -> "Distribution":
-        """Returns what adds to a series of a store."""
-        cells = [store.cell(family + _BUCKET, (*labels, ("le", repr(bound)))) for bound in (*bounds, inf)]
-        return cls([cell.inc for cell in cells], store.cell(family + _SUM, labels).inc, bounds)
 
 
 class RequestMetrics:
@@ -53,7 +39,7 @@ class RequestMetrics:
     Args:
         store: Where the numbers are.
         buckets: Upper bounds of durations in seconds, ascending.
-        max_series: Series of a histogram; what would be one more counts under the route `OTHER`.
+        max_series: Series of a histogram in the whole store; what would be one more counts under the route `OTHER`.
         exclude: Routes that are not counted.
         has_sizes: Whether sizes of bodies are counted too.
         target: Labels of ``target_info``.
@@ -99,13 +85,10 @@ class RequestMetrics:
         series = self._series.get(key) or self._add(key)
         # Loops and calls that most requests can do without are left out.
         if series:
-            add_to_bucket, add_to_sum, bounds = series[0]
-            add_to_bucket[bisect_left(bounds, seconds)](1.0)
-            add_to_sum(seconds)
+            series[0].observe(seconds)
             if self.has_sizes:
-                for size, (add_to_bucket, add_to_sum, bounds) in zip((received, sent), series[1:], strict=True):
-                    add_to_bucket[bisect_left(bounds, size)](1.0)
-                    add_to_sum(size)
+                series[1].observe(received)
+                series[2].observe(sent)
             if trace_id and key in self._series:
                 exemplar = Exemplar((("trace_id", trace_id),), seconds, time.time())
                 self._exemplars[_labels(key)][bisect_left(self._buckets, seconds)] = exemplar
@@ -115,15 +98,14 @@ class RequestMetrics:
         method, scheme, route, status, error = key
         if route in self._exclude:
             return ()
-        if len(self._series) >= self._max and route != OTHER:
+        labels, most = _labels(key), inf if route == OTHER else self._max
+        duration = self._store.distribution(DURATION, labels, self._buckets, most)
+        if duration is None:
             key = (method, scheme, OTHER, status, error)
             return self._series.get(key) or self._add(key)
-        labels = _labels(key)
-        bounds = {DURATION: self._buckets}
-        if self.has_sizes:
-            bounds |= dict.fromkeys((REQUEST_SIZE, RESPONSE_SIZE), SIZE_BUCKETS)
-        series = tuple(Distribution.of(self._store, family, labels, each) for family, each in bounds.items())
-        return self._series.setdefault(key, series)
+        sizes = (REQUEST_SIZE, RESPONSE_SIZE) if self.has_sizes else ()
+        others = (self._store.distribution(family, labels, SIZE_BUCKETS) for family in sizes)
+        return self._series.setdefault(key, (duration, *filter(None, others)))
 
     def is_nonblocking(self) -> bool:
         """Returns True: the numbers are in memory."""
@@ -136,21 +118,18 @@ class RequestMetrics:
     def _points(self) -> Iterator[Point]:
         if self._target:
             yield Point("target_info", "What is observed", 1, type="info", labels=self._target)
-        buckets: dict[str, dict[LabelPairs, list[tuple[float, int]]]] = defaultdict(lambda: defaultdict(list))
-        sums: dict[tuple[str, LabelPairs], float] = {}
         for (name, labels), value in self._store.values():
-            if name in GAUGES:
-                yield Point(name, GAUGES[name], value, labels=labels)
-            elif name.endswith(_BUCKET):
-                buckets[name.removesuffix(_BUCKET)][labels[:-1]].append((float(labels[-1][1]), int(value)))
-            else:
-                sums[name.removesuffix(_SUM), labels] = value
+            yield Point(name, GAUGES[name], value, labels=labels)
+        # Workers may have different bounds, as while a server reloads: a series then has several distributions.
+        every: dict[str, dict[LabelPairs, list[tuple[Bounds, list[float]]]]] = {name: {} for name in HISTOGRAMS}
+        for (name, labels), bounds, numbers in self._store.distributions():
+            every[name].setdefault(labels, []).append((bounds, numbers))
         for family, desc in HISTOGRAMS.items():
-            for labels, counts in buckets[family].items():
-                histogram = _histogram(counts, sums.get((family, labels), 0.0))
+            unit = family.rpartition("_")[2]
+            for labels, each in every[family].items():
                 exemplars = tuple(self._exemplars[labels].values()) if labels in self._exemplars else ()
                 shown = exemplars if family == DURATION else ()
-                yield Point(family, desc, histogram, "histogram", family.rpartition("_")[2], labels, shown)
+                yield Point(family, desc, _histogram(each), "histogram", unit, labels, shown)
 
 
 def _labels(key: SeriesKey) -> LabelPairs:
@@ -169,10 +148,19 @@ def _encodable(text: str) -> str:
     return text if text.isascii() else text.encode(errors="backslashreplace").decode()
 
 
-def _histogram(counts: list[tuple[float, int]], total: float) -> Histogram:
-    """Returns a histogram of counts that are not cumulative, by their upper bounds."""
-    count, buckets = 0, []
-    for bound, here in sorted(counts):
-        count += here
-        buckets.append((bound, count))
-    return Histogram(tuple(buckets[:-1]), total, count)
+def _histogram(distributions: Sequence[tuple[Bounds, list[float]]]) -> Histogram:
+    """Returns one histogram of several distributions, whose counts are not cumulative."""
+    bounds, numbers = distributions[0]
+    for more_bounds, more in distributions[1:]:
+        bounds, numbers = _added(bounds, numbers, more_bounds, more)
+    *counts, count = map(int, accumulate(numbers[:-1]))
+    return Histogram(tuple(zip(bounds, counts, strict=True)), numbers[-1], count)
+
+
+def _added(bounds: Bounds, numbers: list[float], more_bounds: Bounds, more: list[float]) -> tuple[Bounds, list[float]]:
+    """Returns the bounds that either of two distributions has, and the sums of their numbers."""
+    by_bound: defaultdict[float, float] = defaultdict(float)
+    for bound, number in (*zip(bounds, numbers[:-2], strict=True), *zip(more_bounds, more[:-2], strict=True)):
+        by_bound[bound] += number
+    both = tuple(sorted(by_bound))
+    return both, [*(by_bound[bound] for bound in both), numbers[-2] + more[-2], numbers[-1] + more[-1]]

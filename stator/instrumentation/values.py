@@ -5,6 +5,7 @@ long as nothing is called in between. Hence ``float`` first: another number's ``
 """
 
 import time
+from bisect import bisect_left
 from collections.abc import Sequence
 from sys import is_finalizing
 from typing import Any
@@ -75,6 +76,11 @@ class SharedValue:
     def get_exemplar(self) -> Any:
         """Returns this process's latest exemplar."""
         return self._exemplar
+
+    @property
+    def is_private(self) -> bool:
+        """Whether this process alone has the value: there was no row or no room for it."""
+        return self._epoch[0] == self._own_epoch and self._cells is not self._memory.cells
 
     def withdraw(self) -> None:
         """Removes the series from this process; what is inherited from a parent stays the parent's."""
@@ -169,6 +175,43 @@ class SharedRecent(SharedGauge):
         super().set(value)
         # After the value: whoever is killed in between has not set it.
         self._cells[self._index + 1] = timestamp or time.time()
+
+
+class SharedDistribution:
+    """Counts values in buckets, and sums them, in cells that lie side by side."""
+
+    __slots__ = ("_bounds", "_cells", "_epoch", "_index", "_key", "_label_values", "_memory", "_own_epoch", "_sum")
+
+    def __init__(self, memory: Memory, key: FamilyKey, label_values: tuple[str, ...]) -> None:
+        self._memory, self._key, self._label_values, self._bounds = memory, key, label_values, key.bounds
+        self._epoch, self._own_epoch = memory.epoch, -1
+        self._cells: Cells = []
+        self._index = self._sum = 0
+        self._bind()
+
+    def _bind(self) -> None:
+        """Finds the cells in the row that this process has now: after a fork it is another one."""
+        with self._memory.lock:
+            if self._epoch[0] == self._own_epoch:
+                return  # another thread has done it
+            self._cells, self._index = self._memory.place(self._key, self._label_values, self)
+            self._sum = self._index + len(self._bounds) + 1
+            self._own_epoch = self._epoch[0]
+
+    def observe(self, value: float) -> None:
+        """Counts a value."""
+        value = float(value)
+        if self._epoch[0] != self._own_epoch:
+            self._bind()
+        cells = self._cells
+        cells[self._index + bisect_left(self._bounds, value)] += 1.0
+        cells[self._sum] += value
+
+    def private(self) -> list[float] | None:
+        """Returns the counts of the buckets, and the sum, if this process alone has them."""
+        if self._epoch[0] != self._own_epoch or self._cells is self._memory.cells:
+            return None
+        return list(self._cells[: self._sum + 1])
 
 
 _BY_MODE = {"": SharedValue, "sum": SharedSum, "mostrecent": SharedRecent, "livemostrecent": SharedRecent}

@@ -109,7 +109,7 @@ def test_processes_of_another_version_share_among_themselves(start_service: Star
         service.fork(who, f"{before}\nworker()\n{LIBRARY}")
     assert [service.samples(who)["hits_total"] for who in "1234"] == [2, 2, 2, 2]
     assert service.log == (
-        "metrics are not shared with processes of another version of Stator: they have stator-metrics-1\n"
+        "metrics are not shared with processes of another version of Stator: they have stator-metrics-2\n"
     )
 
 
