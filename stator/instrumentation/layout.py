@@ -1,7 +1,7 @@
 """The memory in which processes share metrics: heads, cells and keys of up to 64 rows, a row for a living process.
 
     ┌──────────────────────────────┐ 0
-    │ heads, 64 bytes a row        │   bytes of keys that are written; processes that have had the row; 48 bytes free
+    │ heads, 64 bytes a row        │   bytes of keys that are written; owners that it has had; the last one's name
     ├──────────────────────────────┤ 4 KiB
     │ cells of row 0: 4 MiB        │   two float64 for each series, in the order of its key: value, note;
     │ cells of row 1               │   of a distribution: one for each bucket, not cumulative, and one for the sum
@@ -28,14 +28,15 @@ What a series' note is depends on its type and mode:
 
 import json
 import struct
+import time
 import zlib
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 ROWS = 64
 HEADS, CELLS, KEYS = 4096, 4 << 20, 60 << 20
 HEAD = 8  # numbers (uint64) of each row's head
-USED, OWNERS = 0, 1  # of a head
+USED, OWNERS, NAMED = 0, 1, 2  # of a head; the name, if there is one, takes the rest
 ROW_CELLS = CELLS // 8  # float64 of a row
 MAPPED = HEADS + ROWS * CELLS
 SIZE = MAPPED + ROWS * KEYS
@@ -48,6 +49,7 @@ _UNSET = b"Stator\xf8\x7f"
 (UNSET,) = struct.unpack("<d", _UNSET)
 _RECORD = struct.Struct("<II")
 FAMILY, SERIES = b"F", b"S"
+Cells: TypeAlias = "memoryview[float] | list[float]"
 
 
 class FamilyKey(NamedTuple):
@@ -119,3 +121,28 @@ def records(data: bytes) -> Iterator[tuple[bytes, bytes, int]]:
             return  # a processor that does not keep the order of writes: it is there the next time
         at += _RECORD.size + length + -length % 8
         yield body[:1], body[1:], at
+
+
+def initial_cells(key: FamilyKey) -> tuple[float, ...]:
+    """Returns a new series' value and note, or the numbers of a distribution."""
+    if key.bounds:
+        return (0.0,) * key.cells
+    if not key.mode:
+        return 0.0, time.time()
+    return UNSET, UNSET if key.mode.endswith(("min", "max")) else 0.0
+
+
+def retire(cells: Cells, index: int, mode: str) -> None:
+    """Leaves to a row's next owner what a gauge of the last one still means, now that its process is dead."""
+    value, least_or_greatest = cells[index], cells[index + 1]
+    if mode == "mostrecent":
+        return
+    if mode == "sum":
+        cells[index + 1] = float(not is_unset(value))
+        return
+    if mode in ("min", "max") and not is_unset(value):
+        fold = min if mode == "min" else max
+        cells[index + 1] = value if is_unset(least_or_greatest) else fold(value, least_or_greatest)
+    elif mode == "livemostrecent":
+        cells[index + 1] = 0.0
+    cells[index] = UNSET

@@ -43,7 +43,7 @@ class Library:
     """The library's metrics, shared from now on."""
 
     def __init__(self, memory: Memory) -> None:
-        self._memory = memory
+        self.memory = memory
         self._keys: dict[FamilyKey, FamilyKey] = {}
         # A counter with a value of the library's own says whether series about the creation are wanted.
         self._probe = partial(Counter.collect, Counter("stator_probe", "", registry=None))
@@ -52,9 +52,10 @@ class Library:
         self._names: set[str] = set()
 
     @staticmethod
-    def is_shared() -> bool:
-        """Whether that is so already."""
-        return isinstance(getattr(values.ValueClass, "__self__", None), Library)
+    def current() -> "Library | None":
+        """Returns the one by which metrics are shared already, or None."""
+        library = getattr(values.ValueClass, "__self__", None)
+        return library if isinstance(library, Library) else None
 
     def share(self) -> None:
         """Shares the library's metrics, those included that are there already.
@@ -81,7 +82,7 @@ class Library:
         """Takes the arguments of the library's own values."""
         type_, family, sample, label_names, label_values, documentation = args
         key = FamilyKey(type_, family, sample, tuple(label_names), documentation, multiprocess_mode)
-        return make_value(self._memory, self._keys.setdefault(key, key), label_values)
+        return make_value(self.memory, self._keys.setdefault(key, key), label_values)
 
     def _followed_by(self, own: Callable[..., None], act: Callable[[Any], object]) -> Callable[..., None]:
         @wraps(own)
@@ -100,13 +101,13 @@ class Library:
     def _share_info(self, info: Any) -> None:
         own = vars(info)
         labels = own[LABEL_NAMES], own[LABEL_VALUES]
-        own[OWN_VALUE] = info_value(self._memory, _family(info), labels, own[VALUE])
+        own[OWN_VALUE] = info_value(self.memory, _family(info), labels, own[VALUE])
 
     def _share_state(self, enum: Any) -> None:
         own = vars(enum)
         if OWN_VALUE not in own:
             labels = own[LABEL_NAMES], own[LABEL_VALUES]
-            own[OWN_VALUE] = enum_value(self._memory, _family(enum), labels, own[STATES])
+            own[OWN_VALUE] = enum_value(self.memory, _family(enum), labels, own[STATES])
         own[OWN_VALUE].set(own[VALUE])
 
     def _merging(self, own: Collect) -> Collect:
@@ -122,7 +123,7 @@ class Library:
         return collect
 
     def _merged(self, metric: Any, own: Collect) -> Metric:
-        family, memory = _family(metric), self._memory
+        family, memory = _family(metric), self.memory
         shared = memory.reader.family(family.name, family.type, memory.row)
         family.samples = self._samples(shared) if shared else []
         is_blank = family.type == "info" and not family.samples
@@ -138,12 +139,12 @@ class Library:
 
     def _samples(self, family: Family) -> list[Sample]:
         with_created = any(sample.name.endswith("_created") for sample in _samples(self._probe()))
-        return Merge(self._memory, family, with_created=with_created).samples()
+        return Merge(self.memory, family, with_created=with_created).samples()
 
     def families_elsewhere(self) -> Iterator[Metric]:
         """Yields the families that other processes have and this one does not."""
         try:
-            families = self._memory.reader.families(self._memory.row)
+            families = self.memory.reader.families(self.memory.row)
         except OSError:  # the application has closed the memory
             return
         for family in families:

@@ -4,11 +4,9 @@ import fcntl
 import mmap
 import os
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TypeAlias
 
 from stator.instrumentation.layout import (
     FAMILY,
@@ -20,24 +18,25 @@ from stator.instrumentation.layout import (
     ROW_CELLS,
     ROWS,
     SERIES,
-    UNSET,
     USED,
+    Cells,
     FamilyKey,
     decode_series,
     encode_series,
     first_cell,
-    is_unset,
+    initial_cells,
     keys_offset,
     record,
     records,
+    retire,
 )
+from stator.instrumentation.naming import rows_called, write_name
 from stator.instrumentation.reader import Reader
 from stator.processes.discovery import lock_holder
 
 # madvise(2): the page is zero in a child, whoever has forked it.
 _WIPEONFORK = 18
 _PAGE = 4096
-Cells: TypeAlias = "memoryview[float] | list[float]"
 
 
 class Memory:
@@ -73,6 +72,7 @@ class Memory:
         self._used = self._next = 0
         self._warned: set[str] = set()
         self._uses: Counter[str] = Counter()
+        self._name, self._named = "", 0  # and the process that has the name: its children have none
         self.reader = Reader(self.heads, self.read_keys)
         os.register_at_fork(after_in_child=self._was_forked)
 
@@ -80,6 +80,23 @@ class Memory:
         # A thread of the parent may have held an inherited lock.
         self.epoch[0], self.reader = 0, Reader(self.heads, self.read_keys)
         self.lock, self._is_placing = threading.RLock(), False
+
+    def set_name(self, name: str) -> None:
+        """Gives this process a name in the label ``worker``; if a living one has it, its number stays, with a line."""
+        with self.lock:
+            self._name, self._named = name, os.getpid()
+            if self.row >= 0:
+                self._write_name()
+
+    def _write_name(self) -> None:
+        name = self._name if os.getpid() == self._named else ""
+        write_name(self.heads, self._row, name)
+        for row in set(rows_called(self.heads, name)) - {self._row}:
+            if self.is_alive(row):
+                write_name(self.heads, self._row, "")
+                self._warn_once(f"the label 'worker' of this process is a number: another one is called {name!r}")
+            else:
+                write_name(self.heads, row, "")
 
     def count_use(self, name: str) -> int:
         """Returns how often this process, or its parent before the fork, has asked so for a name: 1 at first."""
@@ -118,7 +135,7 @@ class Memory:
                 self._is_placing = False
         if index is None:
             self.is_incomplete = True
-            return [*_initial(key)], 0
+            return [*initial_cells(key)], 0
         self._owners[index] = id(owner)
         return self.cells, index
 
@@ -147,6 +164,7 @@ class Memory:
         try:
             self._row = self._lock_row()
             self._adopt()
+            self._write_name()
         except OSError as error:
             self._row = -1
             self._warn_once(f"metrics of this process are not shared: {error}")
@@ -154,7 +172,9 @@ class Memory:
 
     def _lock_row(self) -> int:
         self._check_descriptor()
-        for row in [0] if os.getpid() == self.server else range(1, ROWS):
+        # The successor of a process with a name takes its row.
+        called = rows_called(self.heads, self._name) if os.getpid() == self._named else []
+        for row in [0] if os.getpid() == self.server else [*called, *range(1, ROWS)]:
             with suppress(BlockingIOError, PermissionError):
                 fcntl.lockf(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, row)
                 return row
@@ -173,7 +193,7 @@ class Memory:
                 self._index[text] = index = first_cell(row) + self._next
                 self._next += key.cells
                 if key.mode:
-                    _retire(self.cells, index, key.mode)
+                    retire(self.cells, index, key.mode)
             self._used = end
         self.heads[row * HEAD + OWNERS] += 1
 
@@ -189,7 +209,7 @@ class Memory:
                 msg = f"this process has {len(self._index):,} series already"
                 raise OSError(msg)
             index = first_cell(self._row) + self._next
-            for cell, value in enumerate(_initial(key), index):
+            for cell, value in enumerate(initial_cells(key), index):
                 self.cells[cell] = value
             self._append(SERIES, text)
             self._index[text] = index
@@ -216,28 +236,3 @@ class Memory:
         if not os.path.samestat(os.fstat(self._fd), self._identity):
             msg = "the descriptor of the shared memory was closed"
             raise OSError(msg)
-
-
-def _initial(key: FamilyKey) -> tuple[float, ...]:
-    """Returns a new series' value and note, or the numbers of a distribution."""
-    if key.bounds:
-        return (0.0,) * key.cells
-    if not key.mode:
-        return 0.0, time.time()
-    return UNSET, UNSET if key.mode.endswith(("min", "max")) else 0.0
-
-
-def _retire(cells: Cells, index: int, mode: str) -> None:
-    """Leaves to a row's next owner what a gauge of the last one still means, now that its process is dead."""
-    value, least_or_greatest = cells[index], cells[index + 1]
-    if mode == "mostrecent":
-        return
-    if mode == "sum":
-        cells[index + 1] = float(not is_unset(value))
-        return
-    if mode in ("min", "max") and not is_unset(value):
-        fold = min if mode == "min" else max
-        cells[index + 1] = value if is_unset(least_or_greatest) else fold(value, least_or_greatest)
-    elif mode == "livemostrecent":
-        cells[index + 1] = 0.0
-    cells[index] = UNSET

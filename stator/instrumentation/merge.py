@@ -9,6 +9,7 @@ from prometheus_client.samples import Sample
 
 from stator.instrumentation.layout import FIRST_CELL, HEAD, OWNERS, ROW_CELLS, ROWS, is_unset
 from stator.instrumentation.memory import Memory
+from stator.instrumentation.naming import worker_label
 from stator.instrumentation.reader import Family, Series
 
 LabelSet: TypeAlias = frozenset[tuple[str, str]]
@@ -19,7 +20,7 @@ class Merge:
     """The merged samples of one family.
 
     Gauges follow their mode, as https://prometheus.github.io/client_python/multiprocess/ has it, with the label
-    ``worker`` in place of ``pid``: the row's number, or ``main``.
+    ``worker`` in place of ``pid``: the process's name or the row's number, or ``main``.
     """
 
     def __init__(self, memory: Memory, family: Family, *, with_created: bool) -> None:
@@ -101,7 +102,7 @@ class Merge:
         for row, value in sorted(values.items()):
             labels = series.labels.copy()
             if self._has_workers:
-                labels[label] = str(row) if row else "main"
+                labels[label] = worker_label(self._memory.heads, row)
             if self._family.type == "stateset":
                 yield from _states(series.sample, labels, value)
             else:

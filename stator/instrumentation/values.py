@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from sys import is_finalizing
 from typing import Any
 
-from stator.instrumentation.layout import UNSET, FamilyKey, is_unset
-from stator.instrumentation.memory import Cells, Memory
+from stator.instrumentation.layout import UNSET, Cells, FamilyKey, is_unset
+from stator.instrumentation.memory import Memory
 
 
 class SharedValue:

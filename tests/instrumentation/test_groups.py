@@ -9,7 +9,7 @@ import pytest
 
 import stator
 from tests.instrumentation.conftest import StartService
-from tests.instrumentation.processes import LIBRARY
+from tests.instrumentation.processes import LIBRARY, Service
 from tests.program import ROOT
 
 HITS = 'hits = Counter("hits", "h")'
@@ -72,3 +72,71 @@ def test_a_group_that_is_no_name_is_refused(monkeypatch: pytest.MonkeyPatch, nam
     with pytest.raises(stator.ConfigError) as refused:
         stator.share_metrics()
     assert refused.value.problems == [f"STTR_METRICS_GROUP={name!r}: {expected}"]
+
+
+DEPTH = "depth = Gauge('depth', 'd')"
+
+
+def named(group: str, worker: str) -> str:
+    return f"import stator; stator.share_metrics(group={group!r}, worker={worker!r})\n{LIBRARY}\n{DEPTH}\n{HITS}"
+
+
+@pytest.fixture
+def start_in_turn(start_service: StartService) -> StartService:
+    """Starts a service, and waits until it shares metrics: rows are given in the order of coming."""
+
+    def start(code: str = "", *, prelude: str = "") -> Service:
+        service = start_service(code, prelude=prelude)
+        service.samples()
+        return service
+
+    return start
+
+
+def test_a_process_has_the_name_that_it_was_given(start_in_turn: StartService, group: str) -> None:
+    shop, mailer = start_in_turn(DEPTH, prelude=prelude(group)), start_in_turn(prelude=named(group, "mailer"))
+    shop.run("depth.set(2)")
+    mailer.run("depth.set(3)")
+    expected = {'depth{worker="1"}': 2, 'depth{worker="mailer"}': 3, "hits_total": 0}
+    assert shop.samples() == mailer.samples() == expected
+
+
+def test_a_successor_takes_over_the_name_and_the_counts(start_in_turn: StartService, group: str) -> None:
+    shop = start_in_turn(DEPTH, prelude=prelude(group))
+    first, mailer = start_in_turn(prelude=prelude(group)), start_in_turn(prelude=named(group, "mailer"))
+    mailer.run("depth.set(3); hits.inc()")
+    for gone in (first, mailer):  # a lower row is free then, too
+        gone.end()
+    assert shop.samples()['depth{worker="mailer"}'] == 3
+    successor = start_in_turn(prelude=named(group, "mailer"))
+    successor.run("depth.set(4); hits.inc()")
+    assert shop.samples() == {'depth{worker="1"}': 0, 'depth{worker="mailer"}': 4, "hits_total": 2}
+    successor.end()
+    other = start_in_turn(DEPTH, prelude=prelude(group))
+    other.run("depth.set(5)")
+    assert shop.samples()['depth{worker="2"}'] == 5
+
+
+def test_two_processes_do_not_have_the_same_name(start_in_turn: StartService, group: str) -> None:
+    first, second = start_in_turn(prelude=named(group, "mailer")), start_in_turn(prelude=named(group, "mailer"))
+    second.run("depth.set(2)")
+    first.fork("child", "depth.set(3)")
+    depths = {'depth{worker="mailer"}': 0, 'depth{worker="2"}': 2, 'depth{worker="3"}': 3}
+    assert first.samples() == {**depths, "hits_total": 0}
+    assert (first.log, second.log) == (
+        "",
+        "the label 'worker' of this process is a number: another one is called 'mailer'\n",
+    )
+
+
+def test_a_process_that_shares_metrics_already_can_be_named(start_in_turn: StartService, group: str) -> None:
+    shop = start_in_turn(DEPTH, prelude=prelude(group))
+    shop.fork("child", "depth.set(3); stator.share_metrics(worker='mailer')")
+    assert shop.samples() == {'depth{worker="1"}': 0, 'depth{worker="mailer"}': 3, "hits_total": 0}
+
+
+@pytest.mark.parametrize("name", ["", "7", "main", "a b", "ä", "x" * 49])
+def test_a_worker_that_is_no_name_is_refused(name: str) -> None:
+    expected = "expected a name of up to 48 letters, digits, dots, dashes and underscores, with a letter first"
+    with pytest.raises(stator.ConfigError, match=f"worker='{name}': {expected}, other than main"):
+        stator.share_metrics(worker=name)
