@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
-from functools import wraps
+from functools import partial, wraps
 from random import Random
 from typing import Any, TypeVar
 
@@ -17,6 +17,7 @@ from stator.config import Environment
 from stator.embedding.parts import PREFIX, VARIABLES
 from stator.log.logger import LoggerConfig, new_id, structured_log
 from stator.log.render import Event
+from stator.log.request import add_ids_of_error
 from stator.log.stdlib import adopt_stdlib, log_record
 from stator.log.writer import Sink
 from stator.processes.discovery import run_key
@@ -50,8 +51,13 @@ def configure_logging(*, service: str | None = None, environ: Mapping[str, str] 
     config, secrets, ids = _read(service, environ)
     sink = Sink(1)
     filtering = structlog.make_filtering_bound_logger(config.level)
-    processors = config.processors(_take_error, ids, terminal=os.isatty(1), secrets=secrets)
-    structlog.configure(processors, wrapper_class=filtering, context_class=dict, logger_factory=lambda *_: sink)
+    processors = config.processors(_take_error, add_ids_of_error, ids, terminal=os.isatty(1), secrets=secrets)
+    structlog.configure(
+        _for_bound_loggers([partial(_from_level, config.level), *processors, partial(_write_line, sink)]),
+        wrapper_class=filtering,
+        context_class=dict,
+        logger_factory=lambda *_: sink,
+    )
     adopt_stdlib(structured_log(sink, processors, config.level), config.level)
     for name in SERVERS:
         logger = logging.getLogger(name)
@@ -75,7 +81,7 @@ class LineFormatter(logging.Formatter):
     def __init__(self, *, service: str | None = None, environ: Mapping[str, str] | None = None) -> None:
         super().__init__()
         config, secrets, ids = _read(service, environ)
-        self._log = structured_log(_Lines(), config.processors(ids, terminal=False, secrets=secrets))
+        self._log = structured_log(_Lines(), config.processors(add_ids_of_error, ids, terminal=False, secrets=secrets))
 
     def format(self, record: logging.LogRecord) -> str:
         """Returns the line, without its end."""
@@ -141,6 +147,35 @@ def _read(service: str | None, environ: Mapping[str, str] | None) -> tuple[Logge
     environment = Environment.of(PREFIX, {name: text for name, text in variables.items() if name not in left_out})
     config = environment.decode({VARIABLES["service"]: service} if service else {})
     return config.logger, config.known_secrets(), ProcessIds.of(config.roster.service.name)
+
+
+def _for_bound_loggers(processors: list[Any]) -> list[Any]:
+    """Returns the list of processors that structlog has, with others in it: loggers that are bound already hold it."""
+    import structlog
+
+    current = structlog.get_config()["processors"]
+    if not isinstance(current, list):
+        return processors
+    current[:] = processors
+    return current
+
+
+def _from_level(least: str, _logger: object, level: str, event: Event) -> Event:
+    """Drops an event below a level: loggers that are bound already have another one."""
+    import structlog
+
+    numbers = logging.getLevelNamesMapping()
+    if numbers.get(level.upper(), logging.INFO) < numbers[least.upper()]:
+        raise structlog.DropEvent
+    return event
+
+
+def _write_line(sink: Sink, _logger: object, _level: str, line: bytes) -> None:
+    """Writes a line, and drops the event: loggers that are bound already would write it themselves."""
+    import structlog
+
+    sink.msg(line)
+    raise structlog.DropEvent
 
 
 def _take_error(_logger: object, _level: str, event: Event) -> Event:

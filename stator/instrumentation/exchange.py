@@ -13,7 +13,7 @@ from stator.instrumentation.routes import ERROR, ROUTE
 from stator.instrumentation.store import Cell
 from stator.log.changes import ChangeLog
 from stator.log.logger import Log
-from stator.log.request import RequestContext
+from stator.log.request import RequestContext, mark_error
 
 NO_STATUS = -1  # of a request that was not answered
 
@@ -101,6 +101,7 @@ class Exchange(RequestContext):
 
     def fail(self, error: BaseException, *, answers: bool) -> None:
         """Notes the error that ended the request; `answers` is whether the server then answers with 500."""
+        mark_error(error, self.ids)
         if isinstance(error, CancelledError | GeneratorExit):  # the client left, or the server stops
             return
         if answers and isinstance(error, Exception):

@@ -3,9 +3,10 @@
 import re
 import sys
 import traceback
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Iterator, MutableMapping
 from datetime import UTC, datetime
 from functools import partial
+from itertools import islice
 from typing import Any, TypeAlias, TypeVar
 
 import msgspec
@@ -17,7 +18,9 @@ T = TypeVar("T")
 
 TRUNCATED = "--truncated--"
 # Fields that follow the message, in this order, and are never masked or truncated.
-_IDS = ("app_id", "run_id", "worker_id", "request_id", "trace_id", "span_id", "parent_span_id")
+ID_FIELDS = ("app_id", "run_id", "worker_id", "request_id", "trace_id", "span_id", "parent_span_id")
+# Members of an exception group that a line has, those of groups in it included.
+_MEMBERS = 10
 # The largest integer that every reader of JSON can hold.
 _LARGEST = 2**63 - 1
 # DEL, C1 controls, line separators and bidirectional controls. JSON escapes the other control characters anyway.
@@ -43,7 +46,7 @@ class LineRenderer:
         for name, value in event.items():
             # Most values are short texts and small numbers, in each of a request's two lines.
             if type(value) is str:
-                if name in _IDS or (len(value) <= longest and mask(value) == value):
+                if name in ID_FIELDS or (len(value) <= longest and mask(value) == value):
                     continue
             elif type(value) is int and -_LARGEST <= value <= _LARGEST:
                 continue
@@ -69,8 +72,8 @@ class LineRenderer:
         for name, value in _in_order(event).items():
             text = str(value)
             if isinstance(value, dict):
-                frames += value.pop("traceback").split("\n")
-                text = f"{value.pop('type')}: {', '.join(value.values())}"
+                text, *rest = _error_lines(value)
+                frames += rest
             elif isinstance(value, datetime):
                 text = f"{value:%Y-%m-%dT%H:%M:%S.%fZ}"
             fields[name.translate(_PICTURES)] = text.translate(_PICTURES)
@@ -85,8 +88,14 @@ class LineRenderer:
         if isinstance(value, float):
             return float(value)  # NumPy's floats are subclasses
         if isinstance(value, BaseException):
-            return {name: self._truncated(text) for name, text in _error(value).items()}
+            return self._plain_error(value)
         return self._truncated(self._text(value))
+
+    def _plain_error(self, error: BaseException) -> dict[str, Any]:
+        fields: dict[str, Any] = {name: self._truncated(text) for name, text in _error(error).items()}
+        if isinstance(error, BaseExceptionGroup):
+            fields["exceptions"] = [self._plain_error(each) for each in islice(_members(error), _MEMBERS)]
+        return fields
 
     def _text(self, value: Any) -> str:
         if isinstance(value, (bytes, bytearray, memoryview)):
@@ -127,7 +136,7 @@ def _in_order(event: Event) -> dict[str, Any]:
     # Always with a fraction: msgspec leaves out one that is 0.
     time = time if time.microsecond else time.replace(microsecond=1)
     event["msg"] = event.pop("event", None)
-    ids = {name: event[name] for name in _IDS if name in event}
+    ids = {name: event[name] for name in ID_FIELDS if name in event}
     return {"ts": time, "level": event.pop("level"), "msg": None, **ids, **event}
 
 
@@ -137,6 +146,26 @@ def _encodable(text: str) -> str:
 
 def _escape(text: str) -> str:
     return _UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def _members(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
+    """Yields the errors of a group, in place of the groups among them theirs."""
+    rest = [*reversed(group.exceptions)]
+    while rest:
+        error = rest.pop()
+        if isinstance(error, BaseExceptionGroup):
+            rest += reversed(error.exceptions)
+        else:
+            yield error
+
+
+def _error_lines(fields: dict[str, Any]) -> Iterator[str]:
+    """Yields an error's type and message, and below it its traceback and the errors of a group."""
+    members, frames, kind = fields.pop("exceptions", []), fields.pop("traceback"), fields.pop("type")
+    yield f"{kind}: {', '.join(fields.values())}"
+    yield from frames.split("\n")
+    for member in members:
+        yield from _error_lines(member)
 
 
 def _error(error: BaseException) -> dict[str, str]:

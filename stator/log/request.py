@@ -6,11 +6,12 @@ https://www.w3.org/TR/trace-context/
 import random
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextvars import ContextVar, Token
 from typing import Any
 
 from stator.log.logger import bind, new_id, unbind
+from stator.log.render import Event
 
 REQUEST_ID = "X-Request-ID"
 # The headers that are read, in lower case, as ASGI has their names.
@@ -21,6 +22,8 @@ _WELL_FORMED_ID = re.compile(r"[A-Za-z0-9._~:/+=-]{1,128}")
 _TRACEPARENT = re.compile(r"(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
 # Whoever passes tracestate on need not take more than this.
 _TRACESTATE = re.compile(r"[ -~\t]{1,512}")
+# An attribute of errors: the ids of the request that they ended.
+_IDS_OF_ERROR = "stator_request_ids"
 # Flags that are passed on: sampled, and that the trace id is random. Others have no meaning yet.
 _FLAGS = 0b11
 
@@ -101,6 +104,19 @@ class RequestContext:
 def current_request() -> RequestContext | None:
     """Returns the request at work in this thread or task, or None."""
     return _CURRENT.get()
+
+
+def mark_error(error: BaseException, ids: Mapping[str, str]) -> None:
+    """Notes on an error which request it ended: a server logs it when the request is no longer the one at work."""
+    vars(error)[_IDS_OF_ERROR] = ids
+
+
+def add_ids_of_error(_logger: object, _level: str, event: Event) -> Event:
+    """Adds the ids of the request that an event's error ended, unless one is at work."""
+    error = event.get("error")
+    if isinstance(error, BaseException) and "request_id" not in event:
+        event.update(vars(error).get(_IDS_OF_ERROR, {}))
+    return event
 
 
 def trace_headers() -> dict[str, str]:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from stator.log.logger import Log, structured_log
-from stator.log.render import Event, safely
+from stator.log.render import ID_FIELDS, Event, safely
 
 if TYPE_CHECKING:
     from structlog.typing import Processor
@@ -15,8 +15,10 @@ LOGGER = "stator"
 FIELDS, EVENT = "stator", "stator_event"
 # Attributes that every record has, or gets from a formatter; the coloured message is uvicorn's.
 _STANDARD = {*vars(logging.makeLogRecord({})), "message", "asctime", "taskName", "color_message", FIELDS, EVENT}
-# Parameters of a log call; a field of such a name gets an underscore.
-_RESERVED = {"self", "level", "event", "method_name"}
+# Parameters of a log call, and what each line has; a field of such a name gets an underscore.
+_RESERVED = {"self", "level", "event", "method_name", "ts", "msg"}
+# Fields of a record's `extra` that get one, too: those of the process, and those of the request if one is at work.
+_OF_PROCESS = {"app_id", "run_id", "worker_id"}
 
 
 def stdlib_logger(logger: logging.Logger) -> Log:
@@ -83,13 +85,19 @@ class _Handler(logging.Handler):
 
 def log_record(log: Log, record: logging.LogRecord) -> Any:
     """Logs a record of the standard library, with what its call gave as ``extra``; returns what the log's sink does."""
+    import structlog
+
     extra = {str(name): value for name, value in vars(record).items() if name not in _STANDARD}
     own = getattr(record, FIELDS, {})
-    fields = {"logger": record.name, **extra, **(own if isinstance(own, Mapping) else {FIELDS: own})}
+    if not isinstance(own, Mapping) or not hasattr(record, EVENT):  # another's attribute of that name
+        extra, own = ({**extra, FIELDS: own} if hasattr(record, FIELDS) else extra), {}
+    ours: dict[str, Any] = {"logger": record.name, **own}
     if record.stack_info:
-        fields["stack"] = record.stack_info
+        ours["stack"] = record.stack_info
     if record.exc_info and record.exc_info[1]:
-        fields["error"] = record.exc_info[1]
+        ours["error"] = record.exc_info[1]
+    taken = {*ours, *_OF_PROCESS, *(structlog.contextvars.get_contextvars().keys() & {*ID_FIELDS})}
+    fields = {**ours, **{f"{name}_" if name in taken else name: value for name, value in extra.items()}}
     level = min(max(record.levelno // 10 * 10, logging.DEBUG), logging.CRITICAL)
     message = getattr(record, EVENT, None) or _message(record)
     return log.log(level, message, **{f"{name}_" if name in _RESERVED else name: each for name, each in fields.items()})

@@ -162,6 +162,81 @@ def test_a_thread_that_has_ended_needs_no_garbage_collection() -> None:
     assert line["is_there"] is False
 
 
+CLASHES = """
+import logging
+import stator, structlog
+stator.configure_logging(service="shop")
+names = ("app_id", "run_id", "worker_id", "request_id", "trace_id", "ts", "logger", "error")
+theirs = dict.fromkeys(names, "theirs")
+log = logging.getLogger("app")
+log.info("between requests", extra=theirs)
+with structlog.contextvars.bound_contextvars(request_id="ours"):
+    log.info("in a request", extra=theirs)
+try:
+    1 / 0
+except ZeroDivisionError:
+    log.exception("failed", extra=theirs)
+"""
+
+
+def test_extra_fields_do_not_take_the_place_of_a_lines_own() -> None:
+    lines, errors = run(CLASHES)
+    assert errors == ""
+    for line in lines:
+        assert (line["app_id"], line["logger"]) == ("shop", "app")
+        assert "theirs" not in (line["run_id"], line["worker_id"], line["ts"])
+        for name in ("app_id", "run_id", "worker_id", "ts", "logger"):
+            assert line[f"{name}_"] == "theirs"
+    between, within, failed = lines
+    assert (between["request_id"], between["error"]) == ("theirs", "theirs")
+    assert (within["request_id"], within["request_id_"], within["trace_id"]) == ("ours", "theirs", "theirs")
+    assert (failed["error"]["type"], failed["error_"]) == ("ZeroDivisionError", "theirs")
+
+
+EARLY = """
+import structlog
+{configure}
+log = structlog.get_logger()
+early, stdlib = log.bind(order=7), structlog.stdlib.get_logger("app").bind(order=8)
+{before}
+import stator
+stator.configure_logging(service="shop")
+early.info("early", who="me")
+stdlib.warning("stdlib")
+early.debug("not logged")
+log.info("late")
+try:
+    1 / 0
+except ZeroDivisionError:
+    early.exception("failed")
+"""
+
+
+@pytest.mark.parametrize(
+    ("configure", "before"),
+    [
+        ("", ""),
+        ("structlog.configure(cache_logger_on_first_use=True)", "import sys; log.debug('before')"),
+        ("structlog.configure(wrapper_class=structlog.stdlib.BoundLogger)", ""),
+    ],
+    ids=["bound", "cached", "of the standard library"],
+)
+def test_loggers_that_structlog_bound_before_make_lines_too(configure: str, before: str) -> None:
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    code = EARLY.format(configure=configure, before=before)
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=60, check=True)
+    lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    assert [(line["msg"], line["level"], line.get("order")) for line in lines] == [
+        ("early", "info", 7),
+        ("stdlib", "warning", 8),
+        ("late", "info", None),
+        ("failed", "error", 7),
+    ]
+    assert {line["app_id"] for line in lines} == {"shop"}
+    assert lines[3]["error"]["type"] == "ZeroDivisionError"
+    assert done.stdout.count("\n") == len(lines) + bool(before)
+
+
 ODD = """
 import logging
 import stator
@@ -218,6 +293,46 @@ def test_workers_have_one_run_and_ids_of_their_own_and_no_access_log(serve_app: 
     assert len({line["run_id"] for line in lines()}) == 1
     assert {line["app_id"] for line in lines()} == {"shop"}
     assert "GET / HTTP" not in served.output + served.errors
+
+
+RAISES = {
+    "ASGI": """
+async def app(scope, receive, send):
+    if scope["type"] == "http":
+        raise LookupError("no such shelf")
+""",
+    "WSGI": """
+def app(environ, start_response):
+    raise LookupError("no such shelf")
+""",
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "command", "message"),
+    [
+        ("ASGI", uvicorn(), "Exception in ASGI application"),
+        ("ASGI", gunicorn("-k=uvicorn_worker.UvicornWorker"), "Exception in ASGI application"),
+        ("WSGI", gunicorn("-k=sync"), "Error handling request"),
+        ("WSGI", gunicorn("-k=gthread"), "Error handling request"),
+    ],
+)
+def test_a_servers_line_about_an_error_has_the_ids_of_its_request(
+    serve_app: ServeApp, kind: str, command: Any, message: str
+) -> None:
+    wrap = f"app = stator.{kind.lower()}_app(app, service='shop')"
+    served = serve_app(f"import stator\nstator.configure_logging(service='shop')\n{RAISES[kind]}\n{wrap}", command)
+    for name in ("first", "second"):
+        served.get("/", {"X-Request-ID": name})
+
+    def lines() -> list[Line]:
+        return [line for line in served.lines() if line["msg"].startswith(message)]
+
+    eventually(lambda: len(lines()) == 2)
+    assert [(line["request_id"], line["error"]["type"]) for line in lines()] == [
+        ("first", "LookupError"),
+        ("second", "LookupError"),
+    ]
 
 
 def test_a_formatter_makes_lines_for_handlers_of_ones_own() -> None:

@@ -205,6 +205,46 @@ def test_an_error_names_its_cause(written: CapturedLog) -> None:
     assert written.line["error"]["cause"].startswith("FileNotFoundError")
 
 
+def raised(error: BaseException) -> BaseException:
+    """An error with a traceback."""
+    try:
+        raise error  # noqa: TRY301
+    except BaseException as caught:  # noqa: BLE001
+        return caught
+
+
+def group(*errors: Exception) -> ExceptionGroup[Exception]:
+    return ExceptionGroup("several", errors)
+
+
+def test_a_group_of_errors_has_the_tracebacks_of_its_members(writes: Writes) -> None:
+    first, second = raised(LookupError("nobody here")), raised(ValueError("no number"))
+    assert isinstance(first, Exception)
+    assert isinstance(second, Exception)
+    error = raised(group(first, group(second)))
+    written, shown = writes(), writes(terminal=True)
+    for log in (written.log, shown.log):
+        log.error("failed", error=error)
+    fields = written.line["error"]
+    assert (fields["type"], fields["message"]) == ("ExceptionGroup", "several (2 sub-exceptions)")
+    assert [(each["type"], each["message"]) for each in fields["exceptions"]] == [
+        ("LookupError", "nobody here"),
+        ("ValueError", "no number"),
+    ]
+    assert all("in raised: raise error" in each["traceback"] for each in fields["exceptions"])
+    for text in ("several (2 sub-exceptions)", "\nLookupError: nobody here\n", "\nValueError: no number\n"):
+        assert text in shown.text
+    assert shown.text.count("in raised: raise error") == 3
+
+
+def test_a_large_group_of_errors_makes_a_line_of_bounded_length(written: CapturedLog) -> None:
+    deep = group(*[ValueError(str(nth)) for nth in range(1000)])
+    for _ in range(2000):
+        deep = group(deep)
+    written.log.error("failed", error=deep)
+    assert [each["message"] for each in written.line["error"]["exceptions"]] == [str(nth) for nth in range(10)]
+
+
 def test_known_secrets_are_masked_in_messages_fields_bodies_and_errors(tmp_path: Path) -> None:
     secrets = KnownSecrets([Secret('hun"ter2')])
     with CapturedLog(tmp_path / "masked", LoggerConfig(max_len=0), secrets=secrets) as written:
