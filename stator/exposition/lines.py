@@ -39,8 +39,9 @@ def distribution_heads(
     format_: Format,
 ) -> list[bytes]:
     """The heads of each bucket or quantile, sum and count; `write` returns those of samples by name and labels."""
+    bounds = {shape: bounds_of(shape, type_, format_) for shape in {*shapes}}  # most have the same
     pairs = zip(labels, shapes, strict=True)
-    parts = [(*own, (RESERVED[type_], bound)) for own, shape in pairs for bound in bounds_of(shape, type_, format_)]
+    parts = [(*own, (RESERVED[type_], bound)) for own, shape in pairs for bound in bounds[shape]]
     buckets = iter(write(sample + ("_bucket" if type_ == "histogram" else ""), parts))
     sums, counts = write(f"{sample}_sum", labels), write(f"{sample}_count", labels)
     written: list[bytes] = []
