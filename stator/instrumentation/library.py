@@ -93,7 +93,8 @@ class Library:
         return call
 
     def _note(self, metric: Any) -> None:
-        if not vars(metric)[LABEL_VALUES]:
+        # Not by vars(): CPython finds the attributes of an object more slowly once it has made it a dictionary.
+        if not getattr(metric, LABEL_VALUES):
             self._names.add(_family(metric).name)
         if isinstance(metric, Enum) and VALUE in vars(metric):
             self._share_state(metric)
@@ -113,7 +114,7 @@ class Library:
     def _merging(self, own: Collect) -> Collect:
         @wraps(own)
         def collect(metric: Any) -> Iterable[Metric]:
-            if vars(metric).get(LABEL_VALUES):
+            if getattr(metric, LABEL_VALUES, None):
                 return own(metric)  # a child shows what it has in this process
             try:
                 return [self._merged(metric, own)]
