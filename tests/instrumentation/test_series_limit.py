@@ -100,6 +100,17 @@ def test_what_finds_no_room_in_the_memory_is_in_the_scrapes_of_its_process_once(
     assert service.log == "some metrics of this process are not shared: this process has 4 series already\n"
 
 
+def test_what_the_kernel_refuses_to_keep_is_in_the_scrapes_of_its_process_once(start_service: StartService) -> None:
+    service = start_service(prelude=requests(most=4, body_sizes=True))
+    service.fork("1", "ask('/a')")
+    service.run("import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))", "1")
+    service.run("for path in '/a', '/b', '/b', '/c', '/d', '/e': ask(path)", "1")
+    service.fork("2", "ask('/b')")
+    assert counted(service, "1") == {"/a": 2, "/b": 3, "/c": 1, "/d": 1, "_OTHER": 1}
+    assert counted(service, "2") == {"/a": 2, "/b": 1}
+    assert service.log == "some metrics of this process are not shared: [Errno 27] File too large\n"
+
+
 def test_a_process_without_a_row_reports_its_own_requests_beside_those_of_all(start_service: StartService) -> None:
     service = start_service(prelude="from stator.instrumentation import memory\nmemory.ROWS = 3\n" + requests(most=3))
     for who in ("1", "2", "3"):
