@@ -126,6 +126,23 @@ def test_a_process_without_a_row_reports_its_own_requests_beside_those_of_all(st
     assert counted(service, "2") == {"/shared": 3, "/1": 1, "/2": 1}
 
 
+THREADS = """
+import sys, threading
+
+sys.setswitchinterval(1e-6)
+threads = [threading.Thread(target=lambda: [ask(f"/{nth % 30}") for nth in range(600)]) for _ in range(8)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+"""
+
+
+def test_threads_lose_no_request_and_keep_to_the_limit(start_service: StartService) -> None:
+    service = start_service(prelude=requests(most=20))
+    service.fork("1", THREADS)
+    found = counted(service)
+    assert (len(found), sum(found.values()), found["_OTHER"]) == (21, 4800, 1600)
+
+
 def test_workers_with_other_bounds_add_to_the_same_histogram(start_service: StartService) -> None:
     service = start_service(prelude="")
     for who, bounds in (("1", "100,200"), ("2", "50,200,300")):
