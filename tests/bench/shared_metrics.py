@@ -89,9 +89,9 @@ else:
     collectors = [counts, depths, times]
 seconds = []
 for _ in range(15):
-    begin = time.perf_counter()
+    begin = time.process_time()
     families = [family for collector in collectors for family in collector.collect()]
-    seconds.append(time.perf_counter() - begin)
+    seconds.append(time.process_time() - begin)
 samples = sum(not sample.name.endswith("_created") for family in families for sample in family.samples)
 print(json.dumps([min(seconds), samples]), flush=True)
 os.killpg(0, 9)
