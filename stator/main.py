@@ -130,7 +130,10 @@ def assemble(loaded: Loaded[Config], run_id: str, manager: ServiceManager, log: 
     program = None
     if loaded.command:
         check = config.child_check()
-        program = config.child.build(loaded.command, config.public_environ(), check, log)
+        from stator.child.output import OutputLog
+
+        output = OutputLog(1, APP_ID, run_id, config.logger.max_len)
+        program = config.child.build(loaded.command, config.public_environ(), check, output, log)
         # The families of the `process` collector are the program's then.
         collectors = {CHILD: program.metrics, **collectors}
         collectors.pop("process", None)

@@ -2,7 +2,7 @@
 
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from attrs import frozen
 
@@ -12,6 +12,7 @@ from stator.settings.duration import Duration
 from stator.settings.masking import mask_target
 
 if TYPE_CHECKING:
+    from stator.child.output import OutputLog
     from stator.child.process import ChildProcess
 
 
@@ -34,6 +35,9 @@ class ChildConfig:
     start_timeout: Duration = setting(Duration.parse("1m"), desc="time until it must be healthy", check=positive)
     stop_signal: str = setting("TERM", desc="signal that asks it to stop, ex: QUIT")
     stop_timeout: Duration = setting(Duration.parse("30s"), desc="time until it is killed after that", check=positive)
+    log: Literal["raw", "json"] = setting(
+        "raw", desc="its output; raw: as it is, json: each line of stdout and stderr becomes one of our log, on stdout"
+    )
 
     def problems(self) -> Iterator[tuple[str, str]]:
         """Yields that there is no such signal."""
@@ -41,14 +45,20 @@ class ChildConfig:
             yield "stop_signal", "a signal's name, such as TERM, QUIT or INT"
 
     def build(
-        self, command: Sequence[str], environ: Mapping[str, str], check: Callable[[], object] | None, log: Log
+        self,
+        command: Sequence[str],
+        environ: Mapping[str, str],
+        check: Callable[[], object] | None,
+        output: "OutputLog",
+        log: Log,
     ) -> "ChildProcess":
         """Returns the program, which is not started yet; `check` raises while it is not healthy."""
         from stator.child.metrics import ChildMetrics
         from stator.child.process import ChildProcess
 
         stop_signal = _signal(self.stop_signal) or signal.SIGTERM
+        logged = output if self.log == "json" else None
         start_timeout, stop_timeout = self.start_timeout.seconds, self.stop_timeout.seconds
         return ChildProcess(
-            command, environ, stop_signal, start_timeout, stop_timeout, ChildMetrics(command[0]), check, log
+            command, environ, stop_signal, start_timeout, stop_timeout, ChildMetrics(command[0]), check, logged, log
         )

@@ -12,6 +12,7 @@ import psutil
 from attrs import define, field
 
 from stator.child.metrics import ChildMetrics
+from stator.child.output import OutputLog
 from stator.log.logger import Log
 from stator.processes.wrapped import VARIABLE
 from stator.settings.declare import StartError
@@ -40,6 +41,7 @@ class ChildProcess:
     stop_timeout: float  # seconds after the stop signal until it is killed
     metrics: ChildMetrics
     _check: Callable[[], object] | None  # its health, once it runs; raises if it is not healthy
+    _output: OutputLog | None
     _log: Log
     _process: subprocess.Popen[bytes] | None = field(default=None, init=False)
     _status: int | None = field(default=None, init=False)
@@ -77,6 +79,8 @@ class ChildProcess:
             self._process = subprocess.Popen(  # noqa: S603 # it is what we are for
                 self._command,
                 env={**self._environ, VARIABLE: "1"},
+                stdout=subprocess.PIPE if self._output else None,
+                stderr=subprocess.PIPE if self._output else None,
                 start_new_session=True,
                 preexec_fn=prepare,  # noqa: PLW1509 # there are no threads
             )
@@ -84,6 +88,8 @@ class ChildProcess:
             status = NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_EXECUTABLE
             msg = f"{self._command[0]} can't be started: {error.strerror}"
             raise ChildError(msg, status) from error
+        if self._output and self._process.stdout and self._process.stderr:
+            self._output.start(self._process.stdout, self._process.stderr)
         self.metrics.started(self.pid, server)
         self._log.info("program started", program=self._command[0], pid=self.pid)
 
@@ -128,6 +134,8 @@ class ChildProcess:
         for each in rest:
             with suppress(psutil.NoSuchProcess):
                 each.kill()
+        if self._output:
+            self._output.finish()
 
 
 def _is_alive(process: psutil.Process) -> bool:

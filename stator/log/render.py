@@ -61,9 +61,7 @@ class LineRenderer:
         except UnicodeEncodeError:  # a lone surrogate in a short text, as in a path that is not UTF-8
             texts = {name: _encodable(value) if isinstance(value, str) else value for name, value in fields.items()}
             line = self._encode({_encodable(name): value for name, value in texts.items()})
-        if not line.isascii() or b"\x7f" in line:
-            line = _escape(line.decode()).encode()
-        return line + b"\n"
+        return escape_line(line) + b"\n"
 
     def text(self, logger: object, level: str, event: Event) -> bytes:
         """Returns a coloured line for a terminal, with the traceback of an error below it."""
@@ -142,6 +140,11 @@ def _in_order(event: Event) -> dict[str, Any]:
 
 def _encodable(text: str) -> str:
     return text.encode(errors="backslashreplace").decode()
+
+
+def escape_line(line: bytes) -> bytes:
+    """Returns a line of JSON in which no character is left that a terminal would obey, or that turns others round."""
+    return line if line.isascii() and b"\x7f" not in line else _escape(line.decode()).encode()
 
 
 def _escape(text: str) -> str:

@@ -18,6 +18,7 @@ import psutil
 from stator.settings.table import markdown_table
 from stator.version import __version__
 from tests.bench import (
+    child_output,
     fleet,
     formatting,
     host,
@@ -47,6 +48,7 @@ class Benchmark(NamedTuple):
 BENCHMARKS = {
     "wrapping": Benchmark(wrapping.run),
     "start": Benchmark(start.run),
+    "child_output": Benchmark(child_output.run),
     "formatting": Benchmark(formatting.run),
     "instrumented": Benchmark(instrumented.run),
     "shared": Benchmark(shared_metrics.run),

@@ -1,0 +1,232 @@
+"""A wrapped program's output as lines of our log: each of its lines, or lines that belong together, is one."""
+
+import os
+import selectors
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import IO, Any
+
+import msgspec
+from attrs import define, field
+
+from stator.log.render import TRUNCATED, escape_line
+
+CHUNK = 1 << 16  # bytes that are read at a time
+LONGEST_LINE = 1 << 20  # bytes of a line, or of lines that belong together, that are kept
+PAUSE = 0.2  # seconds without output after which a line is complete, though it may go on
+END_TIMEOUT = 5.0  # seconds that the last lines have to be written after the program's end
+TRACEBACK = b"Traceback (most recent call last):"
+CAUSED_BY = b"Caused by:"
+# What every line has; a JSON line's own values get an underscore, but for its level and its message.
+OURS = frozenset({"ts", "app_id", "run_id", "stream"})
+
+
+class Line(msgspec.Struct):
+    """A line of text."""
+
+    ts: str
+    level: str
+    msg: str
+    app_id: str
+    run_id: str
+    stream: str
+
+
+class Known(msgspec.Struct):
+    """The fields of a JSON line that have a meaning; the decoder checks the others, and leaves them as they are."""
+
+    level: str = ""
+    msg: str | None = None
+    message: msgspec.Raw | None = None
+    ts: msgspec.Raw | None = None
+    app_id: msgspec.Raw | None = None
+    run_id: msgspec.Raw | None = None
+    stream: msgspec.Raw | None = None
+
+    @property
+    def fits(self) -> bool:
+        """Whether a line need not be changed, other than that it gets ours in front."""
+        has_ours = self.ts or self.app_id or self.run_id or self.stream
+        return self.level.islower() and self.msg is not None and not (has_ours or self.message)
+
+
+_decode = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_known = msgspec.json.Decoder(Known).decode
+_text = msgspec.json.Decoder(str).decode
+_encode = msgspec.json.Encoder().encode
+
+
+@define(eq=False)
+class Stream:
+    """The lines of one stream, as far as they are known."""
+
+    name: str
+    _rest: bytes = field(default=b"", init=False)  # of a line that has not ended
+    _is_cut: bool = field(default=False, init=False)  # whether that has lost its end
+    _open: list[bytes] = field(factory=list, init=False)  # lines that belong together, and may go on
+    _size: int = field(default=0, init=False)
+    _in_traceback: bool = field(default=False, init=False)
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether there is a line that may go on."""
+        return bool(self._open or self._rest)
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """Takes output; yields what is complete, without its last line feed."""
+        lines = (self._rest + data).split(b"\n")
+        self._rest = lines.pop()
+        if lines and self._is_cut:
+            lines[0], self._is_cut = lines[0] + TRUNCATED.encode(), False
+        for line in lines:
+            yield from self._take(line)
+        if len(self._rest) > LONGEST_LINE:
+            self._rest, self._is_cut = self._rest[:LONGEST_LINE], True
+
+    def end(self) -> Iterator[bytes]:
+        """Yields what has come of the last line, whether it has ended or not."""
+        if self._rest:
+            rest, self._rest = self._rest, b""
+            yield from self._take(rest + (TRUNCATED.encode() if self._is_cut else b""))
+            self._is_cut = False
+        yield from self.pause()
+
+    def pause(self) -> Iterator[bytes]:
+        """Yields the lines that might have gone on."""
+        if self._open:
+            yield b"\n".join(self._open)
+            self._open, self._size, self._in_traceback = [], 0, False
+
+    def _take(self, line: bytes) -> Iterator[bytes]:
+        line = line.removesuffix(b"\r")
+        if self._continues(line):
+            # Of very long ones the beginning says most.
+            if self._size <= LONGEST_LINE:
+                self._open.append(line)
+                self._size += len(line)
+            return
+        yield from self.pause()
+        if line[:1] == b"{" and line[-1:] == b"}":
+            yield line
+        elif line:
+            self._open, self._size, self._in_traceback = [line], len(line), line.startswith(TRACEBACK)
+
+    def _continues(self, line: bytes) -> bool:
+        """Whether a line belongs to the one before it."""
+        if not self._open:
+            return False
+        if self._in_traceback:
+            # Its last line is the first that is not indented: the error itself.
+            self._in_traceback = line[:1] in (b" ", b"\t", b"")
+            return True
+        return line[:1] in (b" ", b"\t") or line.startswith(CAUSED_BY)
+
+
+@define(eq=False)
+class OutputLog:
+    """Reads a program's stdout and stderr in a thread, and writes each line to a descriptor as one of our log."""
+
+    _fd: int
+    _app_id: str
+    _run_id: str
+    _max_len: int  # characters of a text; 0: any number
+    _thread: threading.Thread | None = field(default=None, init=False)
+    _is_closed: bool = field(default=False, init=False)  # nobody reads what we write
+
+    def start(self, stdout: IO[bytes], stderr: IO[bytes]) -> None:
+        """Begins to read."""
+        args = ({stdout: Stream("stdout"), stderr: Stream("stderr")},)
+        self._thread = threading.Thread(target=self._work, args=args, name="output", daemon=True)
+        self._thread.start()
+
+    def finish(self) -> None:
+        """Waits until all is written that the program wrote, for `END_TIMEOUT` seconds at most."""
+        if self._thread is not None:
+            self._thread.join(END_TIMEOUT)
+
+    def _work(self, streams: dict[IO[bytes], Stream]) -> None:
+        with selectors.DefaultSelector() as selector:
+            for file, stream in streams.items():
+                selector.register(file, selectors.EVENT_READ, stream)
+            while selector.get_map():
+                ready = selector.select(PAUSE if any(each.is_waiting for each in streams.values()) else None)
+                if not ready:
+                    self._write(line for each in streams.values() for line in self._lines(each, each.pause()))
+                for key, _ in ready:
+                    data = os.read(key.fd, CHUNK)
+                    complete = key.data.feed(data) if data else key.data.end()
+                    self._write(self._lines(key.data, complete))
+                    if not data:
+                        selector.unregister(key.fileobj)
+
+    def _lines(self, stream: Stream, complete: Iterator[bytes]) -> Iterator[bytes]:
+        now = datetime.fromtimestamp(time.time(), UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        for each in complete:
+            line = self._object(now, stream.name, each) if each[:1] == b"{" else None
+            if line is None:
+                text = self._shortened(each.decode(errors="backslashreplace"))
+                line = _encode(Line(now, "info", text, self._app_id, self._run_id, stream.name))
+            yield escape_line(line) + b"\n"
+
+    def _object(self, now: str, stream: str, line: bytes) -> bytes | None:
+        """Returns a line that is a JSON object itself with its own fields; None if it is none."""
+        if not self._max_len or len(line) <= self._max_len:
+            # Mostly it is right as it is, which is the quickest.
+            with suppress(msgspec.DecodeError, UnicodeDecodeError):
+                if _known(line).fits:
+                    return self._front(now, stream) + line[1:]
+        try:
+            fields: dict[str, Any] = dict(_decode(line))
+            level, msg = _plain(fields.pop("level", None)), _plain(fields.pop("msg", fields.pop("message", None)))
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return None
+        for name in OURS & fields.keys():
+            fields[f"{name}_"] = fields.pop(name)
+        if self._max_len and len(line) > self._max_len:
+            fields = {name: self._short_value(value) for name, value in fields.items()}
+        ours = {"ts": now, "level": level.lower() or "info", "msg": self._shortened(msg)}
+        ours |= {"app_id": self._app_id, "run_id": self._run_id, "stream": stream}
+        return _encode(ours | fields)
+
+    def _front(self, now: str, stream: str) -> bytes:
+        """Returns the beginning of a JSON object that goes on."""
+        ours = {"ts": now, "app_id": self._app_id, "run_id": self._run_id, "stream": stream}
+        return _encode(ours)[:-1] + b","
+
+    def _short_value(self, value: msgspec.Raw) -> Any:
+        text = bytes(value)
+        return value if len(text) <= self._max_len else self._shortened(_plain(value))
+
+    def _shortened(self, text: str) -> str:
+        if not self._max_len or len(text) <= self._max_len:
+            return text
+        return text[: max(0, self._max_len - len(TRUNCATED))] + TRUNCATED
+
+    def _write(self, lines: Iterator[bytes]) -> None:
+        data = memoryview(b"".join(lines))
+        # The program waits, as it would if it wrote there itself; if nobody reads any longer it goes on.
+        while data and not self._is_closed:
+            try:
+                data = data[os.write(self._fd, data) :]
+            except BlockingIOError:
+                with suppress(OSError):
+                    _wait_for_room(self._fd)
+            except OSError:
+                self._is_closed = True
+
+
+def _plain(value: msgspec.Raw | None) -> str:
+    """Returns the text of a JSON value: a text itself, or what stands for any other."""
+    if value is None:
+        return ""
+    text = bytes(value)
+    return _text(text) if text[:1] == b'"' else text.decode()
+
+
+def _wait_for_room(fd: int) -> None:
+    with selectors.DefaultSelector() as selector:
+        selector.register(fd, selectors.EVENT_WRITE)
+        selector.select()
