@@ -69,7 +69,8 @@ def services() -> dict[str, dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def unit() -> ConfigParser:
-    parser = ConfigParser(interpolation=None, delimiters=("=",))
+    # Not strict, since a setting may add to what an earlier line of the same name has.
+    parser = ConfigParser(interpolation=None, delimiters=("=",), strict=False)
     parser.optionxform = str  # type: ignore[assignment,method-assign] # names keep their case
     parser.read_string((ETC / "stator.service").read_text())
     return parser

@@ -40,15 +40,24 @@ class Peer:
     package: str
     any_version: bool = False  # then one on PATH is as good
     default: bool = True  # fetched without being named
+    # Packages beside it. With these all that they depend on comes too: the folder is a root, which needs nothing of
+    # this machine's.
+    root_with: tuple[str, ...] = ()
+    program: str = ""  # named otherwise than the package
 
     @property
     def pin(self) -> str:
         """What is asked of apt. What was fetched under another pin is fetched anew."""
-        return f"{self.package}/{self.suite}"
+        return " ".join(f"{package}/{self.suite}" for package in (self.package, *self.root_with))
+
+    @property
+    def folder(self) -> Path:
+        """Where its files are."""
+        return FOLDER / self.name
 
     def find(self, program: str = "") -> Path | None:
         """Give the path of one of this peer's programs, by default the one named like its package."""
-        program = program or self.package
+        program = program or self.program or self.package
         if self.any_version and (on_path := shutil.which(program)):
             return Path(on_path)
         path = FOLDER / self.name / "usr/bin" / program
@@ -63,9 +72,11 @@ class Peer:
         """
         with tempfile.TemporaryDirectory(dir=FOLDER) as scratch:
             fresh = Path(scratch) / self.name
-            version = apt.unpack(self.pin, fresh)
+            version = apt.unpack_root(self.pin.split(), fresh) if self.root_with else apt.unpack(self.pin, fresh)
             # Tells at once, and once, that a shared library is missing or that this machine's is too old.
-            _run(str(fresh / "usr/bin" / self.package), "--version")
+            program = self.program or self.package
+            command = inside(fresh, program) if self.root_with else [fresh / "usr/bin" / program]
+            _run(*map(str, command), "--version")
             (fresh / "stamp").write_text(self.pin)
             if (FOLDER / self.name).exists():
                 (FOLDER / self.name).rename(Path(scratch) / "outdated")
@@ -83,6 +94,7 @@ PEERS = {
         Peer("prometheus-3", "sid", "prometheus"),
         Peer("victoria-metrics", "sid", "victoria-metrics", any_version=True),
         Peer("node-exporter", "trixie", "prometheus-node-exporter"),
+        Peer("systemd", "trixie", "systemd", program="systemctl", root_with=("python3", "base-files")),
     )
 }
 
@@ -107,6 +119,13 @@ APT::Sandbox::User "root";
 #clear APT::Update::Post-Invoke;
 #clear APT::Update::Post-Invoke-Success;
 """
+
+
+def inside(root: Path, program: str) -> list[str | Path]:
+    """Give the command that runs a program of an unpacked root, with that root's libraries and not this machine's."""
+    (loader,) = root.glob("usr/lib/*-linux-gnu*/ld-linux*.so.*")
+    libraries = f"{loader.parent}:{loader.parent / 'systemd'}"
+    return [loader, "--library-path", libraries, root / "usr/bin" / program]
 
 
 class Apt:
@@ -173,6 +192,24 @@ class Apt:
             folder.mkdir(parents=True, exist_ok=True)
             _run("dpkg-deb", "-x", str(deb), str(folder))
             return _run("dpkg-deb", "-f", str(deb), "Version").strip()
+
+    def unpack_root(self, packages: Sequence[str], folder: Path) -> str:
+        """Download packages and all that they depend on, unpack them into a folder, and give the first one's version.
+
+        Raises:
+            FetchError: with what apt says.
+        """
+        with tempfile.TemporaryDirectory(dir=self._home) as archives:
+            (Path(archives) / "partial").mkdir()
+            # Nothing is installed as far as apt knows, so that nothing is left out.
+            options = ("--yes", "--no-install-recommends", "--download-only", "-o", f"Dir::Cache::archives={archives}")
+            self._get(*options, "install", *packages, cwd=self._home)
+            found = {_run("dpkg-deb", "-f", str(deb), "Package").strip(): deb for deb in Path(archives).glob("*.deb")}
+            # First, what makes /lib a link to /usr/lib.
+            for name in sorted(found, key=lambda name: (name != "base-files", name)):
+                folder.mkdir(parents=True, exist_ok=True)
+                _run("dpkg-deb", "-x", str(found[name]), str(folder))
+            return _run("dpkg-deb", "-f", str(found[packages[0].partition("/")[0]]), "Version").strip()
 
     def _update(self, suites: Sequence[str]) -> bool:
         fields = {
