@@ -178,7 +178,10 @@ def messages() -> list[str]:
 
 
 # Words of the operating system and of HTTP, which the code does not have.
-FOREIGN = ("Address already in use", "Permission denied", "Cannot assign requested address", "Connection refused")
+FOREIGN = (
+    *("Address already in use", "Permission denied", "Cannot assign requested address", "Connection refused"),
+    "Watchdog timeout",
+)
 NO_MESSAGES = ("*.prom", "x", "/metrics?collect[]=x")
 
 
