@@ -12,6 +12,8 @@ from attrs import define, field
 
 from stator.settings.declare import StartError
 
+_LOG = logging.getLogger(__name__)
+
 SEND_TIMEOUT = 5.0  # seconds that a service manager may leave a message unread before it is dropped
 LONGEST = 3600.0  # seconds between two messages that we are alive, whatever is asked
 ALIVE_RETRY = 0.5  # longest wait in seconds until a service that did not answer is asked again
@@ -61,11 +63,15 @@ class ServiceManager:
         self._send("STOPPING=1")
 
     def _report_alive(self, is_alive: Callable[[], bool]) -> None:
+        was_alive = True
         while True:
             # A service that stops refuses clients in the end; the manager has another time limit for that.
-            alive = self._stopping.is_set() or is_alive()
+            alive = self._stopping.is_set() or _answers(is_alive)
             if alive:
                 self._send("WATCHDOG=1")
+            elif was_alive:
+                _LOG.warning("the service does not answer itself; its watchdog waits %g seconds", self.watchdog)
+            was_alive = alive
             # Half of the time, as sd_watchdog_enabled(3) recommends.
             time.sleep(self.watchdog / 2 if alive else min(ALIVE_RETRY, self.watchdog / 10))
 
@@ -80,7 +86,16 @@ class ServiceManager:
         except OSError as error:
             if not self._has_failed:
                 self._has_failed = True
-                logging.getLogger(__name__).warning("can't report to the service manager: %s", error)
+                _LOG.warning("can't report to the service manager: %s", error)
+
+
+def _answers(is_alive: Callable[[], bool]) -> bool:
+    """Returns whether the service answers; one that can't be asked, as without memory for a moment, does not."""
+    try:
+        return is_alive()
+    except Exception as error:  # noqa: BLE001 # whatever it is, the next try may succeed
+        _LOG.warning("failed to ask the service whether it answers: %s", error)
+        return False
 
 
 def _seconds(microseconds: str, pid: str) -> float:

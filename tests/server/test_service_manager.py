@@ -5,6 +5,7 @@ import secrets
 import signal
 import socket
 import struct
+import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple, Self
@@ -195,12 +196,30 @@ def test_the_watchdog_hears_nothing_while_the_workers_hang(starts: Starts, manag
     program = starts({**notified(manager, watchdog=0.2), "STTR_SERVER_WORKERS": "2"}, command=WATCHED)
     manager.wait_for("WATCHDOG=1", times=3)
     _hang(program)
-    before = len(manager.receive())
+    program.wait_for("the service does not answer itself; its watchdog waits 0.2 seconds", level="warning")
+    before = manager.receive().count("WATCHDOG=1")
     quiet(manager)
-    assert len(manager.receive()) <= before + 1  # an answer may have been under way
+    assert manager.receive().count("WATCHDOG=1") <= before + 1  # an answer may have been under way
     for worker in program.workers:
         os.kill(worker.pid, signal.SIGCONT)
     manager.wait_for("WATCHDOG=1", times=before + 3)
+
+
+def test_the_watchdog_hears_again_of_a_service_that_could_not_be_asked(manager: Receiver) -> None:
+    asked: list[None] = []
+
+    def is_alive() -> bool:
+        asked.append(None)
+        if len(asked) == 2:
+            raise MemoryError
+        if len(asked) == 5:
+            threading.Event().wait()  # for as long as the tests run
+        return True
+
+    watched = {**notified(manager, watchdog=0.02), "WATCHDOG_PID": str(os.getpid())}
+    ServiceManager.take(watched).ready(is_alive)
+    eventually(lambda: len(asked) == 5)
+    assert manager.receive() == ["READY=1", *["WATCHDOG=1"] * 3]
 
 
 def _hang(program: Program) -> None:
