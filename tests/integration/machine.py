@@ -75,8 +75,7 @@ class Machine:
     def __enter__(self) -> Self:
         if os.geteuid() != 0:
             cannot("only root can boot a machine")
-        if PEERS["systemd"].find() is None:
-            cannot("systemd is not here; to get it: python tests/integration/fetch.py systemd")
+        root = systemd_root()
         self._group = _control_groups() / f"machine-{os.getpid()}-{time.monotonic_ns()}"
         try:
             self._group.mkdir()
@@ -86,7 +85,7 @@ class Machine:
         (self._folder / "machine").mkdir()
         with self._output.open("wb") as output:
             self._process = subprocess.Popen(
-                ["sh", "-c", BOOT, "machine", PEERS["systemd"].folder, self._folder / "machine", self._group],
+                ["sh", "-c", BOOT, "machine", root, self._folder / "machine", self._group],
                 env={"PATH": PATH, "MOUNT_AND_BOOT": MOUNT_AND_BOOT, "SHARED": SHARED, "container": "test"},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -160,6 +159,13 @@ class Machine:
             for folder, _, _ in os.walk(self._group, topdown=False):
                 Path(folder).rmdir()
         return not self._group.exists()
+
+
+def systemd_root() -> Path:
+    """The unpacked root that has systemd."""
+    if PEERS["systemd"].find() is None:
+        cannot("systemd is not here; to get it: python tests/integration/fetch.py systemd")
+    return PEERS["systemd"].folder
 
 
 def _control_groups() -> Path:

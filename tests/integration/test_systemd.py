@@ -15,10 +15,10 @@ import pytest
 from tests.build.test_install import UNIT as INSTALLED_UNIT
 from tests.build.test_install import make
 from tests.conftest import ROOT
-from tests.integration.fetch import PEERS, inside
-from tests.integration.machine import Machine
+from tests.integration.fetch import inside
+from tests.integration.machine import Machine, systemd_root
 from tests.integration.programs import Consul, eventually, free_ports
-from tests.program import cannot, stand_still
+from tests.program import stand_still
 
 UNIT = ROOT / "etc/stator.service"
 SERVICE_ID = "stator-1"
@@ -26,12 +26,9 @@ SERVICE_ID = "stator-1"
 
 def analyze(*words: str | Path) -> subprocess.CompletedProcess[str]:
     """Runs systemd-analyze to its end; units that are installed are those of its own package."""
-    if PEERS["systemd"].find() is None:
-        cannot("systemd is not here; to get it: python tests/integration/fetch.py systemd")
-    root = PEERS["systemd"].folder
     return subprocess.run(
-        [*inside(root, "systemd-analyze"), *words],
-        env={**os.environ, "SYSTEMD_UNIT_PATH": str(root / "usr/lib/systemd/system")},
+        [*inside(systemd_root(), "systemd-analyze"), *words],
+        env={**os.environ, "SYSTEMD_UNIT_PATH": str(systemd_root() / "usr/lib/systemd/system")},
         capture_output=True,
         text=True,
         check=False,
@@ -85,7 +82,7 @@ def get(port: int, path: str = "/monitor") -> bytes:
 def test_systemds_own_checks_have_nothing_to_say_of_the_unit(check: str, tmp_path: Path) -> None:
     # Where its programs are is checked by starting them.
     copy = tmp_path / UNIT.name
-    copy.write_text(UNIT.read_text().replace("/usr/bin/python3 ", f"{inside(PEERS['systemd'].folder, 'true')[0]} "))
+    copy.write_text(UNIT.read_text().replace("/usr/bin/python3 ", f"{inside(systemd_root(), 'true')[0]} "))
     options = {"verify": ["--recursive-errors=no"], "security": ["--offline=yes", "--threshold=17"]}
     done = analyze(check, *options[check], copy)
     assert (done.returncode, done.stderr) == (0, "")
