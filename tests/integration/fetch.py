@@ -3,8 +3,9 @@
     python tests/integration/fetch.py [name ...]
 
 Each comes as a Debian package of the suite that has the wanted version, from the mirror that this machine's
-own apt uses, and is unpacked into a folder of its own, `.peers/<name>/`. What is already there, or on PATH
-where any version serves, is left as it is. What can't be had is said; with CI=true it is also a failure.
+own apt uses, and is unpacked into a folder of its own, `.peers/<name>/`; systemd with all that it depends on,
+as a root to boot from. What is already there, or on PATH where any version serves, is left as it is. What
+can't be had is said; with CI=true it is also a failure.
 """
 
 from __future__ import annotations
