@@ -122,7 +122,7 @@ def assemble(loaded: Loaded[Config], run_id: str, manager: ServiceManager, log: 
         config.registrar(log),
         config.client.base_uri,
         bound,
-        partial(is_serving, bound),
+        partial(is_serving, bound, timeout=1 + config.monitor.check_timeout.seconds),
         log,
         report=lambda status: manager.status(mask(status)),
     )

@@ -161,7 +161,7 @@ class Roster:
         last = self._last
         if last is not None and last.problem:
             if not self._is_serving():
-                msg = "the service itself does not answer"
+                msg = "the service itself is not healthy: its /monitor does not answer 200"
                 raise RegistrarError(msg, "unready")
             level = "debug" if self._failures else "info"
             registrar.register(self._service, keep_checks=last.keep_checks, level=level)

@@ -30,11 +30,11 @@ LOCAL = "127.0.0.1"
 LIVE = "/monitor/live"
 
 
-def is_serving(address: tuple[str, int], path: str = "/monitor") -> bool:
-    """Returns whether the service answers 200 within a second; an empty host stands for all addresses."""
+def is_serving(address: tuple[str, int], path: str = "/monitor", timeout: float = 1.0) -> bool:
+    """Returns whether the service answers 200 within some seconds; an empty host stands for all addresses."""
     host, port = address[0] or LOCAL, address[1]
     netloc = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    return is_ready(f"http://{netloc}{path}")
+    return is_ready(f"http://{netloc}{path}", timeout)
 
 
 @define
