@@ -69,7 +69,7 @@ class Merge:
     def _total(self, series: Series) -> tuple[float, float]:
         """Returns the sum over all rows and when the first was created; that is inf if no process has it any more."""
         cells, total, created = self._cells, 0.0, inf
-        removed: list[tuple[float, float]] = []
+        has_removed = False
         for cell in series.cells:
             note = cells[cell + 1]
             if note > 0:
@@ -77,9 +77,15 @@ class Merge:
                 if note < created:  # noqa: PLR1730 # a call of min() takes as long as all the rest
                     created = note
             else:
-                removed.append((cells[cell], -note))
-        # What was removed in one process still counts while another has it, or else the sum would fall.
-        return (total + sum(value for value, at in removed if at >= created) if removed else total), created
+                has_removed = True
+        if has_removed:
+            # What was removed in one process still counts while another has it, or else the sum would fall.
+            # Added up in the same order: rounded otherwise, it might fall too.
+            total = 0.0
+            for cell in series.cells:
+                if cells[cell + 1] > 0 or -cells[cell + 1] >= created:
+                    total += cells[cell]
+        return total, created
 
     def _gauges(self) -> Iterator[Sample]:
         mode = self._family.mode

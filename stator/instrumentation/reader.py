@@ -13,7 +13,8 @@ class Series:
     """One series, and where the rows have it.
 
     Attributes:
-        cells: Index of its value in each row that has it; its note is the next, or the rest of a distribution.
+        cells: Index of its value in each row that has it, ascending; its note is the next, or the rest of a
+            distribution.
     """
 
     __slots__ = ("cells", "labels", "sample")
@@ -41,7 +42,9 @@ class Family:
         if series is None:
             labels = dict(zip(key.label_names, label_values, strict=True))
             series = self.series[own] = Series(key.sample, labels)
-        series.cells.append(cell)
+        # In one order in all processes, or else their sums of floats differ in the last digit, and a counter may fall.
+        # A new list: another thread may be adding up the old one.
+        series.cells = sorted([*series.cells, cell])
 
     def distributions(self) -> list[tuple[Series, list[Series]]]:
         """Returns the histograms of a family: of each its sum, and its buckets, ascending."""

@@ -52,6 +52,17 @@ def test_each_process_reports_what_all_have_counted(start_service: StartService)
     assert service.samples() == service.samples("1") == service.samples("2") == expected
 
 
+def test_sums_of_fractions_are_the_same_in_each_process_to_the_last_digit(start_service: StartService) -> None:
+    shop = start_service("taken = Counter('taken', 't', ['at'])")
+    processes = ("1", "2", "3", "4")
+    for who in processes:
+        shop.fork(who, "taken.labels('away').inc()")
+    for who, amount in (("3", 0.1), ("1", 0.2), ("4", 0.3), ("2", 0.7)):
+        shop.run(f"taken.labels('home').inc({amount})", who)
+        shop.samples("4")  # it finds the rows in another order than those that are first asked in the end
+    assert len({shop.samples(who)['taken_total{at="home"}'] for who in processes}) == 1
+
+
 def test_the_librarys_own_exposition_is_right_as_well(start_service: StartService) -> None:
     service = start_service(MAKE)
     service.fork("1", "hits.labels('a').inc(2)")
