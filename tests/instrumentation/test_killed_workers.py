@@ -66,7 +66,7 @@ def kills(asked: Asked, seconds: float) -> Iterator[list[int]]:
         thread.join()
 
 
-def scrape(served: Served, scrapes: int) -> list[tuple[float, float]]:
+def scrape(served: Served, scrapes: int, names: tuple[str, ...] = COUNTERS) -> list[tuple[float, float]]:
     """Scrapes so often, and returns each fall of a counter."""
     falls: list[tuple[float, float]] = []
     last: dict[str, float] = {}
@@ -75,7 +75,7 @@ def scrape(served: Served, scrapes: int) -> list[tuple[float, float]]:
         with suppress(OSError, HTTPException, AssertionError):
             found = samples(served.metrics())
             done += 1
-            now = {name + label: value for (name, label), value in found.items() if name.startswith(COUNTERS)}
+            now = {name + label: value for (name, label), value in found.items() if name.startswith(names)}
             falls += [(last[key], now.get(key, 0.0)) for key in last if now.get(key, 0.0) < last[key]]
             last = now
     return falls
@@ -92,15 +92,23 @@ def open_files(served: Served) -> int:
 
 
 def test_no_answered_request_is_missing_and_no_counter_goes_down(served: Served) -> None:
+    asked = Asked()
+    with nothing_lost(served, asked), kills(asked, 0.3) as killed:
+        while len(killed) < 3 or asked.answered.total() < 400:
+            ask(served, requests=20, asked=asked)
+
+
+@contextmanager
+def nothing_lost(served: Served, asked: Asked) -> Iterator[None]:
+    """Checks that 200 scrapes meanwhile have no counter that goes down, and that all is counted and nothing left."""
     before, requests, files = counts(served), requests_of(served), open_files(served)
     falls: list[tuple[float, float]] = []
     scraper = threading.Thread(target=lambda: falls.extend(scrape(served, 200)))
-    asked = Asked()
-    with kills(asked, 0.3) as killed:
-        scraper.start()
-        while len(killed) < 3 or asked.answered.total() < 400:
-            ask(served, requests=20, asked=asked)
-    scraper.join()
+    scraper.start()
+    try:
+        yield
+    finally:
+        scraper.join()
     assert falls == []
     after = eventually(lambda: counts(served)) - before
     for path in asked.answered:
