@@ -125,9 +125,10 @@ class Exchange(RequestContext):
         elapsed = self._elapsed or perf_counter_ns() - self._start
         route, source = "", self.source
         try:
-            if not self.error and ERROR in source:
+            if ERROR in source and not self.error:
                 self.error = source[ERROR]
-            route = _checked_route(self.own_route or source.get(ROUTE) or self.find_route())
+            found = self.own_route or source.get(ROUTE) or self.find_route()
+            route = found if type(found) is str else _checked_route(found)
         except Exception as error:  # noqa: BLE001
             self.observer.fault("route", error)
         try:
@@ -135,8 +136,7 @@ class Exchange(RequestContext):
                 method, scheme, active = self._begun
                 active.inc(-1.0)
                 key = (method, scheme, route, self.status, self.error)
-                trace_id = self.ids.get("trace_id", "")
-                self.observer.metrics.count(key, elapsed / 1e9, self.received, self.sent, trace_id)
+                self.observer.metrics.count(key, elapsed / 1e9, self.received, self.sent, self.ids.get("trace_id", ""))
         except Exception as error:  # noqa: BLE001
             self.observer.fault("metrics", error)
         if self._is_logged:

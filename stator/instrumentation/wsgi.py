@@ -162,7 +162,8 @@ class WSGIExchange(Exchange):
                 if self.sent == self._length:
                     self.finish()  # before the client can have it: a worker may be killed at any moment
                 yield part
-            self.finish()
+            if not self._is_over:
+                self.finish()
         except BaseException as error:
             self.fail(error, answers=not self.sent)
             raise
