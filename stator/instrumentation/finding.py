@@ -56,7 +56,9 @@ def find_memory(warn: Callable[[str], object]) -> tuple[int, int]:
     with discovery_lock(server) as folder:
         fd = open_memory(NAME, _holders(folder, server))
         if fd is None:
-            if others := memory_names(_holders(folder, server), PREFIX) - {NAME}:
+            named = memory_names(_holders(folder, server), PREFIX)
+            # That of a group, with a name of its own after this one, is there beside it.
+            if others := [name for name in named if name != NAME and not name.startswith(f"{NAME}-")]:
                 names = ", ".join(others)
                 warn(f"metrics are not shared with processes of another version of Stator: they have {names}")
             fd = _make(NAME)

@@ -78,3 +78,4 @@ def test_a_group_keeps_the_counts_when_the_server_is_started_again(serve_app: Se
     after = eventually(lambda: counts(served), within=30)
     for path in asked.answered:
         assert asked.answered[path] <= after[path] <= asked.answered[path] + asked.failed[path]
+    assert "metrics are not shared" not in served.errors
