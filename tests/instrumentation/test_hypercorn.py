@@ -55,12 +55,21 @@ def group() -> Iterator[str]:
         consumer.kill()
 
 
-def test_a_group_keeps_the_counts_when_the_server_is_started_again(serve_app: ServeApp, group: str) -> None:
-    def supervised(port: int) -> list[str]:
+@pytest.fixture
+def supervised(serve_app: ServeApp, group: str) -> Iterator[Served]:
+    """A server of the group that is started again when it ends."""
+
+    def command(port: int) -> list[str]:
         line = " ".join(hypercorn("--workers=4")(port))
         return ["sh", "-c", f"while true; do {line}; done"]
 
-    served = serve_app(STARLETTE, supervised, env={"STTR_METRICS_GROUP": group})
+    served = serve_app(STARLETTE, command, env={"STTR_METRICS_GROUP": group})
+    yield served
+    served.stop(signal.SIGKILL)  # first, or it would start another while the rest are killed
+
+
+def test_a_group_keeps_the_counts_when_the_server_is_started_again(supervised: Served) -> None:
+    served = supervised
     falls: list[tuple[float, float]] = []
     scraper = threading.Thread(target=lambda: falls.extend(scrape(served, 200, ("items", "sizes"))))
     scraper.start()
