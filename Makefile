@@ -1,7 +1,7 @@
 # Everything a checkout can do. It needs Python 3.11 or newer with venv, git and make; the rest it gets itself.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run pyz install uninstall test lint format bench lock docs clean
+.PHONY: help run pyz release install uninstall test lint format bench lock docs clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
 VENV := .venv/bin/python
@@ -12,7 +12,7 @@ INSTALLED_ENV = $(DESTDIR)/etc/stator.env
 PIP := $(VENV) -m pip install -qq --disable-pip-version-check --no-deps
 # _version.py is written by the build itself, from git: a commit or a tag is a new version.
 SOURCES := $(shell find stator -type f ! -name '*.pyc' ! -name _version.py) $(wildcard .git/logs/HEAD .git/refs/tags)
-RECIPE := $(addprefix build/,pyz.py bootstrap_main.py requirements.lock) pyproject.toml README.md LICENSE
+RECIPE := $(addprefix build/,pyz.py elf.py check_python.py bootstrap_main.py requirements.lock) pyproject.toml README.md LICENSE
 
 help: ## list what there is to make
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,6 +22,9 @@ run: dist/stator.pyz ## build stator.pyz and run it with its defaults
 	@exec $(PYTHON) dist/stator.pyz
 
 pyz: dist/stator.pyz ## build dist/stator.pyz
+
+release: .venv/.tools ## build dist/stator.pyz for every platform, with checksums and a bill of materials
+	@$(VENV) build/release.py
 
 install: dist/stator.pyz ## install it as a systemd service, below DESTDIR; PREFIX=/opt has the folder stator
 	@install -D -m 644 $< "$(INSTALLED_PYZ)"

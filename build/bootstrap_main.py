@@ -4,9 +4,9 @@ It takes the place of shiv's own start, which imports half the standard library 
 is no writable home. shiv still unpacks, and takes over when one of its settings is given (SHIV_INTERPRETER, ...).
 """
 # pathlib would take as long to import as all that runs here.
-# ruff: noqa: PTH100, PTH102, PTH110, PTH111, PTH112, PTH116, PTH117, PTH118, PTH119, PTH120
+# ruff: noqa: PTH100, PTH102, PTH110, PTH111, PTH112, PTH116, PTH117, PTH104, PTH118, PTH119, PTH120, PTH208
 
-import _signal  # type: ignore[import-not-found] # undocumented, so without types
+import _imp
 import os
 import stat
 import sys
@@ -14,26 +14,33 @@ from zipimport import zipimporter
 
 # pyz.py puts these in.
 BUILD_ID = "@BUILD_ID@"
-PLATFORM = "@PLATFORM@"
-PYTHONS = "@PYTHONS@"
+BUILT_FOR = "@BUILT_FOR@"
+SUFFIXES = "@SUFFIXES@"
+# What names of compiled modules end in for this Python: .cpython-311-x86_64-linux-gnu.so. importlib.machinery, which
+# has it too, takes longer to import than all else here.
+SUFFIX = _imp.extension_suffixes()[0]
 # Flags whose answer is mostly the same, and stands in the archive: to work it out takes many times as long.
 ANSWERS = {"-h": "help", "--help": "help", "-V": "version", "--version": "version"}
+# Each interpreter has a folder of its own to unpack to, with what it needs; this begins the folders' names.
+GROUP = "stator-"
 ELSEWHERE = "set SHIV_ROOT to another folder"
 
 
 def main() -> int:
     """Runs Stator; returns its exit status."""
-    # Until Stator waits for signals itself, Ctrl-C is to end it as any program, not with Python's traceback.
-    # From the module within `signal`, which takes as long to import as all else here.
-    _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
     check_interpreter()
+    # From the module within `signal`, which takes as long to import as all else here.
+    import _signal  # type: ignore[import-not-found] # undocumented, so without types
+
+    # Until Stator waits for signals itself, Ctrl-C is to end it as any program, not with Python's traceback.
+    _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
     archive = os.path.dirname(__file__)
     # Chosen collectors may have settings of their own, which only Stator finds.
     if len(sys.argv) == 2 and (answer := ANSWERS.get(sys.argv[1])) and not os.environ.get("STTR_COLLECTORS"):
         sys.stdout.write(zipimporter(archive).get_data(f"answers/{answer}").decode())
         return 0
 
-    name = f"{os.path.basename(os.path.realpath(archive))}_{BUILD_ID}"
+    name = os.path.join(f"{GROUP}{SUFFIX[1:-3]}", f"{os.path.basename(os.path.realpath(archive))}_{BUILD_ID}")
     try:
         root = os.path.abspath(os.path.expanduser(os.environ.get("SHIV_ROOT") or find_root(name)))
     except FileNotFoundError:
@@ -44,32 +51,31 @@ def main() -> int:
     if is_noexec(root):
         sys.exit(f"stator.pyz: {root} is mounted noexec, so no compiled module can be loaded from it: {ELSEWHERE}")
 
+    while not os.path.isdir(site) or not hold(target):
+        unpack(archive, target)
+        check_owners(site)
+
     if any(key.startswith("SHIV_") and key != "SHIV_ROOT" for key in os.environ):
         from _bootstrap import bootstrap  # type: ignore[import-not-found]
 
-        os.environ["SHIV_ROOT"] = root
+        os.environ["SHIV_ROOT"] = os.path.dirname(target)
         bootstrap()
         return 0
 
-    if not os.path.isdir(site):
-        unpack(archive, target)
-        check_owners(site)
     # In the archive's own place, so before PYTHONPATH: what runs is what was locked and tested together.
     sys.path[0] = site
 
     from stator.main import run
 
+    remove_others(root)
     return run()
 
 
 def check_interpreter() -> None:
     """Exits with a reason where the archive's compiled modules would only be "not found"."""
-    python = "{}.{}".format(*sys.version_info)
-    # Private, but sysconfig, which has it too, takes as long to import as the rest of a start.
-    platform = getattr(sys.implementation, "_multiarch", PLATFORM)
-    if sys.implementation.name != "cpython" or python not in PYTHONS.split(", ") or platform != PLATFORM:
-        here = f"{sys.implementation.name} {python} on {platform}"
-        sys.exit(f"stator.pyz: built for cpython {PYTHONS} on {PLATFORM}; this is {here}")
+    if SUFFIX not in SUFFIXES.split():
+        python = "{}.{}".format(*sys.version_info)
+        sys.exit(f"stator.pyz: built for {BUILT_FOR}; this is {sys.implementation.name} {python} ({SUFFIX[1:-3]})")
 
 
 def find_root(name: str) -> str:
@@ -125,22 +131,83 @@ def check_owners(path: str) -> None:
 
 
 def unpack(archive: str, target: str) -> None:
-    """Unpacks the archive's packages, compiled, whole or not at all; a second process waits for the first."""
+    """Unpacks what this Python needs, compiled, whole or not at all; a second process waits for the first."""
     from pathlib import Path
-    from zipfile import ZipFile
+    from zipfile import ZipFile, ZipInfo
 
     from _bootstrap import extract_site_packages
+
+    class Needed(ZipFile):
+        """The archive without other Pythons' compiled modules."""
+
+        def infolist(self) -> list[ZipInfo]:
+            return [
+                info for info in super().infolist() if info.filename.endswith(SUFFIX) or info.filename[-3:] != ".so"
+            ]
 
     # What others can write, they can make us run.
     umask = os.umask(0o022)
     try:
-        with ZipFile(archive) as packed:
+        with Needed(archive) as packed:
             # One worker: as quick for so few files, and needs no shared memory, which a sandbox may refuse.
             extract_site_packages(packed, Path(target), compile_pyc=True, compile_workers=1)
     except OSError as error:
         sys.exit(f"stator.pyz: can't unpack to {target}, {error.strerror}: {ELSEWHERE}")
     finally:
         os.umask(umask)
+
+
+def hold(target: str) -> bool:
+    """Keeps an unpacked folder from being removed until this process, and all forked from it, have ended.
+
+    Returns whether it is still there.
+    """
+    import fcntl
+
+    try:
+        folder = os.open(target, os.O_RDONLY)  # and never closed
+    except OSError:
+        return False
+    try:
+        fcntl.flock(folder, fcntl.LOCK_SH)
+    except OSError:
+        return True  # no locks on this filesystem, so nothing will be removed either
+    try:
+        return os.path.samestat(os.fstat(folder), os.stat(target))
+    except OSError:
+        return False
+
+
+def remove_others(root: str) -> None:
+    """Removes the folders that other versions have unpacked and that nothing runs from, where that can be done."""
+    for group in os.listdir(root):
+        if group.startswith(f"{GROUP}cpython-"):
+            parent = os.path.join(root, group)
+            for name in os.listdir(parent):
+                # Hidden are shiv's locks; what it is unpacking just now ends in .tmp.
+                if BUILD_ID not in name and not name.startswith(".") and not name.endswith(".tmp"):
+                    remove(os.path.join(parent, name))
+
+
+def remove(unused: str) -> None:
+    """Removes a folder unless something runs from it."""
+    import fcntl
+    import shutil
+
+    try:
+        folder = os.open(unused, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError:
+        return
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # First out of the way, so that no start finds the half of it.
+        aside = unused.removesuffix(".old") + ".old"
+        os.rename(unused, aside)
+        shutil.rmtree(aside)
+    except OSError:
+        pass  # in use, or not ours to remove
+    finally:
+        os.close(folder)
 
 
 if __name__ == "__main__":

@@ -57,21 +57,30 @@ def _same_signals() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def pyz(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The artifact, built from the sources as they are now; it unpacks into a folder of this session's."""
-    _build_pyz(os.environ.get("PYTEST_XDIST_TESTRUNUID", ""))
+    _build("pyz.py")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SHIV_ROOT", str(tmp_path_factory.mktemp("shiv")))
         yield ROOT / "dist/stator.pyz"
 
 
-def _build_pyz(run: str) -> None:
-    """Builds the artifact, once where several processes share a run of the tests."""
+@pytest.fixture(scope="session")
+def release() -> Path:
+    """The artifact for all platforms, built from the sources as they are now, beside what is published with it."""
+    folder = ROOT / ".cache/release"
+    _build("release.py", str(folder))
+    return folder / "stator.pyz"
+
+
+def _build(recipe: str, *arguments: str) -> None:
+    """Builds an artifact, once where several processes share a run of the tests."""
+    run = os.environ.get("PYTEST_XDIST_TESTRUNUID", "")
     CACHE.mkdir(parents=True, exist_ok=True)
-    with (CACHE / "built-for").open("a+") as stamp:
+    with (CACHE / f"{recipe}-built-for").open("a+") as stamp:
         fcntl.flock(stamp, fcntl.LOCK_EX)
         stamp.seek(0)
         if run and stamp.read() == run:
             return
-        subprocess.run([sys.executable, ROOT / "build/pyz.py"], check=True)
+        subprocess.run([sys.executable, ROOT / "build" / recipe, *arguments], check=True)
         stamp.truncate(0)
         stamp.write(run)
 
