@@ -39,6 +39,7 @@ uninstall: ## remove what install has put in place, but for the settings in /etc
 
 test: lint ## run all checks and tests; ARGS go to pytest
 	@$(VENV) tests/integration/fetch.py
+	@$(VENV) -m tests.pythons
 	@$(VENV) -m pytest --numprocesses=logical --maxprocesses=4 --dist=loadfile $(ARGS)
 
 lint: .venv/.dev ## run ruff and mypy

@@ -17,7 +17,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,12 +44,14 @@ class Peer:
     # Packages beside it. With these all that they depend on comes too: the folder is a root, which needs nothing of
     # this machine's.
     root_with: tuple[str, ...] = ()
-    program: str = ""  # named otherwise than the package
+    program: str = ""  # the main one, where it is not named like the package
+    libraries: tuple[str, ...] = ()  # packages that are unpacked into the same folder, without what they depend on
+    architecture: str = ""  # as Debian names it, where it is not this machine's
 
     @property
     def pin(self) -> str:
         """What is asked of apt. What was fetched under another pin is fetched anew."""
-        return " ".join(f"{package}/{self.suite}" for package in (self.package, *self.root_with))
+        return " ".join(f"{each}/{self.suite}" for each in (self.package, *self.root_with, *self.libraries))
 
     @property
     def folder(self) -> Path:
@@ -57,7 +59,7 @@ class Peer:
         return FOLDER / self.name
 
     def find(self, program: str = "") -> Path | None:
-        """Give the path of one of this peer's programs, by default the one named like its package."""
+        """Give the path of one of this peer's programs, by default the main one."""
         program = program or self.program or self.package
         if self.any_version and (on_path := shutil.which(program)):
             return Path(on_path)
@@ -73,16 +75,27 @@ class Peer:
         """
         with tempfile.TemporaryDirectory(dir=FOLDER) as scratch:
             fresh = Path(scratch) / self.name
-            version = apt.unpack_root(self.pin.split(), fresh) if self.root_with else apt.unpack(self.pin, fresh)
-            # Tells at once, and once, that a shared library is missing or that this machine's is too old.
-            program = self.program or self.package
-            command = inside(fresh, program) if self.root_with else [fresh / "usr/bin" / program]
-            _run(*map(str, command), "--version")
+            if self.root_with:
+                version = apt.unpack_root(self.pin.split(), fresh)
+            else:
+                version, *_ = [apt.unpack(package, fresh) for package in self.pin.split()]
+            self.finish(fresh)
             (fresh / "stamp").write_text(self.pin)
             if (FOLDER / self.name).exists():
                 (FOLDER / self.name).rename(Path(scratch) / "outdated")
             fresh.rename(FOLDER / self.name)
         return version
+
+    def finish(self, folder: Path) -> None:
+        """Do what is left to do in the unpacked folder.
+
+        Raises:
+            FetchError: where the program doesn't run here.
+        """
+        # Tells at once, and once, that a shared library is missing or that this machine's is too old.
+        program = self.program or self.package
+        command = inside(folder, program) if self.root_with else [folder / "usr/bin" / program]
+        _run(*map(str, command), "--version")
 
 
 PEERS = {
@@ -132,10 +145,10 @@ def inside(root: Path, program: str) -> list[str | Path]:
 class Apt:
     """apt with sources, lists and caches in a folder of its own, so that it touches none of the machine's.
 
-    All else (proxies, credentials, architecture) is as the machine's configuration says.
+    All else (proxies, credentials, and the architecture unless one is named) is as the machine's configuration says.
     """
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, architecture: str = "") -> None:
         """Set up the folder.
 
         Raises:
@@ -147,7 +160,11 @@ class Apt:
         for folder in ("state/lists/partial", "cache/archives/partial"):
             (home / folder).mkdir(parents=True, exist_ok=True)
         (home / "state/status").touch()
-        (home / "apt.conf").write_text(_CONF.format(home=home))
+        conf = _CONF.format(home=home)
+        if architecture:
+            conf += f'APT::Architecture "{architecture}";\n#clear APT::Architectures;\n'
+            conf += f'APT::Architectures {{ "{architecture}"; }};\n'
+        (home / "apt.conf").write_text(conf)
         self._home = home
         self._mirror = _mirror()
         # Where a machine has no Debian keyring, the keys that its apt trusts for everything decide.
@@ -287,9 +304,10 @@ def _alone() -> Iterator[None]:
 
 
 def _fetch(peers: Sequence[Peer]) -> None:
-    """Fetch these peers and say, for each, its version or why it can't be had."""
+    """Fetch these peers, of one architecture, and say, for each, its version or why it can't be had."""
+    architecture = peers[0].architecture
     try:
-        apt = Apt(FOLDER / "apt")
+        apt = Apt(FOLDER / "-".join(filter(None, ("apt", architecture))), architecture)
         apt.update(sorted({peer.suite for peer in peers}))
     except FetchError as error:
         for peer in peers:
@@ -307,15 +325,16 @@ def _say(peer: Peer, what: object) -> None:
     sys.stdout.flush()
 
 
-def get(names: Sequence[str]) -> list[str]:
+def get(names: Sequence[str], peers: Mapping[str, Peer] = PEERS) -> list[str]:
     """Get peers, say a line for each, and give the names of those that can't be had."""
-    wanted = [PEERS[name] for name in dict.fromkeys(names)]
+    wanted = [peers[name] for name in dict.fromkeys(names)]
     with _alone():
         for peer in wanted:
             if path := peer.find():
                 _say(peer, path)
-        if missing := [peer for peer in wanted if not peer.find()]:
-            _fetch(missing)
+        missing = [peer for peer in wanted if not peer.find()]
+        for architecture in sorted({peer.architecture for peer in missing}):
+            _fetch([peer for peer in missing if peer.architecture == architecture])
     return [peer.name for peer in wanted if not peer.find()]
 
 
