@@ -83,7 +83,8 @@ class MuslPython(Peer):
             for library in Path(scratch).glob("*.libs/*"):
                 for name in (library.name, re.sub(r"-[0-9a-f]{8}", "", library.name)):
                     shutil.copyfile(library, folder / "usr/lib" / name)
-        _loosen(next(folder.glob("**/libz.so.1")).resolve(), folder / "usr/lib/libz.so.1")
+        for library in folder.glob("**/*-linux-gnu/lib*.so.*"):
+            _loosen(library, folder / "usr/lib" / library.name)
         loader = '"$root/usr/lib/ld-musl-x86_64.so.1" --argv0 "$0" --library-path "$root/usr/lib"'
         _script(folder / "usr/bin/python3", f'exec {loader} "$root/usr/bin/python3.13" "$@"')
         super().finish(folder)
@@ -153,7 +154,7 @@ PEERS: dict[str, Peer] = {
             "trixie",
             "musl",
             program="python3",
-            libraries=("zlib1g",),
+            libraries=("libffi8", "zlib1g"),
             wheels=tuple(f"{name} --hash=sha256:{digest}" for name, digest in _WHEELS.items()),
         ),
     )
