@@ -3,7 +3,7 @@
 .DELETE_ON_ERROR:
 .PHONY: help run pyz release install uninstall test lint format bench lock docs clean
 
-PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
+PYTHON ?= $(shell for each in 3.11 3.12 3.13 3.14 3.15 3; do command -v python$$each && break; done)
 VENV := .venv/bin/python
 PREFIX ?= /opt
 INSTALLED_PYZ = $(DESTDIR)$(PREFIX)/stator/stator.pyz

@@ -165,28 +165,35 @@ def hold(target: str) -> bool:
     import fcntl
 
     try:
-        folder = os.open(target, os.O_RDONLY)  # and never closed
+        folder = os.open(target, os.O_RDONLY)  # never closed if it is
+        try:
+            fcntl.flock(folder, fcntl.LOCK_SH)
+        except OSError:
+            return True  # this filesystem has no locks, so nothing can be removed either
+        if os.path.samestat(os.fstat(folder), os.stat(target)):
+            return True
+        os.close(folder)
     except OSError:
-        return False
-    try:
-        fcntl.flock(folder, fcntl.LOCK_SH)
-    except OSError:
-        return True  # no locks on this filesystem, so nothing will be removed either
-    try:
-        return os.path.samestat(os.fstat(folder), os.stat(target))
-    except OSError:
-        return False
+        pass
+    return False
 
 
 def remove_others(root: str) -> None:
     """Removes the folders that other versions have unpacked and that nothing runs from, where that can be done."""
-    for group in os.listdir(root):
+    for group in listed(root):
         if group.startswith(f"{GROUP}cpython-"):
-            parent = os.path.join(root, group)
-            for name in os.listdir(parent):
+            for name in listed(os.path.join(root, group)):
                 # Hidden are shiv's locks; what it is unpacking just now ends in .tmp.
                 if BUILD_ID not in name and not name.startswith(".") and not name.endswith(".tmp"):
-                    remove(os.path.join(parent, name))
+                    remove(os.path.join(root, group, name))
+
+
+def listed(folder: str) -> list[str]:
+    """What a folder has in it, if it may be read."""
+    try:
+        return os.listdir(folder)
+    except OSError:
+        return []
 
 
 def remove(unused: str) -> None:

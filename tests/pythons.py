@@ -2,7 +2,7 @@
 
     python -m tests.pythons
 
-gets the ones that a machine rarely has: the newest, one for another processor and one that uses musl.
+gets the ones that a machine rarely has: the newest, a very old one, one for another processor, one that uses musl.
 """
 
 from __future__ import annotations
@@ -148,6 +148,7 @@ PEERS: dict[str, Peer] = {
             libraries=(*_packages("3.11"), *_LIBRARIES, "libssl3"),
             architecture="arm64",
         ),
+        Peer("python-2.7", "bullseye", "python2.7-minimal", program="python2.7", libraries=("libpython2.7-minimal",)),
         Emulator("qemu-aarch64", "bookworm", "qemu-user-static", any_version=True, program="qemu-aarch64-static"),
         MuslPython(
             "python-musl",
@@ -184,6 +185,12 @@ def aarch64() -> Sequence[str]:
 def musl() -> Sequence[str]:
     """The command that runs a CPython with musl, or nothing where that can't be had."""
     python = PEERS["python-musl"].find()
+    return [str(python)] if python else []
+
+
+def outdated() -> Sequence[str]:
+    """The command that runs CPython 2.7, or nothing where that can't be had."""
+    python = PEERS["python-2.7"].find()
     return [str(python)] if python else []
 
 

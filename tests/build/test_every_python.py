@@ -2,6 +2,7 @@
 
 import os
 import re
+import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -155,3 +156,12 @@ def test_the_file_answers_a_scrape_where_the_c_library_is_musl(release: Path, tm
         cannot("no CPython with musl; to get one: python -m tests.pythons")
     assert 'python="3.13.' in scraped(command, release, tmp_path, within=30)
     assert [path.name for path in Path(os.environ["SHIV_ROOT"]).glob("*musl*")]
+
+
+def test_a_python_that_it_is_not_for_is_told_so_in_a_line(release: Path) -> None:
+    if not (command := pythons.outdated()):
+        cannot("no CPython 2.7; to get it: python -m tests.pythons")
+    done = subprocess.run([*command, release, "-V"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    built_for = "CPython 3.11, 3.12, 3.13, 3.14, 3.15 on x86_64-linux-gnu, aarch64-linux-gnu, x86_64-linux-musl, .*"
+    assert re.fullmatch(rf"stator\.pyz: built for {built_for}; this is Python 2\.7\.\d+\n", done.stderr)

@@ -14,9 +14,7 @@ from zipfile import ZipFile
 import pytest
 
 from tests import pythons
-from tests.integration.programs import Program, free_ports
-from tests.program import Program as Service
-from tests.program import cannot
+from tests.program import Program, cannot
 
 # Nobody can make a folder there, not even root.
 UNWRITABLE = "/proc"
@@ -39,13 +37,6 @@ def cache_name(pyz: Path) -> str:
         build_id = json.loads(archive.read("environment.json"))["build_id"]
     tag = EXTENSION_SUFFIXES[0].split(".")[1]
     return f"stator-{tag}/{pyz.name}_{build_id}"
-
-
-class Stator(Program):
-    """The artifact with nothing but its defaults, on a port of its own."""
-
-    def ready(self) -> bool:
-        return self.get("/monitor") == b'{"status":"ok"}'
 
 
 def test_is_at_most_four_megabytes(pyz: Path) -> None:
@@ -80,20 +71,6 @@ def test_answers_from_the_archive_what_the_program_answers(pyz: Path, flag: str)
     # A version may tell more of the checkout by the time that it's built; the words are the same.
     assert start(pyz, flag).stdout.split()[0] == answer.split()[0]
     assert len(start(pyz, flag).stdout.splitlines()) == len(answer.splitlines())
-
-
-@EVERY_PYTHON
-def test_answers_a_scrape_under_each_python(
-    pyz: Path, python: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (port,) = free_ports(1)
-    monkeypatch.setenv("STTR_SERVER_HOST", "127.0.0.1")
-    monkeypatch.setenv("STTR_SERVER_PORT", str(port))
-    version = subprocess.run([python, "-V"], capture_output=True, text=True, check=True).stdout.split()[1]
-    with Stator([python, pyz], port, tmp_path) as stator:
-        info = re.search("^stator_build_info{.*}", stator.get("/metrics").decode(), re.MULTILINE)
-    assert info
-    assert f'python="{version}"' in info[0]
 
 
 @EVERY_PYTHON
@@ -329,7 +306,7 @@ def test_the_next_version_leaves_what_a_service_runs_from(
     other = another_version(pyz, tmp_path)
     monkeypatch.setenv("SHIV_ROOT", str(root))
     build_id = cache_name(pyz).rpartition("_")[2]
-    with Service({}, tmp_path, command=["python3", str(other)]) as service:
+    with Program({}, tmp_path, command=["python3", str(other)]) as service:
         service.wait_for("ready")
         assert start(pyz, "--check").returncode == 0
         assert unpacked(root) == {"another", build_id}
