@@ -29,6 +29,7 @@ LOCK = ROOT / "build/requirements.lock"
 START = {"__main__.py": "check_python.py", "bootstrap_main.py": "bootstrap_main.py"}
 CACHE = ROOT / ".cache/pyz"
 OUTPUT = ROOT / "dist/stator.pyz"
+BILL, SUMS = "stator.cdx.json", "SHA256SUMS"  # what release.py writes beside it
 
 PYTHONS = ("3.11", "3.12", "3.13", "3.14", "3.15")
 # The wheels that each platform can load, by Python's name for it.
@@ -223,8 +224,8 @@ def seal(draft: Path, output: Path, epoch: int, facts: dict[str, str], answers: 
     contents |= {name: filled(ROOT / "build" / source, facts) for name, source in START.items()}
 
     output.parent.mkdir(exist_ok=True)
-    # Those of an archive that this one replaces.
-    output.with_name("SHA256SUMS").unlink(missing_ok=True)
+    for name in (BILL, SUMS):
+        output.with_name(name).unlink(missing_ok=True)  # of an archive that this one replaces
     # Written beside its place and then moved there: a Stator that runs keeps the file that it has open.
     beside = output.with_suffix(".new")
     with beside.open("wb") as file:

@@ -22,7 +22,7 @@ from packaging.utils import canonicalize_name
 
 def main(folder: Path) -> None:
     """Builds the three files; the same commit gives the same bytes."""
-    archive, bill, sums = (folder / name for name in ("stator.pyz", "stator.cdx.json", "SHA256SUMS"))
+    archive, bill, sums = (folder / name for name in (pyz.OUTPUT.name, pyz.BILL, pyz.SUMS))
     pyz.build(list(pyz.PLATFORMS), archive)
     bill.write_text(json.dumps(bill_of_materials(archive), indent=2, ensure_ascii=False) + "\n", "utf-8")
     lines = [f"{hashlib.sha256(file.read_bytes()).hexdigest()}  {file.name}\n" for file in (bill, archive)]
