@@ -4,9 +4,11 @@ import logging
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterable, Iterator
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from types import FrameType
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
@@ -71,6 +73,9 @@ def startup_guard(blocked: AbstractSet[signal.Signals]) -> Iterator[None]:
         if thread.ident is not None:
             os.kill(os.getpid(), signal.SIGCHLD)  # wakes the thread, and means nothing to anything else that waits
             thread.join()
+            # In CPython 3.12, join() returns a moment before the thread is gone, and the next fork would warn of it.
+            while Path(f"/proc/self/task/{thread.native_id}").exists():
+                time.sleep(0.0001)
 
 
 def _watch(blocked: AbstractSet[signal.Signals], over: threading.Event) -> None:

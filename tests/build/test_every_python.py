@@ -49,6 +49,19 @@ async def shop(scope, receive, send):
 
 app = observability.asgi_app(shop)
 """
+FORKS = """
+import os
+
+from stator.server.signals import block_signals, startup_guard
+
+blocked = block_signals()
+for _ in range(50):
+    with startup_guard(blocked):
+        pass
+    if os.fork() == 0:
+        os._exit(0)
+    os.wait()
+"""
 # Python warns of a fork in a process that has threads only where that is asked for.
 WARN = {"PYTHONWARNINGS": "always::DeprecationWarning"}
 
@@ -132,6 +145,14 @@ def test_an_application_with_the_wheel_in_it_is_observed_and_registered(
         program.stop()
         eventually(lambda: not registered(consul, "shop"))
         assert "multi-threaded" not in program.output + program.errors
+
+
+def test_a_start_has_no_thread_any_more_when_it_forks(version: str, wheel: Path) -> None:
+    # A thread that was joined may not be gone yet, which is a matter of chance.
+    python = environment(version, pythons.found()[version], "highest")
+    env = os.environ | {"PYTHONPATH": str(wheel), **WARN}
+    done = subprocess.run([python, "-c", FORKS], env=env, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def scraped(command: Sequence[str], release: Path, folder: Path, within: float) -> str:
