@@ -2,7 +2,7 @@
 
     python -m tests.pythons
 
-gets the ones that a machine rarely has: the newest, a very old one, one for another processor, one that uses musl.
+gets what this machine has none of, a very old one, one for another processor and one with musl among them.
 """
 
 from __future__ import annotations
@@ -23,18 +23,26 @@ from pathlib import Path
 from tests.integration import fetch
 from tests.integration.fetch import FOLDER, FetchError, Peer
 
-FETCHED = ("3.14", "3.15")
+# The suite of Debian that has each, and libraries that not all need, or that are called differently. None has 3.12.
+FETCHED = {
+    "3.11": ("bookworm", ("libssl3",)),
+    "3.13": ("trixie", ("libssl3t64", "libzstd1")),
+    "3.14": ("sid", ("libssl3t64", "libzstd1")),
+    "3.15": ("sid", ("libssl3t64", "libzstd1")),
+}
 VERSIONS = ("3.11", "3.12", "3.13", "3.14", "3.15")
 
 
 @dataclass(frozen=True)
 class Python(Peer):
-    """A newer CPython than this machine's libraries are for; its `python3` runs it with those that came with it."""
+    """A CPython that needs other libraries than this machine has: its `python3` runs it with them."""
 
     def finish(self, folder: Path) -> None:
-        libraries = '"$root"/usr/lib/*-linux-gnu'
-        loader = f'{libraries}/ld-linux-*.so.* --argv0 "$0" --library-path {libraries}'
-        _script(folder / "usr/bin/python3", f'exec {loader} "$root/usr/bin/{self.package.partition("-")[0]}" "$@"')
+        loader = next(folder.glob("**/*-linux-gnu/ld-linux-*.so.*")).relative_to(folder)
+        libraries = ":".join(f"$root/{path.relative_to(folder)}" for path in folder.glob("**/lib/*-linux-gnu"))
+        program = f"$root/usr/bin/{self.package.partition('-')[0]}"
+        command = f'exec "$root/{loader}" --argv0 "$0" --library-path "{libraries}" "{program}" "$@"'
+        _script(folder / "usr/bin/python3", command)
         super().finish(folder)
 
 
@@ -133,12 +141,12 @@ PEERS: dict[str, Peer] = {
         *(
             Python(
                 f"python-{version}",
-                "sid",
+                suite,
                 f"python{version}-minimal",
                 program="python3",
-                libraries=(*_packages(version), *_LIBRARIES, "libssl3t64", "libzstd1"),
+                libraries=(*_packages(version), *_LIBRARIES, *others),
             )
-            for version in FETCHED
+            for version, (suite, others) in FETCHED.items()
         ),
         ForeignPython(
             "python-aarch64",
