@@ -166,7 +166,7 @@ class Apt:
             conf += f'APT::Architectures {{ "{architecture}"; }};\n'
         (home / "apt.conf").write_text(conf)
         self._home = home
-        self._mirror = _mirror()
+        self._mirror = mirror()
         # Where a machine has no Debian keyring, the keys that its apt trusts for everything decide.
         self._keyrings = _keyrings(Path("/usr/share/keyrings"))
         self._complaints: list[str] = []
@@ -218,16 +218,25 @@ class Apt:
             FetchError: with what apt says.
         """
         with tempfile.TemporaryDirectory(dir=self._home) as archives:
-            (Path(archives) / "partial").mkdir()
-            # Nothing is installed as far as apt knows, so that nothing is left out.
-            options = ("--yes", "--no-install-recommends", "--download-only", "-o", f"Dir::Cache::archives={archives}")
-            self._get(*options, "install", *packages, cwd=self._home)
-            found = {_run("dpkg-deb", "-f", str(deb), "Package").strip(): deb for deb in Path(archives).glob("*.deb")}
+            debs = self.download(packages, Path(archives))
+            found = {_run("dpkg-deb", "-f", str(deb), "Package").strip(): deb for deb in debs}
             # First, what makes /lib a link to /usr/lib.
             for name in sorted(found, key=lambda name: (name != "base-files", name)):
                 folder.mkdir(parents=True, exist_ok=True)
                 _run("dpkg-deb", "-x", str(found[name]), str(folder))
             return _run("dpkg-deb", "-f", str(found[packages[0].partition("/")[0]]), "Version").strip()
+
+    def download(self, packages: Sequence[str], folder: Path) -> list[Path]:
+        """Download packages with all that they depend on, whatever this machine has of it, and give their files.
+
+        Raises:
+            FetchError: with what apt says.
+        """
+        (folder / "partial").mkdir(parents=True)
+        # Nothing is installed as far as apt knows, so that nothing is left out.
+        options = ("--yes", "--no-install-recommends", "--download-only", f"-oDir::Cache::archives={folder}")
+        self._get("install", *options, *packages, cwd=self._home)
+        return sorted(folder.glob("*.deb"))
 
     def _update(self, suites: Sequence[str]) -> bool:
         fields = {
@@ -257,7 +266,7 @@ def _keyrings(folder: Path) -> list[Path]:
     return sorted(folder.glob("debian-archive-keyring.[gp]*"))[:1]
 
 
-def _mirror() -> str:
+def mirror() -> str:
     """Give the URI that this machine's apt takes Debian from; apt itself reads both forms of its sources."""
     names = {"stable", "testing", "unstable", "sid"}
     for line in Path("/etc/os-release").read_text().splitlines():

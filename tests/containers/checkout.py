@@ -1,0 +1,23 @@
+"""The project as it is in this checkout, with what is not committed, in a folder of its own."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+from tests.program import ROOT
+
+
+def copy(folder: Path) -> None:
+    """Makes the folder. Other tests write files in the checkout itself while an image is built."""
+    subprocess.run(("git", "clone", "--quiet", "--no-hardlinks", ROOT, folder), check=True)
+    for name in _files("--modified", "--others", "--exclude-standard"):
+        if (ROOT / name).exists():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, folder / name)
+    for name in _files("--deleted"):
+        (folder / name).unlink()
+
+
+def _files(*which: str) -> list[str]:
+    listed = subprocess.run(("git", "ls-files", "-z", *which), cwd=ROOT, capture_output=True, text=True, check=True)
+    return [name for name in listed.stdout.split("\0") if name]
