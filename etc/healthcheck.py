@@ -1,11 +1,12 @@
-# The health check of etc/stator.Dockerfile: ends with 0 if Stator's own /monitor answers 200. Python's image has no
-# curl and no wget.
+# The health check of etc/stator.Dockerfile: ends with 0 if Stator's own /monitor answers 200. Python's image has
+# neither curl nor wget, and http.client would take half as much memory again.
 import os
+import socket
 import sys
-from http.client import HTTPConnection
 
 host = os.environ.get("STTR_SERVER_HOST") or "127.0.0.1"
 port = int(os.environ.get("STTR_SERVER_PORT") or 8087)
-connection = HTTPConnection(host, port, timeout=4)
-connection.request("GET", "/monitor")
-sys.exit(connection.getresponse().status != 200)
+with socket.create_connection((host, port), timeout=4) as connection:
+    connection.sendall(b"GET /monitor HTTP/1.0\r\n\r\n")
+    status_line = connection.makefile("rb").readline()
+sys.exit(b" 200 " not in status_line)

@@ -1,10 +1,15 @@
 """The project as it is in this checkout, with what is not committed, in a folder of its own."""
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
 
 from tests.program import ROOT
+
+
+# Who works in the development container: one that owns the project and is not root.
+USER = os.geteuid() or 1000
 
 
 def copy(folder: Path) -> None:
@@ -16,6 +21,10 @@ def copy(folder: Path) -> None:
             shutil.copy2(ROOT / name, folder / name)
     for name in _files("--deleted"):
         (folder / name).unlink()
+    for name in (".peers", ".venv", "dist"):
+        (folder / name).mkdir()
+    if USER != os.geteuid():
+        subprocess.run(("chown", "--recursive", str(USER), folder), check=True)
 
 
 def _files(*which: str) -> list[str]:

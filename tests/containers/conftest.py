@@ -22,9 +22,15 @@ def engine(shared: Path) -> Iterator[Engine]:
 
 
 @pytest.fixture(scope="module")
-def demonstration(engine: Engine, shared: Path) -> Iterator[Demonstration]:
-    """The services of the compose file, built and healthy."""
+def built(engine: Engine, shared: Path) -> Iterator[Demonstration]:
+    """The services of the compose file, with every image built."""
     with demonstrated(engine, shared) as demonstration:
         demonstration.build()
-        demonstration.up()
         yield demonstration
+
+
+@pytest.fixture
+def demonstration(built: Demonstration) -> Demonstration:
+    """The services of the compose file, healthy, whatever the test before did to them."""
+    built.up()
+    return built

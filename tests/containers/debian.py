@@ -21,7 +21,7 @@ SYSTEMS = FOLDER / "containers"
 # What dockerd and its clients need to run.
 ENGINE = (
     *("?essential", "mount", "docker.io", "docker-cli", "docker-compose", "docker-buildx"),
-    *("iptables", "iproute2", "slirp4netns", "busybox"),
+    *("iptables", "iproute2", "procps", "slirp4netns", "busybox-static"),
 )
 # What is in python:3.13-slim-trixie: Debian's smallest system with Python and pip.
 PYTHON = (

@@ -19,8 +19,6 @@ OVERRIDE = "services:\n" + "".join(
     f'  {name}: {{ports: !override ["127.0.0.1::{port}"]}}\n' for name, port in PORTS.items()
 )
 PROXIES = [name for name in os.environ if re.fullmatch("(https?|no)_proxy", name, re.IGNORECASE)]
-# Who works in the development container: one that owns the project and is not root.
-USER = os.geteuid() or 1000
 
 
 class Demonstration:
@@ -49,7 +47,7 @@ class Demonstration:
     def build(self) -> None:
         """Builds every image that the compose file has a Dockerfile for."""
         arguments = [f"--build-arg={name}={os.environ[name]}" for name in PROXIES]
-        arguments.append(f"--build-arg=userid={USER}")
+        arguments.append(f"--build-arg=userid={checkout.USER}")
         self.compose("--profile=*", "build", *arguments, within=480.0)
 
     def up(self) -> None:

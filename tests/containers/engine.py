@@ -72,7 +72,7 @@ class Engine:
     def get(self, address: str, path: str, headers: Mapping[str, str] | None = None) -> Reply:
         """What a server that a container publishes answers."""
         curl = ("curl", "--silent", "--noproxy", "*", "--max-time", "10", "--write-out", "\n%{http_code}")
-        fields = [f"--header={name}: {value}" for name, value in (headers or {}).items()]
+        fields = [word for name, value in (headers or {}).items() for word in ("--header", f"{name}: {value}")]
         # Not from within the engine's root, only from its network: curl is this machine's.
         enter = [each for each in self._enter if each not in ("--mount", "--pid")]
         done = subprocess.run(
@@ -113,7 +113,7 @@ def own(shared: Path, name: str = "tests") -> Iterator[Engine]:
         shared: A folder that the engine sees too, by the same name.
         name: Of the folder in which it keeps images; an engine that uses it already is waited for.
     """
-    _check_means()
+    check_means()
     root = debian.engine_system()
     data = debian.SYSTEMS / f"images-{name}"
     data.mkdir(exist_ok=True)
@@ -127,7 +127,7 @@ def own(shared: Path, name: str = "tests") -> Iterator[Engine]:
         yield engine
 
 
-def _check_means() -> None:
+def check_means() -> None:
     """Skips the test where no engine can be started."""
     if os.geteuid():
         cannot("no container engine answers, and only root can start one")
@@ -206,9 +206,17 @@ def _remove_cgroups(name: str) -> None:
                 Path(folder).rmdir()
 
 
-if __name__ == "__main__":
-    # For a test that kills us: tells what runs, and waits.
-    with own(Path(sys.argv[1]), sys.argv[2]) as started:
+def main(shared: Path, name: str) -> None:
+    """Starts an engine and a container, for a test that kills us; writes the ids of all processes, and waits."""
+    shutil.copy(debian.engine_system() / "usr/bin/busybox", shared)
+    (shared / "Dockerfile").write_text('FROM scratch\nCOPY busybox /\nENTRYPOINT ["/busybox", "sleep", "600"]\n')
+    with own(shared, name) as engine:
+        engine.docker("build", "--quiet", "--tag=sleep", shared)
+        engine.docker("run", "--detach", "--publish=127.0.0.1:8087:8087", "sleep")
         sys.stdout.write(json.dumps([each.pid for each in psutil.Process().children(recursive=True)]) + "\n")
         sys.stdout.flush()
         signal.pause()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2])
