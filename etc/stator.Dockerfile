@@ -9,6 +9,10 @@ RUN apt-get update \
     && apt-get install --yes --no-install-recommends git make \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /project
+# What builds the .pyz changes seldom, and stays built as long as it doesn't.
+COPY Makefile ./
+COPY build/tools.lock build/
+RUN --mount=type=cache,target=/root/.cache make .venv/.tools
 COPY . .
 RUN --mount=type=cache,target=/root/.cache make pyz
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from tests.program import ROOT
 
-
 # Who works in the development container: one that owns the project and is not root.
 USER = os.geteuid() or 1000
 
@@ -23,7 +22,7 @@ def copy(folder: Path) -> None:
         (folder / name).unlink()
     for name in (".peers", ".venv", "dist"):
         (folder / name).mkdir()
-    if USER != os.geteuid():
+    if os.geteuid() != USER:
         subprocess.run(("chown", "--recursive", str(USER), folder), check=True)
 
 

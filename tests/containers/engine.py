@@ -29,6 +29,10 @@ DIES_WITH_US = ("setpriv", "--pdeathsig", "KILL")
 NAMESPACES = ("unshare", "--mount", "--net", "--pid", "--uts", "--ipc", "--fork", "--kill-child")
 
 
+class EngineError(Exception):
+    """An engine does not start; says what it logged."""
+
+
 class Reply(NamedTuple):
     """What came back for a request; the status is 0 where nobody answered."""
 
@@ -123,7 +127,13 @@ def own(shared: Path, name: str = "tests") -> Iterator[Engine]:
         fcntl.flock(lock, fcntl.LOCK_EX)
         _remove_cgroups(name)
         stack.callback(_remove_cgroups, name)
-        engine = stack.enter_context(_started(root, data, shared, name, lock.fileno()))
+        try:
+            engine = stack.enter_context(_started(root, data, shared, name, lock.fileno()))
+        except EngineError:
+            # A run that was killed may have left files that no engine starts with.
+            shutil.rmtree(data)
+            data.mkdir()
+            engine = stack.enter_context(_started(root, data, shared, name, lock.fileno()))
         yield engine
 
 
@@ -150,21 +160,28 @@ def _started(root: Path, data: Path, shared: Path, name: str, lock: int) -> Iter
             command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, pass_fds=(lock,)
         )
     try:
-        first = eventually(lambda: psutil.Process(process.pid).children() or process.poll(), within=20)
-        assert isinstance(first, list), log.read_text()
-        enter = ("nsenter", f"--target={first[0].pid}", "--net", "--mount", "--pid")
-        engine = Engine(enter, is_own=True)
+        first = eventually(lambda: _first_child(process) or process.poll() is not None)
+        if not isinstance(first, psutil.Process):
+            raise EngineError(log.read_text())
+        engine = Engine(("nsenter", f"--target={first.pid}", "--net", "--mount", "--pid"), is_own=True)
         eventually(lambda: process.poll() is not None or _is_up(engine), within=60)
-        assert process.poll() is None, log.read_text()[-5000:]
+        if process.poll() is not None:
+            raise EngineError(log.read_text()[-5000:])
         with _network(engine, log):
             yield engine
             # In order: images that it is about to write are whole then.
-            first[0].send_signal(signal.SIGTERM)
+            first.send_signal(signal.SIGTERM)
             with suppress(subprocess.TimeoutExpired):
                 process.wait(20)
     finally:
         process.kill()
         process.wait()
+
+
+def _first_child(process: subprocess.Popen[bytes]) -> psutil.Process | None:
+    with suppress(psutil.NoSuchProcess):
+        return next(iter(psutil.Process(process.pid).children()), None)
+    return None
 
 
 def _is_up(engine: Engine) -> bool:
@@ -190,7 +207,8 @@ def _network(engine: Engine, log: Path) -> Iterator[None]:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)
     try:
         eventually(lambda: process.poll() is not None or "10.0.2.100" in engine.run("ip", "address"), within=20)
-        assert process.poll() is None, log.read_text()[-5000:]
+        if process.poll() is not None:
+            raise EngineError(log.read_text()[-5000:])
         yield
     finally:
         # nsenter leaves its child to itself; that one ends with the namespace of its processes.

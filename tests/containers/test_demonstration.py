@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from tests.containers.demonstration import Demonstration
-from tests.program import eventually
+from tests.integration.programs import eventually
 
 SERVICE_ID = "stator-123654"
 # Each thread's state, as /proc has it, of all processes that the container has.
