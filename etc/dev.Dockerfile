@@ -9,7 +9,7 @@ RUN apt-get update \
 ARG userid=1000
 # The volumes that docker-compose.yaml mounts in the project take their owner from here.
 RUN useradd --non-unique --uid "${userid}" --create-home devo \
-    && install --directory --owner="${userid}" /project /project/.peers /project/.venv
+    && install --directory --owner="${userid}" /project /project/.peers /project/.venv /project/dist
 USER ${userid}
 WORKDIR /project
 CMD ["bash"]

@@ -164,7 +164,7 @@ def _started(root: Path, data: Path, shared: Path, name: str, lock: int) -> Iter
         if not isinstance(first, psutil.Process):
             raise EngineError(log.read_text())
         engine = Engine(("nsenter", f"--target={first.pid}", "--net", "--mount", "--pid"), is_own=True)
-        eventually(lambda: process.poll() is not None or _is_up(engine), within=60)
+        eventually(lambda: process.poll() is not None or _is_up(engine, first), within=60)
         if process.poll() is not None:
             raise EngineError(log.read_text()[-5000:])
         with _network(engine, log):
@@ -184,7 +184,10 @@ def _first_child(process: subprocess.Popen[bytes]) -> psutil.Process | None:
     return None
 
 
-def _is_up(engine: Engine) -> bool:
+def _is_up(engine: Engine, first: psutil.Process) -> bool:
+    # Until it is dockerd, another engine of this machine might be asked.
+    if first.name() != "dockerd":
+        return False
     tried = subprocess.run(engine.command("docker", "version"), capture_output=True, check=False, timeout=20)
     return tried.returncode == 0
 
@@ -193,16 +196,8 @@ def _is_up(engine: Engine) -> bool:
 def _network(engine: Engine, log: Path) -> Iterator[None]:
     """Lets containers reach what this machine reaches, without a change to its network."""
     here = [each for each in engine.command() if each != "--net"]
-    command = (
-        *DIES_WITH_US,
-        *here,
-        "slirp4netns",
-        "--configure",
-        "--mtu=65520",
-        "--disable-host-loopback",
-        "1",
-        "tap0",
-    )
+    slirp = "slirp4netns --configure --mtu=65520 --disable-host-loopback 1 tap0"
+    command = (*DIES_WITH_US, *here, *slirp.split())
     with log.open("ab") as output:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)
     try:

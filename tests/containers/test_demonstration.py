@@ -189,7 +189,7 @@ def test_the_development_container_runs_the_tests_but_those_of_containers(built:
 
     dev("make", ".venv/.dev")
     dev(".venv/bin/python", "tests/integration/fetch.py", "consul")
-    some = ("tests/settings", "tests/log", "tests/integration/test_registration.py", "tests/containers")
-    printed = dev(".venv/bin/python", "-m", "pytest", "-n", "2", "--dist=loadfile", *some)
+    some = ("settings", "log", "build/test_plugins.py", "integration/test_registration.py", "containers")
+    printed = dev(".venv/bin/python", "-m", "pytest", "-n", "2", "--dist=loadfile", *(f"tests/{each}" for each in some))
     assert "only root can start one" in printed
     assert re.search(r"\d{3} passed", printed)
