@@ -30,6 +30,8 @@ from stator.settings.duration import Duration
 
 # Seconds after which a shared answer counts as stuck: it never is, unless a collector blocks that says it doesn't.
 ANSWER_TIMEOUT = 60.0
+# The collector of what others expose: of families that conflict those of another collector stay.
+ADDED_LAST = "scrape"
 # Families of a collector whose errors its line in the log has.
 FAMILIES_LOGGED = 3
 # https://opentelemetry.io/docs/specs/semconv/http/http-metrics/ advises these.
@@ -102,7 +104,7 @@ class Exporter:
         now: Callable[[], float] = time.time,
     ) -> None:
         self._collectors, self._config, self._build, self._now = dict(collectors), config, build, now
-        self.names = list(collectors)
+        self.names = sorted(collectors, key=lambda name: name == ADDED_LAST)
         self._nonblocking = {name: each for name, each in collectors.items() if isinstance(each, NonBlockingCollector)}
         threads = DaemonThreads()
         self._answers: SingleFlight[object, ScrapeResponse] = SingleFlight(threads.run)
@@ -153,18 +155,33 @@ class Exporter:
 
     def _encode(self, encoder: Encoder, outcomes: Mapping[str, Outcome[PointsAt]], stamp: float) -> Iterable[bytes]:
         exposition = encoder.exposition()
+        errors = {name: _added(exposition, name, outcome) for name, outcome in outcomes.items()}
+        try:
+            exposition.add("stator", self._own(outcomes, errors, stamp))
+        except PointError:
+            # A collector has a family of ours, of another type or with the same series: ours come first then.
+            tried, exposition = encoder.exposition(), encoder.exposition()
+            tried.add("stator", self._own(outcomes, errors, stamp))
+            errors = {name: _added(tried, name, outcome) for name, outcome in outcomes.items()}
+            exposition.add("stator", self._own(outcomes, errors, stamp))
+            for name, outcome in outcomes.items():
+                _added(exposition, name, outcome)
+        for name, error in errors.items():
+            self._failures.report(name, error)
+        return exposition.pieces()
+
+    def _own(
+        self, outcomes: Mapping[str, Outcome[PointsAt]], errors: Mapping[str, BaseException | None], stamp: float
+    ) -> PointsAt:
         own: list[Point] = []
         for name, outcome in outcomes.items():
-            error = _added(exposition, name, outcome)
-            self._failures.report(name, error)
             labels = (("collector", name),)
             desc = "Whether the collector's last collection worked"
-            own.append(Point("collector_success", desc, int(error is None), labels=labels))
+            own.append(Point("collector_success", desc, int(errors[name] is None), labels=labels))
             desc = "Time that the collection took"
             own.append(Point("collector_duration", desc, outcome.seconds, unit="seconds", labels=labels))
         own.append(Point("build_info", "Version of Stator and of Python", 1, labels=self._build))
-        exposition.add("stator", PointsAt("stator", stamp, points=own))
-        return exposition.pieces()
+        return PointsAt("stator", stamp, points=own)
 
 
 def _added(exposition: Exposition, name: str, outcome: Outcome[PointsAt]) -> BaseException | None:

@@ -165,6 +165,33 @@ def test_of_two_collectors_that_give_the_same_series_one_fails(captured: Capture
     assert len(exposed["good_thing"].samples) == 1
 
 
+@pytest.mark.parametrize(
+    "bad",
+    [
+        Point("stator_build_info", "", 1, "counter"),
+        Point("stator_collector_success", "", 1, labels=(("collector", "good"),)),
+    ],
+    ids=["type", "series"],
+)
+def test_what_conflicts_with_the_exporters_own_families_is_left_out(captured: CapturedLog, bad: Point) -> None:
+    made = exporter(captured, {"bad": Returns([bad, Point("fine", "", 1)]), "good": Good()})
+    for _ in range(2):
+        exposed = families(made)
+        assert by_collector(exposed["stator_collector_success"]) == {"bad": 0, "good": 1}
+        assert exposed["stator_build_info"].type == "gauge"
+        assert [sample.value for sample in exposed["fine"].samples] == [1]
+    (line,) = captured.lines
+    assert line["collector"] == "bad"
+
+
+def test_of_families_that_conflict_the_scraped_one_is_left_out(captured: CapturedLog) -> None:
+    scraped = Returns([Point("good_thing", "", 1), Point("fine", "", 2)])
+    exposed = families(exporter(captured, {"scrape": scraped, "good": Good()}))
+    assert by_collector(exposed["stator_collector_success"]) == {"good": 1, "scrape": 0}
+    assert [sample.value for sample in exposed["good_thing"].samples] == [7]
+    assert [sample.value for sample in exposed["fine"].samples] == [2]
+
+
 def test_of_a_collector_only_the_families_that_conflict_are_left_out(captured: CapturedLog) -> None:
     class Both:
         def collect(self, now: float) -> Iterator[Point]:

@@ -14,7 +14,7 @@ from stator.exposition.exemplars import ends_with_exemplars
 from stator.exposition.format import Format
 from stator.exposition.template import Template, explain
 from stator.exposition.validation import INVALID_VALUE
-from stator.points import LabelPairs, MetricType, PointError, PointsAt
+from stator.points import LabelPairs, MetricType, Point, PointError, PointsAt
 
 
 class Encoder:
@@ -66,17 +66,32 @@ class Exposition:
 
     def add_families(self, source: str, points_at: PointsAt) -> list[Exception]:
         """Adds the points of one source; returns what is wrong with the families that are left out."""
+        return self.add_fitting(source, points_at)[1]
+
+    def add_fitting(self, source: str, points_at: PointsAt) -> tuple[list[Any], list[Exception]]:
+        """Does the same; returns the points that were added too."""
         encoder, points = self._encoder, list(points_at.points)
         before = encoder.apart.pop(source, None)
         if before is None and not self._errors(source, replace(points_at, points=points)):
-            return []
+            return points, []
         families = _by_family(source, points)
-        errors = [error for key, own in families.items() for error in self._errors(key, replace(points_at, points=own))]
-        if errors:
+        fitting: list[Any] = []
+        errors: list[Exception] = []
+        is_apart = False
+        # Those that may give way come last.
+        for key, own in sorted(families.items(), key=lambda each: _may_be_unknown(each[1])):
+            wrong = self._errors(key, replace(points_at, points=own))
+            is_apart |= bool(wrong)
+            if wrong and not points_at.name and not encoder.format.named_by_samples and _may_be_unknown(own):
+                unknown = [replace(each, type="unknown") for each in own]
+                wrong = wrong if self._errors(key, replace(points_at, points=unknown)) else []
+            errors += wrong
+            fitting += own if not wrong else []
+        if is_apart:
             encoder.apart[source] = families.keys()
         for gone in {source, *(before or ()), *families} - encoder.apart.get(source, set()):
             encoder.templates.pop(gone, None)
-        return errors
+        return fitting, errors
 
     def _errors(self, source: Hashable, points_at: PointsAt) -> list[Exception]:
         try:
@@ -140,6 +155,13 @@ class Exposition:
             pass  # no number, or an integer beyond every float
         msg = f"{points_at.name}: {safe_repr(points_at.stamp)} is not a time"
         raise PointError(msg)
+
+
+def _may_be_unknown(points: list[Any]) -> bool:
+    """Whether points may stand beside a family that is called as theirs is without a suffix, if they have no type."""
+    first = points[0]
+    suffix = {"counter": "_total", "info": "_info"}.get(first.type) if isinstance(first, Point) else None
+    return suffix is not None and first.name.endswith(suffix)
 
 
 def _by_family(source: str, points: list[Any]) -> dict[Hashable, list[Any]]:

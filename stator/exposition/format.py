@@ -20,4 +20,6 @@ class Format:
     canonical_bounds: bool = False  # whether bounds and quantiles that are texts are written as numbers are
     exemplars: bool = False  # whether counters and buckets may have exemplars
     sums_below_zero: bool = True  # whether a histogram with bounds below zero has a sum, which may fall, and a count
+    # Whether a counter's family is called `x_total` as its samples are: then a gauge `x` may stand beside it.
+    named_by_samples: bool = True
     created_apart: bool = True  # whether a family `x_created` may stand beside the counter or distribution `x`

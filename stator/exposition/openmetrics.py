@@ -34,6 +34,7 @@ OPENMETRICS, OPENMETRICS_UTF8 = (
         canonical_bounds=True,
         exemplars=True,
         sums_below_zero=False,
+        named_by_samples=False,
         created_apart=False,
     )
     for how, utf8 in (("underscores", False), ("allow-utf-8", True))

@@ -175,7 +175,7 @@ def _family(
     shapes = shapes_of(type_, take(values, positions)) if type_ in CLASSES else []
     own = distribution_heads(write, sample, type_, labels, shapes, format_) if shapes else write(sample, labels)
     names = [escaping.metric(sample + suffix, utf8=format_.utf8) for suffix in ("", *SUFFIXES.get(type_, ()))]
-    family = escaping.metric(family, utf8=format_.utf8)
+    family = names[0] if format_.named_by_samples else escaping.metric(family, utf8=format_.utf8)
     header = format_.header(family, names[0], type_, desc, keys.units[positions[0]]).encode()
     template = FamilyTemplate(
         keys, positions, format_, family, type_, header, names[0], frozenset({family, *names}), shapes, len(own)
