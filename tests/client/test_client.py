@@ -286,6 +286,7 @@ NOT_HTTP = {
     "nothing": (says(b""), "closed connection without response"),
     "no end of it": (floods(b"x" * 1000, start=OK + b"\r\n"), f"longer than {MAX_ANSWER} bytes"),
     "too much of it": (floods(b"x" * 1000, start=OK + b"Content-Length: 2000000\r\n\r\n"), "longer than"),
+    "more announced than is sent": (says(OK + b"Content-Length: 2000000\r\n\r\nabc"), "longer than"),
     "chunks without end": (floods(b"3e8\r\n" + b"x" * 1000 + b"\r\n", start=CHUNKED), "longer than"),
     "a body cut short": (says(OK + b"Content-Length: 100\r\n\r\nabc"), "3 bytes read, 97 more expected"),
     "a chunk cut short": (says(OK + b"Transfer-Encoding: chunked\r\n\r\nff\r\nabc"), "IncompleteRead"),
