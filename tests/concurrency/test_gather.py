@@ -3,10 +3,11 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
+from math import inf
 
 import pytest
 
-from stator.concurrency.gather import gather
+from stator.concurrency.gather import gather, time_left
 from stator.concurrency.single_flight import CollectionTimeout, SingleFlight
 from stator.concurrency.threads import DaemonThreads
 
@@ -39,6 +40,12 @@ def test_outcomes_are_in_the_order_of_the_calls(flights: SingleFlight[str, objec
 
 def test_without_calls_there_are_no_outcomes(flights: SingleFlight[str, object]) -> None:
     assert gather(flights, {}, SOON) == {}
+
+
+def test_a_call_knows_how_long_it_is_waited_for(flights: SingleFlight[str, object]) -> None:
+    outcomes = gather(flights, dict.fromkeys("ab", time_left), SOON, {"b"})
+    assert all(isinstance(each.value, float) and 0 < each.value <= SOON for each in outcomes.values())
+    assert time_left() == inf
 
 
 def test_calls_are_made_at_the_same_time(flights: SingleFlight[str, object]) -> None:
