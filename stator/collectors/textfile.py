@@ -2,30 +2,22 @@
 
 import glob
 import os
-import re
 import stat
-from collections.abc import Iterable, Iterator
-from io import StringIO
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from attrs import frozen
 
 from stator.collectors import _families
+from stator.collectors._texts import BadTextError, decoded, text_families
 from stator.exposition.encoder import Encoder
 from stator.exposition.text import TEXT_0_0_4
 from stator.log.changes import ChangeLog
 from stator.points import CollectorContext, Point, PointError, PointsAt
 from stator.settings.declare import setting
 
-if TYPE_CHECKING:
-    from prometheus_client import Metric
-
 # Longest file in bytes. One of this size takes longer to parse than a scrape waits: a longer one is a mistake.
 LARGEST = 64 << 20
-# A family's name and its type, either of which may be missing.
-_TYPE = re.compile(r'^[ \t]*#[ \t]*TYPE(?:[ \t]+("(?:[^"\\]|\\.)*"|\S+))?(?:[ \t]+(\S+))?(?=[ \t\r]*$)', re.MULTILINE)
-_HELP = re.compile(r"^[ \t]*#HELP(?=[ \t])", re.MULTILINE)
 
 
 @frozen
@@ -40,10 +32,6 @@ class TextfileConfig:
         """Returns a collector of the files in these folders."""
         failed, recovered = "failed to read a text file", "can read a text file again"
         return Textfile(self.paths, ChangeLog(context.log, "file", failed, recovered, level="error"))
-
-
-class BadFileError(Exception):
-    """A file can't be exposed; the message says why."""
 
 
 @frozen
@@ -143,59 +131,19 @@ def _read(path: str, last: _File | None) -> _File:
         return _File(version, int(about.st_mtime), tuple(parse(data, path)))
     except OSError as error:
         return _File(reason=error.strerror or str(error))
-    except BadFileError as error:
+    except BadTextError as error:
         return _File(version, reason=str(error))
 
 
 def parse(data: bytes, path: str) -> list[Point]:
-    """Parses a file in Prometheus' text format, or raises BadFileError; the path is for descriptions that it lacks."""
+    """Parses a file in Prometheus' text format, or raises BadTextError; the path is for descriptions that it lacks."""
     if len(data) > LARGEST:
         msg = f"it has more than {LARGEST >> 20} MiB"
-        raise BadFileError(msg)
-    try:
-        text = data.decode()
-    except UnicodeDecodeError as error:
-        msg = "it's not UTF-8"
-        raise BadFileError(msg) from error
-    if text and not text.endswith("\n"):
-        msg = "its last line has no end: is it still being written?"
-        raise BadFileError(msg)
-    return _families.points(_parsed(text, path))
-
-
-def _as_parsed(line: re.Match[str]) -> str:
-    """Returns the line of a family's type as the parser takes it: Prometheus' own parser takes more."""
-    name, type_ = line.groups()
-    if type_ is None:
-        return "#"
-    # The parser renames a counter's samples, and not a gauge's: counters are parsed as gauges.
-    return f"# TYPE {name} {'gauge' if type_.lower() == 'counter' else type_.lower()}"
-
-
-def _parsed(text: str, path: str) -> Iterable["Metric"]:
-    from prometheus_client.parser import text_fd_to_metric_families
-
-    counters = {name.strip('"') for name, type_ in _TYPE.findall(text) if type_.lower() == "counter"}
-    lines = StringIO(_HELP.sub("# HELP", _TYPE.sub(_as_parsed, text)))
-    try:
-        found = list(text_fd_to_metric_families(lines))
-    except (ValueError, LookupError, TypeError) as error:
-        msg = f"line {text.count(chr(10), 0, lines.tell())} is not in Prometheus' text format: {error}"
-        raise BadFileError(msg.removesuffix(": ")) from error
-    whole: dict[str, Metric] = {}
-    for family in found:
+        raise BadTextError(msg)
+    families = text_families(decoded(data))
+    for family in families:
         if stamped := next((sample.name for sample in family.samples if sample.timestamp is not None), None):
             msg = f"{stamped} has a timestamp, and must have none"
-            raise BadFileError(msg)
-        # The order of labels may differ from line to line.
-        family.samples = [each._replace(labels=dict(sorted(each.labels.items()))) for each in family.samples]
-        family.type = "counter" if family.name in counters else family.type
+            raise BadTextError(msg)
         family.documentation = family.documentation or f"Metric read from {path}"
-        first = whole.setdefault(family.name, family)
-        if first is not family:
-            # The family is interrupted by another; its later samples come without a type.
-            if family.type not in ("unknown", first.type):
-                msg = f"{family.name} is a {first.type} first and a {family.type} later"
-                raise BadFileError(msg)
-            first.samples += family.samples
-    return whole.values()
+    return _families.points(families)

@@ -5,7 +5,8 @@ from contextlib import suppress
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from stator.collectors.textfile import BadFileError, parse
+from stator.collectors._texts import BadTextError
+from stator.collectors.textfile import parse
 
 LIKELY = st.sampled_from(
     [
@@ -36,5 +37,5 @@ LIKELY = st.sampled_from(
 @example(b"# TYPE\n")
 @example(b'{"\n')
 def test_a_file_gives_points_or_a_reason(data: bytes) -> None:
-    with suppress(BadFileError):
+    with suppress(BadTextError):
         assert all(point.name and point.desc for point in parse(data, "a.prom"))
