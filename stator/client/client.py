@@ -4,11 +4,10 @@ import socket
 import ssl
 import threading
 import time
-import zlib
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from email.message import Message
-from http.client import BadStatusLine, HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection, IncompleteRead
+from http.client import BadStatusLine, HTTPConnection, HTTPException, HTTPSConnection, IncompleteRead
 from math import inf
 from typing import Any, cast
 from urllib.parse import SplitResult
@@ -16,6 +15,7 @@ from weakref import WeakSet
 
 from attrs import define, evolve, field, frozen
 
+from stator.client.body import read_body
 from stator.client.errors import ClientError, ErrorKind
 from stator.client.transport import SOCKET_OPTIONS, DeadlineSocket, DeadlineTLSSocket
 from stator.settings.masking import Mask, mask_uris
@@ -28,14 +28,17 @@ UNKNOWN_AUTHORITY = frozenset({18, 19, 20, 21})
 
 
 @frozen
-class TLSSettings:
-    """What an error names that a setting would mend."""
+class TLSHints:
+    """What errors say of the settings that would mend them."""
 
-    authorities: str  # where the authorities to trust are set
-    certificate: str  # where the client's certificate and its key are set
+    authority: str  # where an authority is not trusted
+    certificate: str  # where a certificate of the client's is required
 
 
-CLIENT_TLS = TLSSettings("STTR_CLIENT_CAFILE", "STTR_CLIENT_CERTFILE and STTR_CLIENT_KEYFILE")
+CLIENT_TLS = TLSHints(
+    "STTR_CLIENT_CAFILE names the authorities to trust",
+    "it requires a certificate that it trusts: STTR_CLIENT_CERTFILE and STTR_CLIENT_KEYFILE",
+)
 
 
 @frozen
@@ -75,7 +78,7 @@ class Client:
     timeout_short: float  # longest seconds to connect, and from then until the headers of the answer are read
     mask: Mask = mask_uris  # masks secrets in errors
     max_answer: int = MAX_ANSWER  # most bytes of an answer's body, also of one that was compressed
-    tls_settings: TLSSettings = CLIENT_TLS
+    tls_hints: TLSHints = CLIENT_TLS
     _lock: threading.Lock = field(factory=threading.Lock, init=False)
     _idle: HTTPConnection | None = field(default=None, init=False)
     _sockets: WeakSet[socket.socket] = field(factory=WeakSet, init=False)
@@ -119,7 +122,7 @@ class Client:
             return self._exchange(self._connect(time.monotonic() + short), request, *limits)
         except (OSError, HTTPException, ValueError) as error:
             cause = root_cause(error)
-            msg = self.mask(f"{request}: {describe(cause, self.mask, self.tls_settings)}")
+            msg = self.mask(f"{request}: {describe(cause, self.mask, self.tls_hints)}")
             raise ClientError(msg, error_kind(cause)) from error
 
     def _exchange(
@@ -133,7 +136,11 @@ class Client:
             connection.request(request.method, target, request.body, headers)
             with connection.getresponse() as response:
                 sock.deadline = min(end, time.monotonic() + until_body)
-                answer = Response(response.status, response.headers, _read(response, request, self.max_answer))
+                answer = Response(
+                    response.status,
+                    response.headers,
+                    read_body(response, request.headers.get("Accept-Encoding", ""), self.max_answer),
+                )
             # http.client takes the end of an aborted connection for the end of headers, or of a body without a length.
             self._check_open()
         except BaseException:
@@ -200,37 +207,6 @@ class Client:
             raise ConnectionAbortedError(msg)
 
 
-def _read(response: HTTPResponse, request: Request, most: int) -> bytes:
-    encoding = response.headers.get("Content-Encoding", "identity").lower()
-    if encoding not in ("identity", request.headers.get("Accept-Encoding", "identity")):
-        msg = f"the answer has an encoding that was not asked for: {encoding}"
-        raise HTTPException(msg)
-    too_long = HTTPException(f"the answer is longer than {most} bytes")
-    if response.length is not None and response.length > most:
-        raise too_long
-    # Only without a limit does http.client report an answer that is shorter than announced.
-    body = response.read(most + 1) if response.length is None else response.read()
-    if encoding == "gzip" and len(body) <= most:
-        body = _unpacked(body, most)
-    if len(body) > most:
-        raise too_long
-    return body
-
-
-def _unpacked(body: bytes, most: int) -> bytes:
-    """Returns what was compressed, without more than one byte beyond `most`."""
-    unpacker = zlib.decompressobj(wbits=31)  # the gzip format
-    try:
-        unpacked = unpacker.decompress(body, most + 1)
-    except zlib.error as error:
-        msg = f"the answer can't be decompressed: {error}"
-        raise HTTPException(msg) from error
-    if not unpacker.eof and len(unpacked) <= most:
-        msg = "the answer ends before its compressed data does"
-        raise HTTPException(msg)
-    return unpacked
-
-
 def error_kind(cause: BaseException) -> ErrorKind:
     """Returns how a request failed, by the error of the socket, of ssl or of http.client."""
     if isinstance(cause, TimeoutError):
@@ -244,7 +220,7 @@ def root_cause(error: BaseException) -> BaseException:
     return root_cause(inner) if isinstance(error, IncompleteRead) and inner else error
 
 
-def describe(cause: BaseException, mask: Mask = mask_uris, tls_settings: TLSSettings = CLIENT_TLS) -> str:
+def describe(cause: BaseException, mask: Mask = mask_uris, hints: TLSHints = CLIENT_TLS) -> str:
     """Returns what happened, for a reader, with the settings that would mend it: ``Connection refused``."""
     # What a peer has sent is masked before it is cut.
     if isinstance(cause, BadStatusLine) and not isinstance(cause, OSError):
@@ -252,8 +228,8 @@ def describe(cause: BaseException, mask: Mask = mask_uris, tls_settings: TLSSett
     strerror = getattr(cause, "strerror", None)
     text = mask(strerror if isinstance(strerror, str) else str(cause) or type(cause).__name__)[:LONGEST_CAUSE]
     if isinstance(cause, ssl.SSLCertVerificationError) and cause.verify_code in UNKNOWN_AUTHORITY:
-        return f"{text}; {tls_settings.authorities} names the authorities to trust"
+        return f"{text}; {hints.authority}"
     alert = str(cause.reason) if isinstance(cause, ssl.SSLError) else ""
     if "ALERT" in alert and ("CERTIFICATE" in alert or "UNKNOWN_CA" in alert):
-        return f"{text}; it requires a certificate that it trusts: {tls_settings.certificate}"
+        return f"{text}; {hints.certificate}"
     return text
