@@ -18,6 +18,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from stator.collectors.catalog import BUILT_IN, DEFAULT, Collectors
 from stator.collectors.host import memory
 from stator.collectors.host.config import GROUPS
+from stator.collectors.scrape import ScrapeConfig
 from stator.collectors.textfile import TextfileConfig
 from stator.config import Config
 from stator.exporter import Exporter, MetricsConfig, ScrapeRequest
@@ -101,7 +102,9 @@ def make(name: str, folder: Path, log: Log, groups: tuple[str, ...] = GROUPS) ->
     processes = ServiceProcesses(1)
     processes.register("worker", 1)
     texts = TextfileConfig((str(folder / "textfile"),))
-    chosen = Collectors(enabled=(name,), host=hosted(folder, collectors=groups), text_files=texts)
+    # Nothing answers there, and what does would have families of its own.
+    scrape = ScrapeConfig(("shop=http://127.0.0.1:9",))
+    chosen = Collectors(enabled=(name,), host=hosted(folder, collectors=groups), text_files=texts, scrape=scrape)
     return chosen.build(CollectorContext(APP_ID, "", processes, log))[name]
 
 

@@ -42,6 +42,7 @@ WITHOUT_SECRETS = {
     "STTR_ROSTER_SERVICE_IPADDRESS",
     "STTR_ROSTER_SERVICE_NAME",
     "STTR_ROSTER_SERVICE_TAGGEDADDRESSES",
+    "STTR_SCRAPE_CONFIGFILE",
     "STTR_SERVER_HOST",
     "STTR_TEXTFILE_PATHS",
 }
@@ -87,6 +88,10 @@ class Places:
                 variables[each.name] = f"exec:true {self.plain(f'{each.name}, argument')}"
             elif each.name == "STTR_MONITOR_CHECKS":
                 variables[each.name] = f"disk=exec:true {self.plain(f'{each.name}, argument')}"
+            elif each.name == "STTR_SCRAPE_TARGETS":
+                # One with a user is refused.
+                query = f"key={self.plain(f'{each.name}, query')}&{self.plain(f'{each.name}, token')}"
+                variables[each.name] = f"http://127.0.0.1:9/a?{query},b=http://127.0.0.1:9/b?{query}"
             elif each.hidden:
                 pairs = ("X-Key", self.secret(f"{each.name}, X-Key"), "Cookie", self.plain(f"{each.name}, Cookie"))
                 variables[each.name] = ",".join((*pairs, "Accept-Language", "klingon"))

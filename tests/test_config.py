@@ -73,7 +73,7 @@ def test_all_collectors_that_can_not_run_are_named_in_one_line() -> None:
     (line,) = error.value.problems
     assert line == (
         "STTR_COLLECTORS='wave,sun,moon,nowhere:Stars': expected names out of runtime, diskusage, wave, process, host,"
-        " textfile, prometheus_client, or module:Class; there is no 'sun'; there is no 'moon';"
+        " textfile, prometheus_client, scrape, or module:Class; there is no 'sun'; there is no 'moon';"
         " nowhere:Stars can't be imported: ModuleNotFoundError: No module named 'nowhere'"
     )
 

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from stator.collectors.catalog import BUILT_IN
+from stator.collectors.scrape import ScrapeConfig
 from stator.config import Config
 from stator.exporter import Exporter, MetricsConfig, ScrapeRequest
 from stator.exposition.encoder import Encoder
@@ -183,6 +184,20 @@ FOREIGN = (
     "Watchdog timeout",
 )
 NO_MESSAGES = ("*.prom", "x", "/metrics?collect[]=x")
+
+
+def test_the_example_of_targets_options_can_be_read(tmp_path: Path, certificate: tuple[Path, Path]) -> None:
+    (text,) = [block.text for block in BLOCKS if block.language == "toml" and "basic_auth" in block.text]
+    (targets,) = [
+        tuple(found[1].split(","))
+        for block in BLOCKS
+        if (found := re.search("^STTR_SCRAPE_TARGETS=(.*)$", block.text, re.MULTILINE))
+    ]
+    (tmp_path / "targets.toml").write_text(text)
+    (tmp_path / "shop.password").write_text("secret")
+    (tmp_path / "ca.pem").symlink_to(certificate[0])
+    assert not [*ScrapeConfig(targets, config_file=str(tmp_path / "targets.toml")).problems()]
+    assert text.count("\n[") == len(targets) - 1
 
 
 @pytest.mark.parametrize("message", messages())

@@ -9,6 +9,7 @@ from stator.collectors.host.config import HostConfig
 from stator.collectors.process import ProcessConfig
 from stator.collectors.prometheus_client import PrometheusClientConfig
 from stator.collectors.runtime import RuntimeConfig
+from stator.collectors.scrape import ScrapeConfig
 from stator.collectors.textfile import TextfileConfig
 from stator.collectors.wave import WaveConfig
 from stator.plugins.discovery import UNKNOWN, Plugins, available
@@ -32,6 +33,7 @@ class Collectors:
     host: HostConfig = section(HostConfig)
     text_files: TextfileConfig = section(TextfileConfig, env="TEXTFILE")
     prometheus_client: PrometheusClientConfig = section(PrometheusClientConfig, env="PROMETHEUS_CLIENT")
+    scrape: ScrapeConfig = section(ScrapeConfig)
     plugins: Plugins = field(factory=Plugins)  # of the user's own, the chosen ones; no variable gives them
 
     def problems(self) -> Iterator[tuple[str, str]]:
@@ -48,6 +50,8 @@ class Collectors:
                 names += plugins
         if "textfile" in self.enabled and not self.text_files.paths:
             yield "text_files.paths", "one folder or more, since textfile is among STTR_COLLECTORS"
+        if "scrape" in self.enabled and not self.scrape.targets:
+            yield "scrape.targets", "one target or more, since scrape is among STTR_COLLECTORS"
         if failures := self.plugins.failures:
             expected = "collectors that can be loaded"
             if any(failure.startswith(UNKNOWN) for failure in failures):

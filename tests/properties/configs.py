@@ -73,6 +73,11 @@ PARTICULAR: dict[str, st.SearchStrategy[Any]] = {
         st.sampled_from([("db", "tcp://db:5432"), ("web", "http://web/up"), ("disk", "exec:df"), ("q", "shop.q:ping")]),
         unique=True,
     ).map(tuple),
+    "STTR_SCRAPE_TARGETS": st.lists(
+        st.sampled_from(["http://db:9187", "shop=https://shop/metrics", "http://[::1]:1/probe?target=a=b&x"]),
+        unique=True,
+    ).map(tuple),
+    "STTR_SCRAPE_CONFIGFILE": st.just(""),
     "STTR_LOGGER_QUIETPATHS": st.lists(st.sampled_from(["/metrics", "/monitor/*", "/*"])).map(tuple),
     "STTR_METRICS_BUCKETS": st.lists(POSITIVE, min_size=1, max_size=4, unique=True).map(
         lambda each: tuple(sorted(each))

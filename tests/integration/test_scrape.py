@@ -1,0 +1,251 @@
+"""Real exporters, scraped by the real program, have the same series there as at the source."""
+
+import re
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics_families
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.integration.conftest import StartsPrometheus
+from tests.integration.programs import Consul, Promtool, free_ports, program_path
+from tests.integration.programs import Program as Peer
+from tests.program import Program, eventually
+
+Labels = frozenset[tuple[str, str]]
+OPENMETRICS = "application/openmetrics-text; version=1.0.0"
+
+
+class NodeExporter(Peer):
+    """With its default collectors, and what it tells of itself."""
+
+    def __init__(self, folder: Path) -> None:
+        (port,) = free_ports(1)
+        path = program_path("node-exporter", "prometheus-node-exporter")
+        super().__init__([path, f"--web.listen-address=127.0.0.1:{port}"], port, folder)
+
+    def ready(self) -> bool:
+        return bool(self.get("/metrics"))
+
+
+class App(Peer):
+    """An application of prometheus_client's."""
+
+    def __init__(self, folder: Path) -> None:
+        (port,) = free_ports(1)
+        super().__init__([sys.executable, "-m", "tests.integration.exporting", str(port)], port, folder)
+
+    def ready(self) -> bool:
+        return bool(self.get("/metrics"))
+
+
+class Exposed(NamedTuple):
+    """What an exposition has: types and descriptions of families, and values of series."""
+
+    types: dict[str, str]
+    descriptions: dict[str, str]
+    series: dict[tuple[str, Labels], float]
+
+
+def text_of(body: bytes) -> Exposed:
+    text = body.decode()
+    types = dict(re.findall(r"^# TYPE (\S+) (\S+)$", text, re.MULTILINE))
+    # Without types, since the reader calls samples of counters as it thinks right.
+    lines = "".join(line for line in text.splitlines(keepends=True) if line[0] not in "#\n")
+    samples = (sample for family in text_string_to_metric_families(lines) for sample in family.samples)
+    return Exposed(
+        types,
+        dict(re.findall(r"^# HELP (\S+) (.*)$", text, re.MULTILINE)),
+        {(each.name, labels(each.labels)): each.value for each in samples},
+    )
+
+
+def openmetrics_of(body: bytes) -> Exposed:
+    families = list(openmetrics_families(body.decode()))  # type: ignore[no-untyped-call] # it has no types
+    return Exposed(
+        # A stateset is exposed as a gauge.
+        {family.name: f"{family.type} {family.unit}".replace("stateset", "gauge") for family in families},
+        {family.name: family.documentation for family in families},
+        # In OpenMetrics no times of creation are exposed, in text they are.
+        {
+            (each.name, labels(each.labels)): each.value
+            for family in families
+            for each in family.samples
+            if not each.name.endswith("_created")
+        },
+    )
+
+
+def labels(given: dict[str, str]) -> Labels:
+    # Go writes a bound 1, and OpenMetrics wants 1.0: to Prometheus 3 they are one. An empty label is none.
+    numbers = ("le", "quantile")
+    return frozenset((key, repr(float(each)) if key in numbers else each) for key, each in given.items() if each)
+
+
+def theirs(exposed: Exposed) -> Exposed:
+    """What is exposed of others."""
+    return Exposed(
+        {name: type_ for name, type_ in exposed.types.items() if not name.startswith("stator_")},
+        {name: desc for name, desc in exposed.descriptions.items() if not name.startswith("stator_")},
+        {key: value for key, value in exposed.series.items() if not key[0].startswith("stator_")},
+    )
+
+
+def assert_same(source: Exposed, after: Exposed, ours: Exposed) -> None:
+    """Asserts that types, names and labels are those of the source, and the values that don't change there."""
+    assert ours.types == source.types
+    assert {name: desc for name, desc in ours.descriptions.items() if desc} == {
+        name: desc for name, desc in source.descriptions.items() if desc
+    }
+    assert ours.series.keys() == source.series.keys()
+    steady = {key for key, value in source.series.items() if repr(value) == repr(after.series.get(key))}
+    assert len(steady) > len(source.series) / 3
+    differ = {key for key in steady if repr(float(ours.series[key])) != repr(float(source.series[key]))}
+    # What rose and fell again, or was read once only, is no difference of ours.
+    assert len(differ) <= len(steady) / 50, differ
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "stator").mkdir()
+    return tmp_path / "stator"
+
+
+@pytest.fixture
+def consul(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Consul]:
+    with Consul(tmp_path_factory.mktemp("consul"), '-hcl=telemetry { prometheus_retention_time = "1h" }') as running:
+        yield running
+
+
+def stator(folder: Path, *targets: str, **settings: str) -> Program:
+    env = {f"STTR_{name}": value for name, value in settings.items()}
+    return Program(
+        {
+            "STTR_COLLECTORS": "scrape",
+            "STTR_SCRAPE_TARGETS": ",".join(targets),
+            "STTR_METRICS_TIMESTAMPS": "never",
+            "STTR_SCRAPE_TIMEOUT": "20s",
+            **env,
+        },
+        folder,
+    )
+
+
+def compare(peer: Peer, path: str, folder: Path) -> None:
+    with stator(folder, f"{peer.url}{path}", METRICS_TIMEOUT="30s") as running:
+        running.get("/metrics")  # what counts its scrapes has counted one
+        before = text_of(peer.request("GET", path))
+        ours = theirs(text_of(running.get("/metrics").body))
+        assert_same(before, text_of(peer.request("GET", path)), ours)
+        assert not running.lines(level="warning")
+
+
+def test_node_exporters_series_are_those_of_the_source(tmp_path: Path, folder: Path) -> None:
+    with NodeExporter(tmp_path) as peer:
+        compare(peer, "/metrics", folder)
+
+
+def test_consuls_series_are_those_of_the_source(consul: Consul, folder: Path) -> None:
+    compare(consul, "/v1/agent/metrics?format=prometheus", folder)
+
+
+def test_prometheus_clients_series_are_those_of_the_source_in_each_format(tmp_path: Path, folder: Path) -> None:
+    with App(tmp_path) as peer, stator(folder, peer.url) as running:
+        peer._headers["Accept"] = OPENMETRICS
+        source = openmetrics_of(peer.get("/metrics"))
+        body = running.get("/metrics", {"Accept": OPENMETRICS}).body
+        ours = theirs(openmetrics_of(body))
+        text = text_of(running.get("/metrics").body)
+        peer._headers["Accept"] = "text/plain"
+        plain = text_of(peer.get("/metrics"))
+    assert_same(source, source, ours)
+    assert_same(plain, plain, theirs(text))
+    assert b'jobs_total{queue="mail"} 3.0 # {trace_id="4bf92f35"} 3.0 ' in body
+
+
+def test_two_programs_of_one_kind_are_told_apart_by_their_names(
+    tmp_path: Path, folder: Path, promtool: Promtool
+) -> None:
+    folders = [tmp_path / name for name in "ab"]
+    with ExitStack() as running:
+        for each in folders:
+            each.mkdir()
+        peers = [running.enter_context(App(each)) for each in folders]
+        program = running.enter_context(
+            stator(folder, *(f"{name}={peer.url}" for name, peer in zip("ab", peers, strict=True)))
+        )
+        body = program.get("/metrics").body
+        source = text_of(peers[0].get("/metrics"))
+        assert not program.lines(level="warning")
+    ours = theirs(text_of(body))
+    assert ours.types == source.types
+    assert len(ours.series) == 2 * len(source.series)
+    assert ("jobs_total", frozenset({("target", "a"), ("queue", "mail")})) in ours.series
+    assert ("shop_depth", frozenset({("target", "b"), ("exported_target", "db")})) in ours.series
+    assert promtool.check_metrics(body.decode()).exit_code in (0, 3)
+
+
+@pytest.mark.parametrize("version", ["2.42", "3"])
+def test_prometheus_has_all_of_it_from_one_target(
+    tmp_path: Path, folder: Path, prometheus: StartsPrometheus, version: str
+) -> None:
+    with NodeExporter(tmp_path) as peer, stator(folder, f"node={peer.url}", peer.url) as running:
+        jobs = f"""\
+global: {{scrape_interval: 1s}}
+scrape_configs:
+- {{job_name: stator, static_configs: [{{targets: ['127.0.0.1:{running.port}']}}]}}
+- {{job_name: node, static_configs: [{{targets: ['127.0.0.1:{peer.http_port}']}}]}}
+"""
+        server = prometheus(jobs, version)
+        names = 'count by (job, target) ({__name__=~"node_.*",job=~".+"})'
+        found = eventually(lambda: [each for each in [server.query(names)] if len(each) == 3], 20)[0]
+        counts = {(each.labels["job"], each.labels.get("target")): each.value for each in found}
+        info = server.query("node_uname_info")
+    assert counts["stator", "node"] == counts["stator", None] == counts["node", None]
+    assert len({each.labels["nodename"] for each in info}) == 1
+    assert len(info) == 3
+
+
+def test_a_program_that_stops_answering_fails_alone_and_comes_back(tmp_path: Path, folder: Path) -> None:
+    (tmp_path / "app").mkdir()
+    with NodeExporter(tmp_path) as node, App(tmp_path / "app") as app:
+        targets = (f"app={app.url}", f"node={node.url}")
+        with stator(folder, *targets, SCRAPE_TIMEOUT="1s", COLLECTORS="scrape,wave") as running:
+
+            def successes() -> dict[str, float]:
+                series = text_of(running.get("/metrics").body).series
+                assert any(name == "wave_sine" for name, _ in series)
+                found = {
+                    dict(key)["target"]: value for (name, key), value in series.items() if name.endswith("e_success")
+                }
+                assert any(name.startswith("node_") for name, _ in series) == bool(found["node"])
+                return found
+
+            eventually(lambda: successes() == {"app": 1, "node": 1})
+            app.send(signal.SIGSTOP)
+            try:
+                eventually(lambda: successes() == {"app": 0, "node": 1})
+                assert "timed out" in running.wait_for("failed to scrape a target", target="app")["reason"]
+            finally:
+                app.send(signal.SIGCONT)
+            eventually(lambda: successes() == {"app": 1, "node": 1})
+            app.kill()
+            eventually(lambda: successes() == {"app": 0, "node": 1})
+            app.start()
+            eventually(lambda: successes() == {"app": 1, "node": 1})
+
+
+def test_a_program_that_scrapes_itself_still_answers(folder: Path) -> None:
+    (port,) = free_ports(1)
+    settings = {"SERVER_PORT": str(port), "METRICS_TIMEOUT": "3s", "COLLECTORS": "scrape,wave"}
+    with stator(folder, f"http://127.0.0.1:{port}", **settings) as running:
+        running.wait_for("ready")
+        body = running.get("/metrics").body
+        assert b"\nwave_sine{" in body
+        assert b'stator_scrape_success{target="http://127.0.0.1:' in body
+        assert running.get("/monitor").status == 200
