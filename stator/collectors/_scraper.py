@@ -2,7 +2,7 @@
 
 import os
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from attrs import frozen
 
@@ -11,7 +11,7 @@ from stator.collectors._targets import Options, OptionsError, Target, load
 from stator.collectors._texts import BadTextError, decoded, openmetrics_families, text_families
 from stator.exposition.columns import label_pairs
 from stator.log.changes import ChangeLog
-from stator.points import LabelPairs, Point
+from stator.points import LabelPairs, Point, PointError
 
 if TYPE_CHECKING:
     from prometheus_client import Metric
@@ -33,6 +33,13 @@ class ScrapeError(Exception):
     """A target's metrics can't be had; the message says why, without secrets."""
 
 
+class Scraped(NamedTuple):
+    """The points of a target, and what is wrong with the families that are left out."""
+
+    points: list[Point]
+    errors: list[Exception]
+
+
 @frozen(eq=False)
 class Scraper:
     """Asks one target."""
@@ -41,17 +48,24 @@ class Scraper:
     client: "Client"
     options: Options
 
-    def scrape(self, timeout: float, *, without_processes: bool) -> list[Point]:
+    def scrape(self, timeout: float, *, without_processes: bool) -> Scraped:
         """Returns the points of a target that answers in time; raises ScrapeError or ClientError."""
         try:
             response = self._fetch(timeout)
             families = _families_of(response)
-            if without_processes and not self.target.name:
-                families = [family for family in families if not family.name.startswith("process_")]
-            points = _families.points(families)
         except (BadTextError, OptionsError) as error:
             raise ScrapeError(self.masked(str(error))) from error
-        return [_labelled(point, self.target.name) for point in points] if self.target.name else points
+        if without_processes and not self.target.name:
+            families = [family for family in families if not family.name.startswith("process_")]
+        points: list[Point] = []
+        errors: list[Exception] = []
+        for family in families:
+            try:
+                points += _families.points([family])
+            except PointError as error:  # an exemplar that is none
+                errors.append(error)
+        points = [_labelled(point, self.target.name) for point in points] if self.target.name else points
+        return Scraped(points, errors)
 
     def masked(self, text: str) -> str:
         """Returns a text that may quote the target, without secrets and not too long."""

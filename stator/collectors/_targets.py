@@ -177,7 +177,9 @@ def _table(tables: Mapping[str, object], type_: type[S], name: str) -> S:
         return convert(tables.get(name, {}), type_)
     except ValidationError:
         # Its message would name what is unknown, which may be a secret in the wrong place.
-        msg = f"{name}: expected {', '.join(type_.__struct_fields__)} and nothing else, each a text"
+        flags = {"insecure_skip_verify": "insecure_skip_verify (true or false)"}
+        names = ", ".join(flags.get(each, each) for each in type_.__struct_fields__)
+        msg = f"{name}: expected {names} and nothing else, as texts in quotes"
         raise OptionsError(msg) from None
 
 

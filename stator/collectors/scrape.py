@@ -6,7 +6,7 @@ from functools import partial
 from attrs import frozen
 
 from stator.client.errors import ClientError
-from stator.collectors._scraper import ScrapeError, Scrapers
+from stator.collectors._scraper import Scraped, ScrapeError, Scrapers
 from stator.collectors._targets import OptionsError, Target, problems
 from stator.concurrency.gather import gather, time_left
 from stator.concurrency.single_flight import CollectionTimeout, Outcome, SingleFlight
@@ -69,7 +69,7 @@ class ScrapedTargets:
 
     def __init__(self, scrapers: Scrapers, timeout: float, log: Log, *, without_processes: bool) -> None:
         self._scrapers, self._timeout, self._without_processes = scrapers, timeout, without_processes
-        self._flights: SingleFlight[str, list[Point]] = SingleFlight(DaemonThreads().run)
+        self._flights: SingleFlight[str, Scraped] = SingleFlight(DaemonThreads().run)
         self._encoder = Encoder(TEXT_0_0_4, timestamps=False)
         expected = (ScrapeError, ClientError, CollectionTimeout)
         self._failures = ChangeLog(
@@ -100,13 +100,14 @@ class ScrapedTargets:
         for label, outcome in outcomes.items():
             self._failures.report(label, outcome.error)
             if outcome.value is not None:
-                fitting, errors = exposition.add_fitting(label, PointsAt("", now, points=outcome.value))
+                fitting, errors = exposition.add_fitting(label, PointsAt("", now, points=outcome.value.points))
                 points += fitting
+                errors = [*outcome.value.errors, *errors]
                 self._conflicts.report(label, scrapers[label].masked(_first(errors)) if errors else None)
         return PointsAt("", now, points=points)
 
 
-def _own(outcomes: Mapping[str, Outcome[list[Point]]]) -> Iterator[Point]:
+def _own(outcomes: Mapping[str, Outcome[Scraped]]) -> Iterator[Point]:
     for label, outcome in outcomes.items():
         labels = (("target", label),)
         yield Point(

@@ -13,7 +13,7 @@ from stator.exporter import Exporter, MetricsConfig, ScrapeRequest
 from stator.exposition.encoder import Encoder
 from stator.exposition.format import Format
 from stator.exposition.openmetrics import OPENMETRICS
-from stator.exposition.text import TEXT_0_0_4
+from stator.exposition.text import TEXT_0_0_4, TEXT_1_0_0_UTF8
 from stator.points import CollectorContext, Point, PointsAt
 from stator.settings.duration import Duration
 from tests.captured_log import CapturedLog
@@ -117,6 +117,22 @@ def test_openmetrics_comes_with_units_and_exemplars(scrape: Collects) -> None:
     assert '# TYPE b info\nb_info{v="1"} 1' in openmetrics
     assert "# TYPE jobs_total counter\njobs_total 3\n" in plain
     assert {each.partition(";")[0] for each in accept.split(",")} >= {"text/plain", "application/openmetrics-text"}
+
+
+def test_a_family_with_an_exemplar_that_is_none_is_left_out_alone(scrape: Collects, story: CapturedLog) -> None:
+    text = "# TYPE a counter\na_total 1 # {} NaN\n# TYPE b counter\nb_total 1\n# EOF\n"
+    with Agent(body=text.encode(), headers=OPENMETRICS_TYPE) as target:
+        assert own_lines(scrape(f"shop={target.uri}")) == '# TYPE b_total counter\nb_total{target="shop"} 1\n'
+    (line,) = story.lines_with("left out families of a target")
+    assert line["reason"].startswith("a_total: an exemplar's value and time must be numbers")
+
+
+def test_names_beyond_the_legacy_character_set_are_read(scrape: Collects) -> None:
+    text = b'# TYPE "jobs.total" counter\n{"jobs.total","q.name"="a"} 1\n'
+    with Agent(body=text, headers={"Content-Type": "text/plain; version=1.0.0; escaping=allow-utf-8"}) as target:
+        collector = scrape(f"shop={target.uri}")
+        assert own_lines(collector, TEXT_1_0_0_UTF8).endswith('{"jobs.total",target="shop","q.name"="a"} 1\n')
+        assert own_lines(collector).endswith('jobs_total{target="shop",q_name="a"} 1\n')
 
 
 def test_timestamps_are_not_kept(scrape: Collects) -> None:
@@ -353,7 +369,7 @@ def test_tls_is_verified_by_the_targets_own_authorities(
         ("[shop]\ngeheim = 1\n", "[shop]: expected basic_auth, authorization, tls_config and nothing else"),
         (
             "[shop]\nbasic_auth = {user = 'a', password = 'geheim'}",
-            "[shop]: basic_auth: expected username, password, password_file and nothing else, each a text",
+            "[shop]: basic_auth: expected username, password, password_file and nothing else, as texts in quotes",
         ),
         ("[shop.basic_auth]\nusername = 'a'", "[shop]: expected password or password_file, and not both"),
         (
