@@ -79,11 +79,12 @@ def test_starts_answers_and_stops_without_losing_a_request(
     version: str, resolution: str, wheel: Path, tmp_path: Path
 ) -> None:
     python = environment(version, pythons.found()[version], resolution)
-    with Agent() as agent:
+    with Agent() as agent, Agent(body=b"up 1\n") as target:
         settings = {
             "STTR_CLIENT_BASEURI": agent.uri,
             "STTR_COLLECTORS": ",".join(BUILT_IN),
             "STTR_TEXTFILE_PATHS": str(tmp_path),
+            "STTR_SCRAPE_TARGETS": target.uri,
             "STTR_SERVER_WORKERS": "2",
         }
         file = tmp_path / "stator.env"
@@ -95,6 +96,7 @@ def test_starts_answers_and_stops_without_losing_a_request(
             program.wait_for("registered", within=30)
             text = program.get("/metrics", {"Accept": "text/plain; version=1.0.0"}).body.decode()
             assert "\ndepth 1\n" in text
+            assert "\nup 1\n" in text
             assert text.count("\nstator_collector_success") == len(BUILT_IN) + 1
             assert not [line for line in text.splitlines() if "_success{" in line and float(line.split()[1]) != 1]
             load = Load(program)

@@ -66,6 +66,7 @@ def test_what_this_machine_exposes_is_on_the_pages(tmp_path: Path) -> None:
     env = {
         "STTR_COLLECTORS": ",".join(name for name in BUILT_IN if name != "prometheus_client"),
         "STTR_TEXTFILE_PATHS": str(tmp_path / "texts"),
+        "STTR_SCRAPE_TARGETS": "http://127.0.0.1:9",
         "STTR_ROSTER_REGISTRAR": "file",
         "STTR_FILE_PATH": str(tmp_path / "targets.json"),
     }

@@ -1,8 +1,11 @@
 """Metrics of targets that answer well, badly, slowly or not at all."""
 
 import gzip
+import socket
+import threading
 from base64 import b64encode
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -215,6 +218,19 @@ def test_a_target_that_answers_badly_fails_alone(scrape: Collects, story: Captur
     (line,) = story.lines_with("failed to scrape a target")  # the second time is no news
     assert line["target"] == "bad"
     assert expected in line["reason"]
+
+
+def test_all_targets_are_asked_at_the_same_time(scrape: Collects) -> None:
+    together = threading.Barrier(3)
+
+    def waits_for_the_others(peer: socket.socket, _ended: threading.Event) -> None:
+        together.wait(60)
+        peer.sendall(TEXT + b"\r\nup 1\n")
+
+    with ExitStack() as running:
+        targets = [running.enter_context(MisbehavingServer(waits_for_the_others)) for _ in range(3)]
+        names = [f"{nth}={target.uri}" for nth, target in enumerate(targets)]
+        assert successes(scrape(*names, timeout="50s")) == {"0": 1, "1": 1, "2": 1}
 
 
 def test_a_target_that_is_back_is_scraped_again(scrape: Collects, story: CapturedLog) -> None:

@@ -212,7 +212,7 @@ def test_a_wrong_setting_of_a_plugin_is_listed_with_all_other_mistakes() -> None
         "STTR_SERVER_PORT='x': expected an integer from 0 to 65535",
         (
             "STTR_COLLECTORS='queue_depth,sun': expected names out of runtime, diskusage, wave, process, host,"
-            " textfile, prometheus_client, queue_depth, or"
+            " textfile, prometheus_client, scrape, queue_depth, or"
             " module:Class; there is no 'sun'"
         ),
     ]
