@@ -234,7 +234,9 @@ class Apt:
         """
         (folder / "partial").mkdir(parents=True)
         # Nothing is installed as far as apt knows, so that nothing is left out.
-        options = ("--yes", "--no-install-recommends", "--download-only", f"-oDir::Cache::archives={folder}")
+        options = ["--yes", "--no-install-recommends", "--download-only", f"-oDir::Cache::archives={folder}"]
+        # What they depend on is to come from their suite too, whichever others are known.
+        options += [f"--target-release={suite}" for suite in {each.partition("/")[2] for each in packages} if suite]
         self._get("install", *options, *packages, cwd=self._home)
         return sorted(folder.glob("*.deb"))
 
