@@ -3,9 +3,9 @@
     python tests/integration/fetch.py [name ...]
 
 Each comes as a Debian package of the suite that has the wanted version, from the mirror that this machine's
-own apt uses, and is unpacked into a folder of its own, `.peers/<name>/`; systemd with all that it depends on,
-as a root to boot from. What is already there, or on PATH where any version serves, is left as it is. What
-can't be had is said; with CI=true it is also a failure.
+own apt uses, and is unpacked into a folder of its own, `.peers/<name>/`, some with libraries; systemd with all
+that it depends on, as a root to boot from. What is already there, or on PATH where any version serves, is left
+as it is. What can't be had is said; with CI=true it is also a failure.
 """
 
 from __future__ import annotations
@@ -45,6 +45,8 @@ class Peer:
     # this machine's.
     root_with: tuple[str, ...] = ()
     program: str = ""  # the main one, where it is not named like the package
+    programs: str = "usr/bin"  # the folder that they are in
+    version_flag: str = "--version"
     libraries: tuple[str, ...] = ()  # packages that are unpacked into the same folder, without what they depend on
     architecture: str = ""  # as Debian names it, where it is not this machine's
 
@@ -63,9 +65,14 @@ class Peer:
         program = program or self.program or self.package
         if self.any_version and (on_path := shutil.which(program)):
             return Path(on_path)
-        path = FOLDER / self.name / "usr/bin" / program
+        path = FOLDER / self.name / self.programs / program
         stamp = FOLDER / self.name / "stamp"
         return path if path.is_file() and stamp.is_file() and stamp.read_text() == self.pin else None
+
+    def environ(self, folder: Path | None = None) -> dict[str, str]:
+        """Give the environment in which its programs find the libraries that came with them."""
+        folders = sorted({str(each.parent) for each in (folder or FOLDER / self.name).rglob("lib*.so.*")})
+        return {**os.environ, "LD_LIBRARY_PATH": ":".join(folders)} if self.libraries else {**os.environ}
 
     def fetch(self, apt: Apt) -> str:
         """Put the package's files into this peer's folder, all or none of them, and give their version.
@@ -94,8 +101,8 @@ class Peer:
         """
         # Tells at once, and once, that a shared library is missing or that this machine's is too old.
         program = self.program or self.package
-        command = inside(folder, program) if self.root_with else [folder / "usr/bin" / program]
-        _run(*map(str, command), "--version")
+        command = inside(folder, program) if self.root_with else [folder / self.programs / program]
+        _run(*map(str, command), self.version_flag, env=self.environ(folder))
 
 
 PEERS = {
@@ -109,6 +116,20 @@ PEERS = {
         Peer("victoria-metrics", "sid", "victoria-metrics", any_version=True),
         Peer("node-exporter", "trixie", "prometheus-node-exporter"),
         Peer("systemd", "trixie", "systemd", program="systemctl", root_with=("python3", "base-files")),
+        Peer("nginx", "bookworm", "nginx", programs="usr/sbin", version_flag="-v"),
+        Peer(
+            *("redis", "bookworm", "redis-server"),
+            libraries=("redis-tools", "libatomic1", "libjemalloc2", "liblzf1"),
+        ),
+        Peer(
+            *("postgresql", "bookworm", "postgresql-15"),
+            program="postgres",
+            programs="usr/lib/postgresql/15/bin",
+            libraries=(
+                *("libicu72", "libxml2", "libpq5", "libldap-2.5-0", "libsasl2-2", "libgssapi-krb5-2", "libkrb5-3"),
+                *("libk5crypto3", "libkrb5support0", "libkeyutils1"),
+            ),
+        ),
     )
 }
 
@@ -283,7 +304,7 @@ def mirror() -> str:
     raise FetchError(msg)
 
 
-def _run(*command: str, cwd: str | Path | None = None) -> str:
+def _run(*command: str, cwd: str | Path | None = None, env: Mapping[str, str] = os.environ) -> str:
     """Run a command and give what it prints.
 
     Raises:
@@ -292,7 +313,7 @@ def _run(*command: str, cwd: str | Path | None = None) -> str:
     done = subprocess.run(
         command,
         cwd=cwd,
-        env={**os.environ, "LC_ALL": "C"},
+        env={**env, "LC_ALL": "C"},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
