@@ -45,6 +45,7 @@ class ChildProcess:
     _log: Log
     _process: subprocess.Popen[bytes] | None = field(default=None, init=False)
     _status: int | None = field(default=None, init=False)
+    _unkillable: set[int] = field(factory=set, init=False)  # pids that were logged
 
     @property
     def pid(self) -> int:
@@ -106,34 +107,52 @@ class ChildProcess:
         log = self._log.info if code in (0, -self._stop_signal) else self._log.warning
         log("program ended", program=self._command[0], **fields)
 
-    def send(self, number: int) -> None:
-        """Sends it a signal, if it runs."""
+    def send(self, number: int) -> bool:
+        """Sends it a signal; returns False, with a line, if we may not."""
         if self._process and self._status is None:
-            with suppress(ProcessLookupError):
+            try:
                 os.kill(self.pid, number)
+            except ProcessLookupError:
+                pass
+            except PermissionError:
+                self._log.error("may not signal the program", pid=self.pid, signal=_signal_name(number))
+                return False
+        return True
 
     def ask_to_stop(self) -> None:
         """Sends it the stop signal."""
-        self.send(self._stop_signal)
-        self.send(signal.SIGCONT)  # one that stands still would not stop
+        if self.send(self._stop_signal):
+            self.send(signal.SIGCONT)  # one that stands still would not stop
 
     def rest(self, without: int) -> list[psutil.Process]:
-        """Returns the processes that are left of it, other than the server's process and its workers."""
+        """Returns the processes that are left of it and run, other than the server's process and its workers."""
         own = psutil.Process()
         others = {without, *(each.pid for each in _descendants(without))}
-        return [each for each in own.children(recursive=True) if each.pid not in others]
+        return [each for each in own.children(recursive=True) if each.pid not in others and _is_alive(each)]
 
     def kill(self, without: int) -> None:
         """Kills what is left of it, whatever session it has moved to, other than the server's processes."""
+        unkillable = []
         if self._process and self._status is None:
-            with suppress(ProcessLookupError):
+            try:
                 os.killpg(self.pid, signal.SIGKILL)
-        rest = [each for each in self.rest(without) if each.pid != self.pid and _is_alive(each)]
+            except ProcessLookupError:
+                pass
+            except PermissionError:
+                unkillable.append(self.pid)
+        rest = [each for each in self.rest(without) if each.pid not in {self.pid, *self._unkillable}]
         if rest:
             self._log.warning("program left processes behind, killing them", processes=len(rest))
         for each in rest:
-            with suppress(psutil.NoSuchProcess):
+            try:
                 each.kill()
+            except psutil.NoSuchProcess:
+                pass
+            except psutil.AccessDenied:
+                unkillable.append(each.pid)
+        if new := sorted({*unkillable} - self._unkillable):
+            self._unkillable.update(new)
+            self._log.error("may not kill what is left of the program", pids=", ".join(map(str, new)))
         if self._output:
             self._output.finish()
 

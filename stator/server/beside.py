@@ -1,5 +1,6 @@
 """What the supervisor runs beside the server."""
 
+from collections.abc import Collection
 from resource import struct_rusage
 from typing import Protocol
 
@@ -40,11 +41,14 @@ class Program(Protocol):
     def reaped(self, pid: int, wait_status: int, usage: struct_rusage) -> None:
         """Takes what `wait4` reports of a process that has ended, other than the server's."""
 
-    def send(self, number: int) -> None:
-        """Sends it a signal."""
+    def send(self, number: int) -> bool:
+        """Sends it a signal; returns False if we may not."""
 
     def ask_to_stop(self) -> None:
         """Sends it the signal that asks it to stop."""
+
+    def rest(self, without: int) -> Collection[object]:
+        """Returns what has run on of it, but not another process and what that has started."""
 
     def kill(self, without: int) -> None:
         """Kills it, and all that it has left running, but not another process and what that has started."""

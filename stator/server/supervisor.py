@@ -26,6 +26,7 @@ FAILED = 1
 NOT_STARTED = 2  # the server's exit status if it can't start, and has logged why
 SIGNAL_DEBOUNCE = 0.1  # seconds in which signals to stop count as one: timeout(1) sends its own to us and to our group
 KILL_TIMEOUT = 2.0  # seconds in which the kernel has ended a process that was killed
+ORPHAN_GRACE = 0.5  # seconds in which a process that the program has left behind may end by itself
 LOCAL = "127.0.0.1"
 LIVE = "/monitor/live"
 
@@ -89,7 +90,7 @@ class Supervisor:
         try:
             self._leave()
             if status == 0 and self._program is not None:
-                status = self._program.status or 0
+                status = self._status_of_program()
         except _Stopped as stopped:
             status = 128 + stopped.by
             self._log.warning("stopping at once", signal=stopped.by.name)
@@ -158,7 +159,8 @@ class Supervisor:
                 raise StartError(msg)
             if not self._wait(0.05):
                 return False
-        return True
+        # What it has left in the background, or another program, may answer in its place.
+        return self._wait(0)
 
     def _has_ended(self) -> bool:
         return self._server_status is not None or (self._program is not None and self._program.status is not None)
@@ -166,10 +168,16 @@ class Supervisor:
     def _status_of_end(self) -> int:
         """Returns the exit status after the server or the program has ended by itself."""
         if self._server_status is None and self._program is not None:
-            return self._program.status or 0
+            return self._status_of_program()
         if self._server_status != NOT_STARTED:
             self._log.error("http service ended by itself", status=self._server_status)
         return FAILED
+
+    def _status_of_program(self) -> int:
+        """Returns its exit status, 0 if it was not started, and 1 if it can't be ended."""
+        if self._program is None or not self._program.pid:
+            return 0
+        return FAILED if self._program.status is None else self._program.status
 
     def _wait(self, seconds: float, has_ended: Callable[[], bool] | None = None) -> bool:
         """Waits, and returns whether all still runs: False at once if not; raises _Stopped at a signal."""
@@ -223,6 +231,9 @@ class Supervisor:
         program.ask_to_stop()
         if self._wait(program.stop_timeout, lambda: program.status is not None):
             self._log.warning("program does not end, killing it")
+        else:
+            # What has just lost its parent, such as multiprocessing's resource tracker, may be about to end.
+            self._wait(ORPHAN_GRACE, lambda: not program.rest(without=self._server))
         program.kill(without=self._server)
         self._wait(KILL_TIMEOUT, lambda: program.status is not None)
 

@@ -6,16 +6,16 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import psutil
 import pytest
 
+from tests.child.conftest import Wraps
 from tests.fakes import Agent
 from tests.program import Program, eventually
 
-Wraps = Callable[..., Program]
 SERVER = """
 import http.server, os, signal, sys
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -29,21 +29,6 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def log_message(self, *args): pass
 http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
 """
-
-
-@pytest.fixture
-def wraps(tmp_path: Path) -> Iterator[Wraps]:
-    """Starts Stator around a command."""
-    started: list[Program] = []
-
-    def start(command: Sequence[str], env: Mapping[str, str] | None = None) -> Program:
-        program = Program(env or {}, tmp_path, args=("--", *command))
-        started.append(program)
-        return program
-
-    yield start
-    for each in started:
-        each.kill()
 
 
 def free_port() -> int:

@@ -4,6 +4,7 @@ The clients do what clients of a catalog do: they leave a service once Consul do
 is for. What a server does to those that stay is its own affair.
 """
 
+import os
 import signal
 import socket
 import threading
@@ -163,7 +164,46 @@ def test_it_is_registered_scraped_and_stopped_without_a_loss(
     assert refusal.at is not None
     assert dropped < refusal.at
     assert consul.services() == {}
-    eventually(lambda: not any(each.is_running() and each.status() != psutil.STATUS_ZOMBIE for each in tree))
+    assert stator.lines("program left processes behind, killing them") == []
+    eventually(lambda: not any(map(is_running, tree)))
+
+
+@pytest.mark.parametrize("wrapped", ["nginx", "postgresql", "gunicorn"], indirect=True)
+def test_one_that_is_killed_under_load_takes_its_processes_and_its_registration_with_it(
+    consul: Consul, wrapped: Wrapped
+) -> None:
+    eventually(lambda: consul.catalogued(SERVICE))
+    tree = wrapped.tree()
+    clients = Load(wrapped)
+    try:
+        eventually(lambda: clients.answered > 50 or clients.lost)
+        os.kill(wrapped.stator.lines("program started")[0]["pid"], signal.SIGKILL)
+        assert wrapped.stator.ended() == 128 + signal.SIGKILL
+    finally:
+        clients.leave()
+    assert wrapped.stator.lines("program ended", signal="SIGKILL", level="warning")
+    assert consul.services() == {}
+    eventually(lambda: not any(map(is_running, tree)))
+
+
+@pytest.mark.parametrize("wrapped", ["redis"], indirect=True)
+def test_one_whose_stator_is_killed_under_load_ends_too_and_turns_critical(consul: Consul, wrapped: Wrapped) -> None:
+    eventually(lambda: consul.checks()[f"service:{SERVICE}"]["Status"] == "passing")
+    tree = wrapped.tree()
+    clients = Load(wrapped)
+    try:
+        eventually(lambda: clients.answered > 50 or clients.lost)
+        wrapped.stator.send(signal.SIGKILL)
+        eventually(lambda: not any(map(is_running, tree)))
+    finally:
+        clients.leave()
+    eventually(lambda: consul.checks()[f"service:{SERVICE}"]["Status"] == "critical")
+
+
+def is_running(process: psutil.Process) -> bool:
+    with suppress(psutil.NoSuchProcess):
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    return False
 
 
 def assert_is_scraped(prometheus: Prometheus, wrapped: Wrapped) -> None:
