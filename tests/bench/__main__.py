@@ -29,6 +29,7 @@ from tests.bench import (
     soak,
     start,
     wrapping,
+    wrapping_program,
 )
 from tests.bench.figures import Figure
 from tests.integration import fetch
@@ -55,6 +56,7 @@ BENCHMARKS = {
     "scraping": Benchmark(scraping.run),
     "workers": Benchmark(many_workers.run),
     "host": Benchmark(host.run, ["node-exporter"]),
+    "wrapping_program": Benchmark(wrapping_program.run, ["nginx"]),
     "soak": Benchmark(soak.run),
     "fleet": Benchmark(fleet.run, ["consul"]),
 }
