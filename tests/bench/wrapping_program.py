@@ -1,7 +1,7 @@
-"""What it costs to wrap a program: Stator's memory beside it, and whether its requests are as fast as before."""
+"""What it costs to wrap a program: Stator's memory beside it, and whether its requests cost more than before."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from statistics import median
@@ -22,34 +22,36 @@ IN_SESSION = [sys.executable, "-c", "import os, sys; os.setsid(); os.execv(sys.a
 
 
 def run() -> Iterator[Figure]:
-    """Measures memory, and requests a second of the same server alone and wrapped."""
-    with alone() as bare, wrapped() as (port, stator):
-        yield Figure("memory (PSS) of Stator beside nginx", f"{own_pss(stator) / MB:.0f} MB", "55 MB or less")
-        before = own_cpu(stator)
-        rates = [rate_of_both(port, bare, turn=each) for each in range(ROUNDS)]
-        spent = own_cpu(stator) - before
-    ratio = median(ours / theirs for ours, theirs in rates)
-    ours, theirs = (median(each) for each in zip(*rates, strict=True))
+    """Measures memory, and the requests of the same server alone and wrapped."""
+    with alone() as (bare_port, bare), wrapped() as (port, stator):
+        nginx, ours = split(stator)
+        pss = sum(each.memory_full_info().pss for each in ours)
+        yield Figure("memory (PSS) of Stator beside nginx", f"{pss / MB:.0f} MB", "55 MB or less")
+        trees = (nginx, tree(bare), ours)
+        before = [cpu(each) for each in trees]
+        rates = [rate_of_both(port, bare_port, turn) for turn in range(ROUNDS)]
+        spent = [cpu(each) - seconds for each, seconds in zip(trees, before, strict=True)]
+    requests = ROUNDS * REQUESTS
     yield Figure(
-        "requests a second of nginx, wrapped",
-        f"{ratio:.2f} times those of nginx alone",
-        "1, as nothing is in their path",
-        f"{ours:.0f} and {theirs:.0f} a second; Stator took {spent:.2f} s of CPU for {ROUNDS * REQUESTS} requests",
+        "CPU time of a request of nginx, wrapped",
+        f"{spent[0] / spent[1]:.2f} times that of nginx alone",
+        "1, as nothing is in its path",
+        f"{median(rate[0] for rate in rates):.0f} and {median(rate[1] for rate in rates):.0f} requests a second; "
+        f"Stator took {spent[2]:.2f} s of CPU for {requests} requests",
     )
 
 
 @contextmanager
-def alone() -> Iterator[int]:
-    """Nginx, and gives its port."""
+def alone() -> Iterator[tuple[int, Started]]:
+    """Nginx, and its port."""
     with ExitStack() as stack:
         port = free_port()
-        stack.enter_context(started([*IN_SESSION, *_nginx(port, stack)], port, path="/"))
-        yield port
+        yield port, stack.enter_context(started([*IN_SESSION, *_nginx(port, stack)], port, path="/"))
 
 
 @contextmanager
 def wrapped() -> Iterator[tuple[int, Started]]:
-    """Nginx in the .pyz, and gives its port."""
+    """Nginx in the .pyz, and its port."""
     with ExitStack() as stack:
         port, own = free_port(), free_port()
         env = {"STTR_SERVER_PORT": str(own), "STTR_ROSTER_SERVICE_PORT": str(port)}
@@ -61,20 +63,21 @@ def _nginx(port: int, stack: ExitStack) -> list[str]:
     return [*map(str, CHILDREN["nginx"].prepare(port, folder, stack).command)]
 
 
-def own_pss(stator: Started) -> int:
-    """Memory in bytes of Stator's processes; what several share is counted once."""
-    return sum(each.memory_full_info().pss for each in own(stator))
+def tree(running: Started) -> list[psutil.Process]:
+    """All of its processes."""
+    main = psutil.Process(running.process.pid)
+    return [main, *main.children(recursive=True)]
 
 
-def own_cpu(stator: Started) -> float:
-    """CPU seconds of Stator's processes."""
-    return float(sum(sum(each.cpu_times()[:2]) for each in own(stator)))
+def split(stator: Started) -> tuple[list[psutil.Process], list[psutil.Process]]:
+    """The processes of nginx, and Stator's own."""
+    nginx = [each for each in tree(stator) if each.name() == "nginx"]
+    return nginx, [each for each in tree(stator) if each not in nginx]
 
 
-def own(stator: Started) -> list[psutil.Process]:
-    """Stator's processes without nginx's."""
-    main = psutil.Process(stator.process.pid)
-    return [each for each in (main, *main.children(recursive=True)) if each.name() != "nginx"]
+def cpu(processes: Iterable[psutil.Process]) -> float:
+    """CPU seconds that they have taken."""
+    return sum(each.cpu_times().user + each.cpu_times().system for each in processes)
 
 
 def rate_of_both(wrapped: int, alone: int, turn: int) -> tuple[float, float]:
