@@ -1,9 +1,11 @@
 """What tests of wrapped programs share."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
+import psutil
 import pytest
 
 from tests.program import MODULE, Program
@@ -30,4 +32,9 @@ def wraps(tmp_path: Path) -> Iterator[Wraps]:
 
     yield start
     for each in started:
+        # What a failed test leaves runs in sessions of its own.
+        with suppress(psutil.NoSuchProcess):
+            for process in psutil.Process(each.pid).children(recursive=True):
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
         each.kill()

@@ -106,6 +106,17 @@ def test_one_that_hangs_at_its_start_can_be_stopped(wraps: Wraps, consul: Agent)
     assert not program.processes()
 
 
+def test_one_that_ends_while_it_drains_is_not_waited_for(wraps: Wraps, consul: Agent) -> None:
+    env = registering(consul, 80, STTR_CHILD_HEALTH="exec:true", STTR_ROSTER_DRAIN="1m")
+    program = wraps(["sleep", "600"], env)
+    eventually(lambda: consul.services)
+    program.send(signal.SIGTERM)
+    eventually(lambda: not consul.services)
+    os.kill(child_of(program), signal.SIGKILL)
+    assert program.ended() == 137
+    assert program.lines("program ended", signal="SIGKILL", level="warning")
+
+
 def test_one_that_kills_us_ends_too(wraps: Wraps, tmp_path: Path) -> None:
     program = wraps(["bash", "-c", "until test -e go; do sleep 0.05; done; kill -KILL $PPID; exec sleep 600"])
     child_of(program)
