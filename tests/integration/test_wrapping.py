@@ -9,7 +9,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, suppress
 from http.client import HTTPException
 from pathlib import Path
@@ -28,6 +28,8 @@ SERVICE = "stator-1"
 CLIENTS = 4
 DRAIN = 1.0
 LAG = 0.3  # seconds until a client has heard that the service is gone
+
+Records = Callable[[str, object], None]
 
 
 class Wrapped(NamedTuple):
@@ -137,7 +139,7 @@ class Refusal:
 
 
 def test_it_is_registered_scraped_and_stopped_without_a_loss(
-    consul: Consul, wrapped: Wrapped, prometheus: StartsPrometheus
+    consul: Consul, wrapped: Wrapped, prometheus: StartsPrometheus, record_property: Records
 ) -> None:
     stator = wrapped.stator
     # What Prometheus does not find at its first look it finds after its refresh interval: 30 seconds.
@@ -152,6 +154,7 @@ def test_it_is_registered_scraped_and_stopped_without_a_loss(
     try:
         eventually(lambda: clients.answered > 50 or clients.lost)
         refusal = Refusal(wrapped.port)
+        asked = time.monotonic()
         stator.send(signal.SIGTERM)
         eventually(lambda: consul.catalogued(SERVICE) is None, every=0.005)
         dropped = time.monotonic()
@@ -163,6 +166,9 @@ def test_it_is_registered_scraped_and_stopped_without_a_loss(
     assert clients.lost == []
     assert refusal.at is not None
     assert dropped < refusal.at
+    record_property("SIGTERM: out of the catalog after", f"{dropped - asked:.3f} s")
+    record_property("SIGTERM: first refusal after", f"{refusal.at - asked:.3f} s")
+    record_property("SIGTERM: requests answered", clients.answered)
     assert consul.services() == {}
     assert stator.lines("program left processes behind, killing them") == []
     eventually(lambda: not any(map(is_running, tree)))
