@@ -48,12 +48,18 @@ class Peer:
     programs: str = "usr/bin"  # the folder that they are in
     version_flag: str = "--version"
     libraries: tuple[str, ...] = ()  # packages that are unpacked into the same folder, without what they depend on
+    has_library_path: bool = False  # whether its programs must be told where these are
     architecture: str = ""  # as Debian names it, where it is not this machine's
 
     @property
     def pin(self) -> str:
         """What is asked of apt. What was fetched under another pin is fetched anew."""
-        return " ".join(f"{each}/{self.suite}" for each in (self.package, *self.root_with, *self.libraries))
+        return " ".join(self.packages)
+
+    @property
+    def packages(self) -> list[str]:
+        """The packages with their suites, the main one first."""
+        return [f"{each}/{self.suite}" for each in (self.package, *self.root_with, *self.libraries)]
 
     @property
     def folder(self) -> Path:
@@ -72,7 +78,7 @@ class Peer:
     def environ(self, folder: Path | None = None) -> dict[str, str]:
         """Give the environment in which its programs find the libraries that came with them."""
         folders = sorted({str(each.parent) for each in (folder or FOLDER / self.name).rglob("lib*.so.*")})
-        return {**os.environ, "LD_LIBRARY_PATH": ":".join(folders)} if self.libraries else {**os.environ}
+        return {**os.environ, "LD_LIBRARY_PATH": ":".join(folders)} if self.has_library_path else {**os.environ}
 
     def fetch(self, apt: Apt) -> str:
         """Put the package's files into this peer's folder, all or none of them, and give their version.
@@ -83,9 +89,9 @@ class Peer:
         with tempfile.TemporaryDirectory(dir=FOLDER) as scratch:
             fresh = Path(scratch) / self.name
             if self.root_with:
-                version = apt.unpack_root(self.pin.split(), fresh)
+                version = apt.unpack_root(self.packages, fresh)
             else:
-                version, *_ = [apt.unpack(package, fresh) for package in self.pin.split()]
+                version, *_ = [apt.unpack(package, fresh) for package in self.packages]
             self.finish(fresh)
             (fresh / "stamp").write_text(self.pin)
             if (FOLDER / self.name).exists():
@@ -120,11 +126,13 @@ PEERS = {
         Peer(
             *("redis", "bookworm", "redis-server"),
             libraries=("redis-tools", "libatomic1", "libjemalloc2", "liblzf1"),
+            has_library_path=True,
         ),
         Peer(
             *("postgresql", "bookworm", "postgresql-15"),
             program="postgres",
             programs="usr/lib/postgresql/15/bin",
+            has_library_path=True,
             libraries=(
                 *("libicu72", "libxml2", "libpq5", "libldap-2.5-0", "libsasl2-2", "libgssapi-krb5-2", "libkrb5-3"),
                 *("libk5crypto3", "libkrb5support0", "libkeyutils1"),
