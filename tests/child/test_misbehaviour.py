@@ -241,6 +241,8 @@ def test_a_log_as_large_as_it_may_be_does_not_stop_us(wraps: Wraps) -> None:
 
 
 def test_its_signals_are_as_a_shell_has_them(wraps: Wraps) -> None:
-    program = wraps(["grep", "-E", "^Sig(Blk|Ign)", "/proc/self/status"])
+    command = ["grep", "-E", "^Sig(Blk|Ign)", "/proc/self/status"]
+    program = wraps(command)
     assert program.ended() == 0
-    assert [int(line.split()[1], 16) for line in program.output.splitlines()] == [0, 0]
+    # Whoever starts all of this may have had signals ignored.
+    assert program.output == subprocess.run(command, capture_output=True, text=True, check=True).stdout
