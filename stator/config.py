@@ -29,8 +29,7 @@ from stator.server.listener import ServerConfig
 from stator.settings.declare import ConfigError, Secret, Setting, iter_settings, section, variables_of
 from stator.settings.masking import KnownSecrets, mask_texts, secrets_of
 from stator.settings.types import setting_type
-from stator.web.checks import Check
-from stator.web.health import TARGETS, MonitorConfig, build_check, is_target
+from stator.web.health import TARGETS, Check, MonitorConfig, build_check, is_target
 
 # What STTR_ROSTER_REGISTRAR can name beside plugins.
 REGISTRARS = ("auto", "consul", "file", "none")

@@ -27,7 +27,6 @@ from stator.settings import command_line
 from stator.settings.command_line import Loaded
 from stator.settings.declare import StartError
 from stator.version import __version__, build_labels
-from stator.web.checks import CheckMetrics, Checks
 
 APP_ID = "stator"
 CHILD = "child"  # the collector, and the health check, of a wrapped program
@@ -110,6 +109,8 @@ def import_server() -> None:
 
 def assemble(loaded: Loaded[Config], run_id: str, manager: ServiceManager, log: Log) -> Supervisor:
     """Builds all parts; raises StartError where one can't be built."""
+    from stator.web.checks import CheckMetrics, Checks  # asyncio is for the server's process
+
     config = loaded.config
     processes = ServiceProcesses(config.server.workers)
     context = CollectorContext(APP_ID, run_id, processes, log, (CHILD,) if loaded.command else ())

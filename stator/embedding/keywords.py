@@ -10,7 +10,7 @@ from typing import Any, Literal, TypedDict
 from stator.collectors.prometheus_client import Registry
 from stator.log.logger import Log
 from stator.points import Collector
-from stator.web.checks import Check
+from stator.web.health import Check
 
 
 class Keywords(TypedDict, total=False):

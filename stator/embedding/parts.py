@@ -36,7 +36,8 @@ from stator.settings.masking import Mask
 from stator.version import build_labels
 from stator.web import app as web
 from stator.web.access_log import App
-from stator.web.checks import Check, CheckMetrics, Checks
+from stator.web.checks import CheckMetrics, Checks
+from stator.web.health import Check
 from stator.web.metrics import Metrics
 from stator.web.monitor import Monitor
 

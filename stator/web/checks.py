@@ -5,7 +5,6 @@ import traceback
 from collections.abc import Callable, Mapping
 from functools import partial
 from math import inf
-from typing import TypeAlias
 
 import msgspec
 from attrs import frozen
@@ -19,9 +18,7 @@ from stator.log.logger import Log
 from stator.log.render import TRUNCATED
 from stator.points import Point, PointsAt
 from stator.settings.masking import Mask, mask_uris
-
-Check: TypeAlias = Callable[[], object]
-"""Passes unless it raises or returns False; an awaitable that it returns is awaited."""
+from stator.web.health import Check, CheckError
 
 # Seconds that a check may take; whoever asks for /monitor waits ten mostly, some five.
 TIMEOUT = 2.0
@@ -102,10 +99,6 @@ class CheckMetrics:
             desc = "Time that the health check took"
             points.append(Point("check_duration", desc, outcome.seconds, unit="seconds", labels=labels))
         return PointsAt("stator", now, points=points)
-
-
-class CheckError(Exception):
-    """A check fails without an error of its own; the message says all."""
 
 
 def _make(check: Check, timeout: float, await_: Awaiter) -> None:

@@ -1,14 +1,13 @@
 """Health checks that settings name: of a port, of a URL, of a command, or of a function."""
 
 import socket
-import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, suppress
 from functools import partial
 from importlib import import_module
 from pathlib import Path
 from shlex import split
-from typing import Any
+from typing import Any, TypeAlias
 from urllib.parse import urlsplit
 
 from attrs import frozen
@@ -20,10 +19,16 @@ from stator.plugins.loading import add_search_path, describe
 from stator.settings.declare import StartError, positive, setting
 from stator.settings.duration import Duration
 from stator.settings.masking import mask_target, mask_uris
-from stator.web.checks import Check, CheckError
+
+Check: TypeAlias = Callable[[], object]
+"""Passes unless it raises or returns False; an awaitable that it returns is awaited."""
 
 TARGETS = "tcp://host:port, http://host:port/path, https://..., exec:command or module:function"
 MAX_OUTPUT = 200  # characters of a command's output in its error
+
+
+class CheckError(Exception):
+    """A check fails without an error of its own; the message says all."""
 
 
 def _show(_config: object, checks: tuple[tuple[str, str], ...]) -> list[list[str]]:
@@ -99,6 +104,8 @@ def execute(command: list[str], timeout: float, environ: Callable[[], Mapping[st
 
     With it all are killed that it has started. It is in our process group, which ends with the service.
     """
+    import subprocess
+
     import psutil
 
     try:

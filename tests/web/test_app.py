@@ -16,7 +16,8 @@ from stator.exposition.negotiation import Negotiator
 from stator.points import Collector, Point, PointsAt
 from stator.web.access_log import App, Message
 from stator.web.app import asgi_app, wsgi_app
-from stator.web.checks import Check, Checks
+from stator.web.checks import Checks
+from stator.web.health import Check
 from tests.captured_log import CapturedLog
 from tests.program import eventually
 from tests.web.asgi import Reply, call, scope

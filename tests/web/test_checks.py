@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from stator.web.checks import Check, Checks, Health
+from stator.web.checks import Checks, Health
+from stator.web.health import Check
 from tests.captured_log import CapturedLog
 from tests.program import eventually
 

@@ -11,8 +11,7 @@ import pytest
 import stator
 from stator.config import Environment
 from stator.settings.declare import ConfigError, StartError
-from stator.web.checks import Check, CheckError
-from stator.web.health import load_function
+from stator.web.health import Check, CheckError, load_function
 from tests.fakes import Agent
 from tests.program import Program, eventually
 from tests.web.asgi import Reply, call
