@@ -1,7 +1,6 @@
 """The metrics of a wrapped program and of all processes that it has started."""
 
 import os
-import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -16,11 +15,6 @@ from stator.processes.shared_table import SharedTable
 
 CGROUPS = Path("/sys/fs/cgroup")
 READ_AGAIN = 5  # times at most, while processes end between two readings
-# What accumulates, by the name of its sample: once it has been exposed, it never falls.
-_RISING = (
-    *("process_cpu_seconds_total", "stator_child_read_bytes_total", "stator_child_written_bytes_total"),
-    *("stator_child_voluntary_context_switches_total", "stator_child_involuntary_context_switches_total"),
-)
 
 
 @define
@@ -70,31 +64,32 @@ class ChildMetrics:
     """A collector that any process of the service can answer with; the main process writes what it alone knows."""
 
     _command: str
-    # The main process, the program, the server, and CPU seconds and context switches of what the main process reaped.
-    _table: SharedTable = field(factory=lambda: SharedTable(1, 6), init=False)
-    _own: list[float] = field(factory=lambda: [0.0] * 6, init=False)
+    # The main process, the program, the server, when the program started, and CPU seconds and context switches of what
+    # the main process reaped.
+    _table: SharedTable = field(factory=lambda: SharedTable(1, 7), init=False)
+    _own: list[float] = field(factory=lambda: [0.0] * 7, init=False)
     _highest: dict[str, float] = field(factory=dict, init=False)
 
     def started(self, pid: int, server: int) -> None:
         """The main process has started the program."""
-        self._own[:3] = os.getpid(), pid, server
+        # Read once: the kernel takes it from the clock, which may be set.
+        self._own[:4] = os.getpid(), pid, server, psutil.Process(pid).create_time()
         self._table.write(0, self._own)
 
     def reaped(self, usage: struct_rusage) -> None:
         """The main process has reaped a process of the program."""
-        self._own[3] += usage.ru_utime + usage.ru_stime
-        self._own[4] += usage.ru_nvcsw
-        self._own[5] += usage.ru_nivcsw
+        self._own[4] += usage.ru_utime + usage.ru_stime
+        self._own[5] += usage.ru_nvcsw
+        self._own[6] += usage.ru_nivcsw
         self._table.write(0, self._own)
 
     def collect(self, now: float) -> PointsAt:
         """Reads what the kernel knows of each process."""
-        numbers = self._table.read(0)
-        pid = int(numbers[1])
+        _, pid, _, started, *_ = self._table.read(0)
         if not pid:
             return PointsAt("", now, points=[])
         tree = self._stable_tree()
-        points = [*_process_points(tree, self._start_time(pid)), *self._own_points(pid, tree)]
+        points = [*_process_points(tree, started), *self._own_points(int(pid), started, tree)]
         return PointsAt("", now, points=[self._rising(point) for point in points])
 
     def _stable_tree(self) -> Tree:
@@ -106,7 +101,7 @@ class ChildMetrics:
         return tree
 
     def _tree(self) -> Tree:
-        main, _, server, cpu, voluntary, involuntary = self._table.read(0)
+        main, _, server, _, cpu, voluntary, involuntary = self._table.read(0)
         tree = Tree(cpu=cpu, voluntary=int(voluntary), involuntary=int(involuntary))
         with suppress(psutil.NoSuchProcess):
             others = {int(server), *(each.pid for each in psutil.Process(int(server)).children(recursive=True))}
@@ -118,21 +113,15 @@ class ChildMetrics:
 
     def _rising(self, point: Point) -> Point:
         """Returns a point of a counter with the highest value so far: some of what ended processes did is unknown."""
-        if point.name not in _RISING or not isinstance(point.value, int | float):
+        if point.type != "counter" or not isinstance(point.value, int | float):
             return point
         highest = self._highest[point.name] = max(self._highest.get(point.name, 0), point.value)
         return Point(point.name, point.desc, highest, "counter", point.unit, point.labels)
 
-    def _start_time(self, pid: int) -> float:
-        try:
-            return psutil.boot_time() + Stat.of(pid).started / TICKS
-        except OSError:
-            return time.time()
-
-    def _own_points(self, pid: int, tree: Tree) -> Iterator[Point]:
+    def _own_points(self, pid: int, started: float, tree: Tree) -> Iterator[Point]:
         labels = (("pid", str(pid)), ("command", self._command))
         yield Point("stator_child_info", "The wrapped program, without its arguments", 1, labels=labels)
-        yield Point("stator_child_start_time_seconds", "When it started, in Unix time", self._start_time(pid))
+        yield Point("stator_child_start_time_seconds", "When it started, in Unix time", started)
         yield Point("stator_child_processes", "Its processes, those that it has started included", tree.processes)
         yield Point("stator_child_threads", "Threads of all its processes", tree.threads)
         yield Point("stator_child_read_bytes_total", "Bytes that they read from disks", tree.read, "counter")

@@ -15,6 +15,8 @@ FAMILIES = (
     *("process_cpu_seconds", "process_open_fds", "process_max_fds", "process_virtual_memory_bytes"),
     *("process_resident_memory_bytes", "process_start_time_seconds"),
 )
+# Collectors that expose these of the service, or of the program that is wrapped.
+EXPOSED_BY = frozenset({"child", "process"})
 
 
 @frozen

@@ -35,7 +35,7 @@ class PrometheusClientConfig:
         """Returns a collector of the default registry, or of the folder of all processes where the library has one."""
         import prometheus_client
 
-        without = process.FAMILIES if {"process", "child"} & {*context.collectors} else ()
+        without = process.FAMILIES if process.EXPOSED_BY & {*context.collectors} else ()
         if not (folder := os.environ.get(FOLDER)):
             return PrometheusClient(prometheus_client.REGISTRY, without)
         if not Path(folder).is_dir():

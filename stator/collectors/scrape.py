@@ -8,6 +8,7 @@ from attrs import frozen
 from stator.client.errors import ClientError
 from stator.collectors._scraper import Scraped, ScrapeError, Scrapers
 from stator.collectors._targets import OptionsError, Target, problems
+from stator.collectors.process import EXPOSED_BY
 from stator.concurrency.gather import gather, time_left
 from stator.concurrency.single_flight import CollectionTimeout, Outcome, SingleFlight
 from stator.concurrency.threads import DaemonThreads
@@ -21,8 +22,6 @@ from stator.settings.duration import Duration
 
 MARGIN = 0.5  # seconds that are left for our own answer when the last target's time is up
 FAMILIES_LOGGED = 3
-# Collectors whose process_* families describe the service, or the program that is wrapped.
-OF_PROCESSES = ("child", "process")
 
 
 @frozen
@@ -50,8 +49,8 @@ class ScrapeConfig:
         except OptionsError as error:
             msg = f"the collector scrape can't be built: {error}"
             raise StartError(msg) from error
-        drops = any(name in OF_PROCESSES for name in context.collectors)
-        return ScrapedTargets(scrapers, self.timeout.seconds, context.log, without_processes=drops)
+        drops = EXPOSED_BY & {*context.collectors}
+        return ScrapedTargets(scrapers, self.timeout.seconds, context.log, without_processes=bool(drops))
 
 
 class ScrapedTargets:

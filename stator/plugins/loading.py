@@ -7,7 +7,7 @@ from importlib import import_module
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from stator.settings.declare import StartError
 
@@ -25,16 +25,26 @@ def add_search_path(folder: Path) -> None:
         sys.path.append(str(folder))
 
 
-def load_class(spec: str, kind: PluginType) -> type:
-    """Returns the class that a ``module:Class`` names; the module may lie in the working folder."""
-    module_name, _, class_name = spec.partition(":")
+def find_attribute(spec: str, subject: str = "") -> Any:
+    """Returns what a ``module:name`` names, None if the module has no such name; it may lie in the working folder.
+
+    Raises:
+        StartError: The module can't be imported; the message begins with the subject, or else with the spec.
+    """
+    module_name, _, name = spec.partition(":")
     with suppress(OSError):  # it may have been removed
         add_search_path(Path.cwd())
     try:
-        found = getattr(import_module(module_name), class_name, None)
+        return getattr(import_module(module_name), name, None)
     except (Exception, SystemExit) as error:  # the module may hold any code, even a script
-        msg = f"{spec} can't be imported: {describe(error)}"
+        msg = f"{subject or spec} can't be imported: {describe(error)}"
         raise StartError(msg) from error
+
+
+def load_class(spec: str, kind: PluginType) -> type:
+    """Returns the class that a ``module:Class`` names; the module may lie in the working folder."""
+    module_name, _, class_name = spec.partition(":")
+    found = find_attribute(spec)
     if not isinstance(found, type):
         msg = f"{spec} can't be found: {module_name} has no class {class_name!r}"
         raise StartError(msg)

@@ -16,7 +16,7 @@ from attrs import define, field
 from stator.client.probe import is_ready
 from stator.log.logger import Log
 from stator.processes.service import ServiceProcesses
-from stator.server.beside import Program, Roster
+from stator.server.interfaces import Program, Roster
 from stator.server.listener import ServerConfig, listening_address
 from stator.server.service_manager import ServiceManager
 from stator.server.signals import block_signals, end_with_parent

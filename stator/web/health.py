@@ -4,10 +4,8 @@ import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, suppress
 from functools import partial
-from importlib import import_module
-from pathlib import Path
 from shlex import split
-from typing import Any, TypeAlias
+from typing import TypeAlias
 from urllib.parse import urlsplit
 
 from attrs import frozen
@@ -15,7 +13,7 @@ from attrs import frozen
 from stator.client.errors import ClientError
 from stator.client.probe import USER_AGENT
 from stator.log.render import TRUNCATED
-from stator.plugins.loading import add_search_path, describe
+from stator.plugins.loading import find_attribute
 from stator.settings.declare import StartError, positive, setting
 from stator.settings.duration import Duration
 from stator.settings.masking import mask_target, mask_uris
@@ -144,13 +142,7 @@ def load_function(spec: str) -> Check:
         StartError: There is none, or its module can't be imported.
     """
     module_name, _, name = spec.partition(":")
-    with suppress(OSError):  # it may have been removed
-        add_search_path(Path.cwd())
-    try:
-        found: Any = getattr(import_module(module_name), name, None)
-    except (Exception, SystemExit) as error:  # the module may hold any code
-        msg = f"the health check {spec} can't be imported: {describe(error)}"
-        raise StartError(msg) from error
+    found = find_attribute(spec, f"the health check {spec}")
     if not callable(found):
         msg = f"the health check {spec} can't be found: {module_name} has no function {name!r}"
         raise StartError(msg)

@@ -1,4 +1,4 @@
-"""What the supervisor runs beside the server."""
+"""What the supervisor needs of what runs beside the server."""
 
 from collections.abc import Collection
 from resource import struct_rusage
