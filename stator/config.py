@@ -25,7 +25,7 @@ from stator.roster.consul.registrar import ConsulConfig
 from stator.roster.file_sd import FileConfig
 from stator.roster.registrar import Registrar
 from stator.roster.roster import RosterConfig
-from stator.server.listener import ServerConfig
+from stator.server.config import ServerConfig
 from stator.settings.declare import ConfigError, Secret, Setting, iter_settings, section, variables_of
 from stator.settings.masking import KnownSecrets, mask_texts, secrets_of
 from stator.settings.types import setting_type

@@ -12,12 +12,11 @@ from stator.check.trial import try_out
 from stator.config import Config, Environment
 from stator.exporter import Exporter
 from stator.log.logger import Log, new_id
-from stator.log.quiet import QuietPaths
 from stator.log.stdlib import adopt_stdlib
 from stator.log.writer import Sink
 from stator.points import CollectorContext
 from stator.processes.service import ServiceProcesses
-from stator.server.listener import listening_address
+from stator.server.listener import listen, listening_address
 from stator.server.service_manager import ServiceManager
 from stator.server.signals import FORWARDED_SIGNALS, block_signals, startup_guard
 from stator.server.startup import ForkedCall
@@ -26,6 +25,7 @@ from stator.server.versions import check_versions
 from stator.settings import command_line
 from stator.settings.command_line import Loaded
 from stator.settings.declare import StartError
+from stator.settings.paths import PathSet
 from stator.version import __version__, build_labels
 
 APP_ID = "stator"
@@ -116,7 +116,7 @@ def assemble(loaded: Loaded[Config], run_id: str, manager: ServiceManager, log: 
     context = CollectorContext(APP_ID, run_id, processes, log, (CHILD,) if loaded.command else ())
     collectors = config.collectors.build(context)
     formats = config.formats()
-    listener = config.server.listen()
+    listener = listen(config.server.host, config.server.port)
     bound = listening_address(listener)
     mask = config.known_secrets().mask
     roster = config.roster.build(
@@ -151,7 +151,7 @@ def assemble(loaded: Loaded[Config], run_id: str, manager: ServiceManager, log: 
         inner = app.asgi_app(exporter, formats, loaded.redacted, log, checks)
         mode = "full" if config.logger.access == "auto" else config.logger.access
         secret, timeout = config.client.secret_headers, config.server.timeout.seconds
-        quiet = QuietPaths(config.logger.quiet_paths)
+        quiet = PathSet(config.logger.quiet_paths)
         return access_log.AccessLogMiddleware(inner, log, secret, timeout, quiet, mode)
 
     drain = config.roster.drain.seconds

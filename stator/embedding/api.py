@@ -18,6 +18,7 @@ from stator.instrumentation.asgi import observe_asgi
 from stator.instrumentation.sharing import share_metrics
 from stator.instrumentation.wsgi import observe_wsgi
 from stator.processes.wrapped import is_wrapped
+from stator.server.listener import listen
 from stator.settings.declare import ConfigError
 from stator.settings.masking import mask_setting
 from stator.web.access_log import App
@@ -126,9 +127,8 @@ class Stator:
         port = server.port if port is None else port
         if not is_port(port, lowest=0):
             raise ConfigError([f"port={port!r}: expected the number of a port, or 0 for any that is free"])
-        server = evolve(server, port=port, host=server.host if host is None else host)
-        app = self.wsgi_app()
-        return Serving(app, server.listen(), server.timeout.seconds, self._settings.log)
+        listener = listen(server.host if host is None else host, port)
+        return Serving(self.wsgi_app(), listener, server.timeout.seconds, self._settings.log)
 
     def registered(self, port: int, *, host: str = "", monitor: str = "") -> Registration:
         """Returns what keeps the service registered: a context, or an object with ``start()`` and ``stop()``.

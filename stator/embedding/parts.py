@@ -26,13 +26,13 @@ from stator.instrumentation.requests import GAUGES, RequestMetrics
 from stator.instrumentation.sharing import process_memory
 from stator.instrumentation.store import LocalStore, SharedStore
 from stator.log.logger import Log, masked_logger, new_id
-from stator.log.quiet import QuietPaths
 from stator.log.stdlib import LOGGER, record_writer, stdlib_logger
 from stator.points import CollectorContext, LabelPairs
 from stator.processes.siblings import Siblings
 from stator.settings.declare import ConfigError
 from stator.settings.environment import quoted_values, unknown_variables
 from stator.settings.masking import Mask
+from stator.settings.paths import PathSet
 from stator.version import build_labels
 from stator.web import app as web
 from stator.web.access_log import App
@@ -182,7 +182,7 @@ def _access_log(config: Config, log: Any, mask: Mask) -> AccessLog | None:
     if config.logger.access == "off":
         return None
     mode: Mode = "full" if config.logger.access == "full" else "line"
-    quiet = QuietPaths(config.logger.quiet_paths)
+    quiet = PathSet(config.logger.quiet_paths)
     build = partial(AccessLog, mode=mode, secret_headers=config.client.secret_headers, quiet_paths=quiet, mask=mask)
     if isinstance(log, logging.Logger):
         logger = log.getChild("access")

@@ -7,9 +7,10 @@ from typing import Literal, TypeAlias
 import msgspec
 from attrs import frozen
 
-from stator.log.quiet import QuietPaths, is_success
 from stator.log.redact import redact_headers, redact_query
+from stator.log.request import is_success
 from stator.settings.masking import Mask, mask_uris
+from stator.settings.paths import PathSet
 
 LOGGER = "stator.access"
 Mode: TypeAlias = Literal["line", "full"]
@@ -34,7 +35,7 @@ class AccessLog:
     mode: Mode
     is_enabled: Callable[[], bool]
     secret_headers: frozenset[str] = frozenset()
-    quiet_paths: QuietPaths = QuietPaths()  # noqa: RUF009 # it does not change
+    quiet_paths: PathSet = PathSet()  # noqa: RUF009 # it does not change
     mask: Mask = mask_uris
 
     def log_request(self, peer: Peer, query: str, headers: Headers, ids: Mapping[str, str], status: int = 0) -> None:

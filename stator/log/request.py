@@ -8,6 +8,7 @@ import re
 import sys
 from collections.abc import Iterable, Mapping
 from contextvars import ContextVar, Token
+from http import HTTPStatus
 from typing import Any
 
 from stator.log.logger import bind, new_id, unbind
@@ -163,3 +164,8 @@ def _parse(traceparent: str) -> tuple[str, str, int] | None:
     if not found or (found[1] == "00" and found[5]):
         return None
     return found[2], found[3], int(found[4], 16) & _FLAGS
+
+
+def is_success(status: int) -> bool:
+    """Whether a status says that a request was answered as it should be; 0 is for no answer."""
+    return 0 < status < HTTPStatus.BAD_REQUEST

@@ -17,7 +17,8 @@ from gunicorn.glogging import Logger
 
 from stator.log.logger import bind, new_id
 from stator.processes.service import ServiceProcesses
-from stator.server.listener import ServerConfig, drop_new_connections
+from stator.server.config import ServerConfig
+from stator.server.listener import drop_new_connections
 from stator.server.signals import end_with_parent
 from stator.server.worker import STOP_SIGNALS, Worker
 from stator.settings.declare import StartError

@@ -9,10 +9,7 @@ import time
 from contextlib import suppress
 from typing import Any
 
-from attrs import frozen
-
-from stator.settings.declare import StartError, at_least, between, positive, setting
-from stator.settings.duration import Duration
+from stator.settings.declare import StartError
 
 BACKLOG = 2048  # connections that the kernel keeps until they are accepted; it may allow fewer
 NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)  # accept(2) can't open one more connection
@@ -51,33 +48,19 @@ class Listener(socket.socket):
             raise
 
 
-@frozen
-class ServerConfig:
-    """How the service listens."""
-
-    host: str = setting("", desc="hostname or ip for which to bind; unset: all")
-    port: int = setting(8087, desc="port on which to listen; 0: any that is free", check=between(0, 65535))
-    timeout: Duration = setting(Duration.parse("10s"), desc="characteristic timeout", check=positive)
-    workers: int = setting(1, desc="number of worker processes", check=at_least(1))
-    max_connections: int = setting(
-        0,
-        desc="maximum number of open connections of a worker, 0 for the limit of open files less 64",
-        check=at_least(0),
-    )
-
-    def listen(self) -> socket.socket:
-        """Returns a socket that listens; raises StartError if it can't, before anything is started."""
-        try:
-            family, address = _address(self.host, self.port)
-            with suppress(OSError):
-                return _bound(family, address)
-            # The kernel may refuse both of two that begin at the same moment.
-            time.sleep(random.uniform(0, BIND_RETRY_DELAY))  # noqa: S311
+def listen(host: str, port: int) -> socket.socket:
+    """Returns a socket that listens; raises StartError if it can't, before anything is started."""
+    try:
+        family, address = _address(host, port)
+        with suppress(OSError):
             return _bound(family, address)
-        except (OSError, UnicodeError) as error:
-            reason = getattr(error, "strerror", None) or "no such host"
-            msg = f"can't listen on {self.host or '*'}:{self.port}: {reason}"
-            raise StartError(msg) from error
+        # The kernel may refuse both of two that begin at the same moment.
+        time.sleep(random.uniform(0, BIND_RETRY_DELAY))  # noqa: S311
+        return _bound(family, address)
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or "no such host"
+        msg = f"can't listen on {host or '*'}:{port}: {reason}"
+        raise StartError(msg) from error
 
 
 def _address(host: str, port: int) -> tuple[int, Any]:

@@ -16,8 +16,9 @@ from attrs import define, field
 from stator.client.probe import is_ready
 from stator.log.logger import Log
 from stator.processes.service import ServiceProcesses
+from stator.server.config import ServerConfig
 from stator.server.interfaces import Program, Roster
-from stator.server.listener import ServerConfig, listening_address
+from stator.server.listener import listening_address
 from stator.server.service_manager import ServiceManager
 from stator.server.signals import block_signals, end_with_parent
 from stator.settings.declare import StartError

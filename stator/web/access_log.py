@@ -10,9 +10,9 @@ from attrs import frozen
 
 from stator.client.probe import USER_AGENT
 from stator.log.logger import Log
-from stator.log.quiet import QuietPaths, is_success
 from stator.log.redact import redact_headers, redact_query
-from stator.log.request import REQUEST_ID, RequestContext
+from stator.log.request import REQUEST_ID, RequestContext, is_success
+from stator.settings.paths import PathSet
 
 # https://asgi.readthedocs.io/en/latest/specs/www.html
 Scope: TypeAlias = MutableMapping[str, Any]
@@ -42,7 +42,7 @@ class AccessLogMiddleware:
     _log: Log
     _secret_headers: frozenset[str] = frozenset()  # names, in lower case
     _timeout: float = 10.0  # seconds that a request's body may take
-    _quiet_paths: QuietPaths = QuietPaths()  # noqa: RUF009 # it does not change
+    _quiet_paths: PathSet = PathSet()  # noqa: RUF009 # it does not change
     _mode: Literal["full", "line", "off"] = "full"  # two lines with headers, one line, or none
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

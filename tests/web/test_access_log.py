@@ -10,8 +10,8 @@ from structlog.contextvars import get_contextvars
 
 from stator.exporter import Exporter, MetricsConfig
 from stator.exposition.negotiation import Negotiator
-from stator.log.quiet import QuietPaths
 from stator.points import PointsAt
+from stator.settings.paths import PathSet
 from stator.web.access_log import MAX_BODY, AccessLogMiddleware, App, Message, Receive, Scope, Send
 from stator.web.app import asgi_app
 from tests.captured_log import CapturedLog
@@ -263,7 +263,7 @@ def with_status(status: int) -> App:
     return app
 
 
-QUIET = QuietPaths(("/metrics", "/monitor/*"))
+QUIET = PathSet(("/metrics", "/monitor/*"))
 
 
 @pytest.mark.parametrize("path", ["/metrics", "/metrics/", "/monitor/ready", "/monitor/"])
@@ -309,7 +309,7 @@ def test_other_paths_are_not_quiet(story: CapturedLog, path: str) -> None:
 
 
 def test_all_paths_can_be_quiet(story: CapturedLog) -> None:
-    ask(AccessLogMiddleware(with_status(200), story.log, quiet_paths=QuietPaths(("/*",))), "GET", "/any/path")
+    ask(AccessLogMiddleware(with_status(200), story.log, quiet_paths=PathSet(("/*",))), "GET", "/any/path")
     assert {line["level"] for line in story.lines} == {"debug"}
 
 

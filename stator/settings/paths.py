@@ -1,10 +1,9 @@
-"""Paths whose successful requests are logged at debug, as ``STTR_LOGGER_QUIETPATHS`` names them."""
+"""Sets of request paths, as settings such as ``STTR_LOGGER_QUIETPATHS`` name them."""
 
 from collections.abc import Iterable
-from http import HTTPStatus
 
 
-class QuietPaths:
+class PathSet:
     """Some paths, with and without a slash at their end; ``/monitor/*`` stands for all below ``/monitor/``."""
 
     def __init__(self, paths: Iterable[str] = ()) -> None:
@@ -14,8 +13,3 @@ class QuietPaths:
 
     def __contains__(self, path: str) -> bool:
         return path in self._exact or path.startswith(self._prefixes)
-
-
-def is_success(status: int) -> bool:
-    """Whether a status says that a request was answered as it should be; 0 is for no answer."""
-    return 0 < status < HTTPStatus.BAD_REQUEST
