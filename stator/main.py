@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from functools import partial
-from typing import Any
+from importlib import import_module
 
 from stator.check.trial import try_out
 from stator.config import Config, Environment
@@ -18,7 +18,7 @@ from stator.points import CollectorContext
 from stator.processes.service import ServiceProcesses
 from stator.server.listener import listen, listening_address
 from stator.server.service_manager import ServiceManager
-from stator.server.signals import FORWARDED_SIGNALS, block_signals, startup_guard
+from stator.server.signals import FORWARDED_SIGNALS, block_signals, load_prctl, startup_guard
 from stator.server.startup import ForkedCall
 from stator.server.supervisor import FAILED, Supervisor, is_serving
 from stator.server.versions import check_versions
@@ -74,7 +74,7 @@ def main(
         start.enter_context(starting or nullcontext())
         loaded = None
         if reading is not None:
-            import_server()
+            import_parts()
             loaded = reading.result()
         loaded = loaded or read(Environment.of, argv, environ)
         run_id = new_id()
@@ -98,18 +98,22 @@ def main(
             return FAILED
 
 
-def import_server() -> None:
-    """Imports what the server's process and its workers need, and would else import when they start."""
-    # What can't be imported is reported by the server's process.
+def import_parts() -> None:
+    """Imports what the parts need, and would else import when they are built or start."""
+    load_prctl()
+    # What can't be imported is reported when it is needed.
     with suppress(Exception):
         check_versions()
-        import stator.server.arbiter
-        import stator.web.app  # noqa: F401
+        for name in ("encodings.idna", "stator.client.client", "stator.server.arbiter", "stator.web.app"):
+            import_module(name)
 
 
 def assemble(loaded: Loaded[Config], run_id: str, manager: ServiceManager, log: Log) -> Supervisor:
-    """Builds all parts; raises StartError where one can't be built."""
-    from stator.web.checks import CheckMetrics, Checks  # asyncio is for the server's process
+    """Builds all parts, before the first fork: their memory is shared then. Raises StartError where one can't be."""
+    check_versions()
+    from stator.server.arbiter import prepare
+    from stator.web import access_log, app
+    from stator.web.checks import CheckMetrics, Checks
 
     config = loaded.config
     processes = ServiceProcesses(config.server.workers)
@@ -145,20 +149,19 @@ def assemble(loaded: Loaded[Config], run_id: str, manager: ServiceManager, log: 
         collectors["checks"] = CheckMetrics(lambda: checks)
     exporter = Exporter(collectors | roster.collectors(), config.metrics, build_labels(), log)
 
-    def app() -> Any:
-        from stator.web import access_log, app  # Falcon is for the server's process alone
-
-        inner = app.asgi_app(exporter, formats, loaded.redacted, log, checks)
-        mode = "full" if config.logger.access == "auto" else config.logger.access
-        secret, timeout = config.client.secret_headers, config.server.timeout.seconds
-        quiet = PathSet(config.logger.quiet_paths)
-        return access_log.AccessLogMiddleware(inner, log, secret, timeout, quiet, mode)
-
+    answers = access_log.AccessLogMiddleware(
+        app.asgi_app(exporter, formats, loaded.redacted, log, checks),
+        log,
+        config.client.secret_headers,
+        config.server.timeout.seconds,
+        PathSet(config.logger.quiet_paths),
+        "full" if config.logger.access == "auto" else config.logger.access,
+    )
     drain = config.roster.drain.seconds
     return Supervisor(
         config.server,
         listener,
-        app,
+        prepare(config.server, answers, listener.fileno(), processes),
         roster,
         drain=drain,
         processes=processes,

@@ -26,12 +26,12 @@ from stator.settings.declare import StartError
 SHARED_MEMORY = "/dev/shm"  # noqa: S108 # for workers' heartbeats, which a slow disk would delay
 
 
-def serve(config: ServerConfig, load: Callable[[], Any], listener_fd: int, processes: ServiceProcesses) -> None:
-    """Runs gunicorn's arbiter until a signal stops it; raises SystemExit with its status, or StartError."""
-    processes.register("arbiter")
-    # A worker opens other files too: its log, /proc, mounted filesystems.
-    max_files = _raise_file_limit()
-    max_connections = config.max_connections or max(1, max_files - 64)
+def prepare(config: ServerConfig, app: Any, listener_fd: int, processes: ServiceProcesses) -> Callable[[], None]:
+    """Returns a function that serves an ASGI application until a signal stops it, for a process of its own.
+
+    Call `prepare` before that process is forked: then it shares the memory of all that is made here. The function
+    raises SystemExit with gunicorn's status. `prepare` raises StartError.
+    """
     seconds = max(1, round(config.timeout.seconds))
     settings = {
         "bind": [f"fd://{listener_fd}"],
@@ -46,7 +46,16 @@ def serve(config: ServerConfig, load: Callable[[], Any], listener_fd: int, proce
         "pre_fork": _number_worker,
         "post_fork": partial(_register_worker, processes),
     }
-    _Arbiter(_Application(load, settings, config.timeout.seconds, max_connections)).run()
+    application = _Application(app, settings, config.timeout.seconds)
+
+    def serve() -> None:
+        processes.register("arbiter")
+        # A worker opens other files too: its log, /proc, mounted filesystems.
+        max_files = _raise_file_limit()
+        application.max_connections = config.max_connections or max(1, max_files - 64)
+        _Arbiter(application).run()
+
+    return serve
 
 
 def _raise_file_limit() -> int:
@@ -104,11 +113,13 @@ class _Arbiter(Arbiter):
 
 
 class _Application(BaseApplication):
-    """Gunicorn's idea of an application: settings, and a function that makes it."""
+    """Gunicorn's idea of an application: settings, and what to serve."""
 
-    def __init__(self, load: Callable[[], Any], settings: dict[str, Any], timeout: float, max_connections: int) -> None:
-        self._load, self._settings = load, settings
-        self.timeout, self.max_connections = timeout, max_connections  # seconds for a client; of each worker
+    max_connections = 1  # of each worker
+
+    def __init__(self, app: Any, settings: dict[str, Any], timeout: float) -> None:
+        self._app, self._settings = app, settings
+        self.timeout = timeout  # seconds for a client
         super().__init__()
 
     def load_config(self) -> None:
@@ -117,10 +128,9 @@ class _Application(BaseApplication):
                 self.cfg.set(name, value)
 
     def load(self) -> Any:
-        app = self._load()
         # What is alive now lives as long as the workers: they need not look at it, nor copy its pages to do so.
         gc.freeze()
-        return app
+        return self._app
 
 
 class Log(Logger):

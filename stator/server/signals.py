@@ -5,9 +5,10 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from types import FrameType
 
@@ -20,6 +21,8 @@ IGNORED_SIGNALS = (
 )
 # For a program that we run, and not for us: all that can be caught and does not stop us, or report a fault of ours.
 FORWARDED_SIGNALS = frozenset({signal.SIGHUP, signal.SIGWINCH, signal.SIGURG, *IGNORED_SIGNALS})
+# https://man7.org/linux/man-pages/man2/PR_SET_PDEATHSIG.2const.html
+PR_SET_PDEATHSIG = 1
 STARTUP_GRACE = 1.0  # seconds that a start may go on after a signal to stop; mostly it is over sooner
 
 
@@ -50,12 +53,18 @@ def _log_ignored(number: int, _frame: FrameType | None) -> None:
 
 def end_with_parent(parent: int, number: signal.Signals) -> None:
     """Makes the kernel send this process a signal when its parent ends; sends it if that has ended already."""
-    import ctypes
-
-    # https://man7.org/linux/man-pages/man2/PR_SET_PDEATHSIG.2const.html
-    ctypes.CDLL(None).prctl(1, number)
+    load_prctl()(PR_SET_PDEATHSIG, number)
     if os.getppid() != parent:
         signal.raise_signal(number)
+
+
+@cache
+def load_prctl() -> Callable[[int, int], int]:
+    """Returns the C library's prctl(2). Call it before a fork: what it loads takes 3 MB of each process else."""
+    import ctypes
+
+    prctl: Callable[[int, int], int] = ctypes.CDLL(None).prctl
+    return prctl
 
 
 @contextmanager

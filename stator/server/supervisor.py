@@ -9,7 +9,7 @@ from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from functools import partial
 from math import inf
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from attrs import define, field
 
@@ -24,7 +24,6 @@ from stator.server.signals import block_signals, end_with_parent
 from stator.settings.declare import StartError
 
 FAILED = 1
-NOT_STARTED = 2  # the server's exit status if it can't start, and has logged why
 SIGNAL_DEBOUNCE = 0.1  # seconds in which signals to stop count as one: timeout(1) sends its own to us and to our group
 KILL_TIMEOUT = 2.0  # seconds in which the kernel has ended a process that was killed
 ORPHAN_GRACE = 0.5  # seconds in which a process that the program has left behind may end by itself
@@ -52,7 +51,7 @@ class Supervisor:
 
     _config: ServerConfig
     _listener: socket.socket
-    _load: Callable[[], Any]  # makes the ASGI application, in the server's process
+    _serve: Callable[[], None]  # serves until a signal stops it, in the server's process
     _roster: Roster
     _drain: float  # seconds between unregistering and stopping
     _processes: ServiceProcesses
@@ -108,27 +107,20 @@ class Supervisor:
             msg = f"can't start a process for the server: {error.strerror}"
             raise StartError(msg) from error
         if pid == 0:
-            self._serve(parent)
+            self._become_server(parent)
         # A group of its own, so that a terminal's Ctrl-C reaches us alone; set on both sides, whichever is first.
         os.setpgid(pid, pid)
         return pid
 
-    def _serve(self, parent: int) -> NoReturn:
+    def _become_server(self, parent: int) -> NoReturn:
         """Becomes the server's process; never returns to what the main process was doing."""
         status = FAILED
         try:
             os.setpgid(0, 0)
             end_with_parent(parent, signal.SIGQUIT)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, self._signals)
-            from stator.server.versions import check_versions
-
-            check_versions()
-            from stator.server.arbiter import serve  # after the check: it may not even be importable
-
-            serve(self._config, self._load, self._listener.detach(), self._processes)
-        except StartError as error:
-            status = NOT_STARTED
-            self._log.error("can't start", reason=str(error))
+            self._listener.detach()
+            self._serve()
         except SystemExit as ended:
             status = ended.code if isinstance(ended.code, int) else FAILED
         except BaseException as error:  # noqa: BLE001 # whatever it is, this process ends here
@@ -170,8 +162,7 @@ class Supervisor:
         """Returns the exit status after the server or the program has ended by itself."""
         if self._server_status is None and self._program is not None:
             return self._status_of_program()
-        if self._server_status != NOT_STARTED:
-            self._log.error("http service ended by itself", status=self._server_status)
+        self._log.error("http service ended by itself", status=self._server_status)
         return FAILED
 
     def _status_of_program(self) -> int:
