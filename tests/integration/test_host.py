@@ -78,7 +78,7 @@ def test_a_difference_would_be_seen() -> None:
 
 def beside_a_filesystem_that_hangs(folder: Path) -> list[str]:
     """What runs a command beside one; a test that can't have it is skipped, and with CI=true fails."""
-    folder.mkdir()
+    folder.mkdir(parents=True)
     command = [*ALONE, sys.executable, stuck.__file__, str(folder)]
     tried = subprocess.run([*command, "true"], capture_output=True, text=True, check=False, timeout=30)
     if tried.returncode:
@@ -109,3 +109,21 @@ def test_a_filesystem_that_hangs_is_told_and_the_rest_served(tmp_path: Path) -> 
             assert {name for name, _ in each} >= {"node_filesystem_size_bytes", "wave_sine"}
         (line,) = stator.lines("can't read from host")
         assert (line["filesystem"], line["reason"]) == (str(hung), "mountpoint timeout")
+
+
+def test_a_network_device_that_hangs_is_left_out_and_the_rest_served(tmp_path: Path) -> None:
+    machine = lay_out(tmp_path / "machine")
+    command = beside_a_filesystem_that_hangs(machine / "sys/class/net/eth9")
+    env = {"STTR_COLLECTORS": "host,wave", "STTR_HOST_SYSFS": str(machine / "sys")}
+    with Program(env, tmp_path, command=[*command, *MODULE]) as stator:
+        stator.wait_for("ready", within=20.0)
+        for _ in range(3):
+            values = told(stator.get("/metrics").body).values
+            up = {
+                dict(labels)["device"]: value for (name, labels), value in values.items() if name == "node_network_up"
+            }
+            assert up == {"eth0": 1, "lo": 0, "usb0": 0}
+            assert values["node_scrape_collector_success", (("collector", "netclass"),)] == 1
+            assert {name for name, _ in values} >= {"node_load1", "wave_sine"}
+        (line,) = [line for line in stator.lines("can't read from host") if "device" in line]
+        assert (line["device"], line["reason"]) == ("eth9", "it did not answer in time")

@@ -37,7 +37,9 @@ PATTERNS_OF = (
     "STTR_HOST_DISKSTATS_DEVICEEXCLUDE",
     "STTR_HOST_FILESYSTEM_MOUNTPOINTSEXCLUDE",
     "STTR_HOST_FILESYSTEM_FSTYPESEXCLUDE",
+    "STTR_HOST_NETCLASS_IGNOREDDEVICES",
     "STTR_HOST_NETDEV_DEVICEEXCLUDE",
+    "STTR_HOST_NETSTAT_FIELDS",
     "STTR_HOST_VMSTAT_FIELDS",
 )
 # Settings that are bound by more than their type and constraint, and secrets, which no environment is written with.

@@ -22,8 +22,8 @@ Group: TypeAlias = Callable[[Files, float], Iterable[Point]]
 class Host:
     """Reports what the kernel knows of the host, under node_exporter's names and with its labels, types and units.
 
-    Each group can fail without the others. Its families depend on the kernel and the devices, and those of ``vmstat``
-    on the chosen fields too.
+    Each group can fail without the others. Its families depend on the kernel and the devices, and those of ``netstat``
+    and ``vmstat`` on the chosen fields too.
     """
 
     groups: Mapping[str, Group]
@@ -48,9 +48,9 @@ class Host:
 
 def _checked(points: Iterable[Point]) -> list[Point]:
     """Returns a group's points; raises PointError for those that would make the whole host fail to be exposed."""
-    checked: dict[tuple[str, Labels], Point] = {}
+    checked: dict[tuple[str, str, Labels], Point] = {}
     for point in points:
-        series = point.name, point.labels
+        series = point.name, point.unit, point.labels
         if series in checked:
             msg = f"node_{point.name} {[*point.labels]} comes twice"
             raise PointError(msg)

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from stator.collectors.host.collector import Group, Host
 
 GROUPS = (
-    *("cpu", "diskstats", "filesystem", "loadavg", "meminfo", "netdev"),
-    *("pressure", "stat", "time", "uname", "vmstat"),
+    *("cpu", "diskstats", "filefd", "filesystem", "loadavg", "meminfo", "netclass", "netdev", "netstat"),
+    *("pressure", "sockstat", "stat", "time", "uname", "vmstat"),
 )
 # As in node_exporter: memory and files used as disks, floppies, partitions.
 DISKS = r"^(z?ram|loop|fd|(h|s|v|xv)d[a-z]|nvme\d+n\d+p)\d+$"
@@ -26,6 +26,14 @@ MOUNTS = "^/(dev|proc|run|sys|mnt|media|var/lib/docker/.+|var/lib/containers/sto
 TYPES = (
     "^(autofs|binfmt_misc|bpf|cgroup2?|configfs|debugfs|devpts|devtmpfs|fusectl|hugetlbfs|iso9660|mqueue|nsfs"
     "|overlay|proc|procfs|pstore|rpc_pipefs|securityfs|selinuxfs|squashfs|sysfs|tracefs)$"
+)
+
+# As in node_exporter: what dashboards and alerts about traffic, errors and connections ask for.
+NETSTAT = (
+    "^(.*_(InErrors|InErrs)|Ip_Forwarding|Ip(6|Ext)_(InOctets|OutOctets)|Icmp6?_(InMsgs|OutMsgs)"
+    "|TcpExt_(Listen.*|Syncookies.*|TCPSynRetrans|TCPTimeouts|TCPOFOQueue|TCPRcvQDrop)"
+    "|Tcp_(ActiveOpens|InSegs|OutSegs|OutRsts|PassiveOpens|RetransSegs|CurrEstab)"
+    "|Udp6?_(InDatagrams|OutDatagrams|NoPorts|RcvbufErrors|SndbufErrors))$"
 )
 
 
@@ -57,10 +65,29 @@ class FilesystemConfig:
 
 
 @frozen
+class NetclassConfig:
+    """Of which network devices it is reported what they are."""
+
+    ignored_devices: str = setting(
+        "", desc="regular expression for network devices whose state to leave out", check=PATTERN
+    )
+    ignore_invalid_speed: bool = setting(default=False, desc="leave out the speed -1 of devices that do not know it")
+
+
+@frozen
 class NetdevConfig:
-    """Which network devices are reported."""
+    """Of which network devices the traffic is reported."""
 
     device_exclude: str = setting("", desc="regular expression for network devices to leave out", check=PATTERN)
+
+
+@frozen
+class NetstatConfig:
+    """Which fields of /proc/net/netstat, snmp and snmp6 are reported."""
+
+    fields: str = setting(
+        NETSTAT, desc="regular expression for the fields of /proc/net/netstat, snmp and snmp6", check=PATTERN
+    )
 
 
 @frozen
@@ -87,15 +114,18 @@ class HostConfig:
     udev: str = setting("/run/udev/data", desc="where the host's udev database is")
     diskstats: DiskstatsConfig = section(DiskstatsConfig)
     filesystem: FilesystemConfig = section(FilesystemConfig)
+    netclass: NetclassConfig = section(NetclassConfig)
     netdev: NetdevConfig = section(NetdevConfig)
+    netstat: NetstatConfig = section(NetstatConfig)
     vmstat: VmstatConfig = section(VmstatConfig)
 
     def build(self, context: CollectorContext) -> "Host":
         """Returns a collector of these groups, each once."""
-        from stator.collectors.host import cpu, disk, memory, network, system
+        from stator.collectors.host import cpu, disk, memory, network, protocols, system
         from stator.collectors.host.collector import Host
         from stator.collectors.host.files import Files
         from stator.collectors.host.filesystem import Filesystem
+        from stator.collectors.host.netclass import Netclass
         from stator.collectors.host.statvfs import StatvfsPool
 
         filesystem = Filesystem(
@@ -106,14 +136,23 @@ class HostConfig:
             self.filesystem.mount_timeout.seconds,
             change_log(context.log, "filesystem"),
         )
+        netclass = Netclass(
+            _excluding(self.netclass.ignored_devices),
+            self.netclass.ignore_invalid_speed,
+            change_log(context.log, "device"),
+        )
         groups: dict[str, Group] = {
             "cpu": cpu.Cpu().points,
             "diskstats": disk.Diskstats(_excluding(self.diskstats.device_exclude), self.udev).points,
+            "filefd": system.filefd,
             "filesystem": filesystem.points,
             "loadavg": system.loadavg,
             "meminfo": memory.meminfo,
+            "netclass": netclass.points,
             "netdev": partial(network.netdev, _excluding(self.netdev.device_exclude)),
+            "netstat": protocols.Netstat(re.compile(self.netstat.fields)).points,
             "pressure": system.pressure,
+            "sockstat": protocols.sockstat,
             "stat": system.stat,
             "time": system.clocks,
             "uname": system.uname,
@@ -129,5 +168,5 @@ def _excluding(text: str) -> re.Pattern[str]:
 
 
 def change_log(log: Log, subject: str) -> ChangeLog:
-    """Returns what logs that a group or a filesystem begins to fail, or can be read again."""
+    """Returns what logs that a group, a filesystem or a network device begins to fail, or can be read again."""
     return ChangeLog(log, subject, "can't read from host", "can read from host again")

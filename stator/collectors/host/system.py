@@ -1,4 +1,4 @@
-"""Small groups of node_exporter: ``loadavg``, ``uname``, ``time``, ``stat`` and ``pressure``."""
+"""Small groups of node_exporter: ``loadavg``, ``uname``, ``time``, ``stat``, ``filefd`` and ``pressure``."""
 
 import os
 import time
@@ -16,6 +16,8 @@ ZONE = Family("time_zone_offset", "How far the host's time zone is ahead of UTC"
 CLOCK = Family("time_clocksource_current_info", "The clock source in use")
 CLOCKS = Family("time_clocksource_available_info", "Clock sources that could be used")
 CLOCK_FOLDER = "devices/system/clocksource"
+FILES = Family("filefd_allocated", "Open files of all processes")
+MOST_FILES = Family("filefd_maximum", "Files that all processes together may have open")
 PRESSURES = {
     ("cpu", b"some"): Family("pressure_cpu_waiting", "Time that some waited for a CPU", "seconds", "counter"),
     ("io", b"some"): Family("pressure_io_waiting", "Time that some waited for I/O", "seconds", "counter"),
@@ -67,6 +69,12 @@ def stat(files: Files, _now: float) -> Iterator[Point]:
         if family := STATS.get(name):
             # The line of interrupts goes on with thousands of single counts.
             yield family.at(int(counts.partition(b" ")[0]))
+
+
+def filefd(files: Files, _now: float) -> list[Point]:
+    """Returns how many files are open: https://docs.kernel.org/admin-guide/sysctl/fs.html#file-max-file-nr."""
+    allocated, _, maximum = map(int, files.proc("sys/fs/file-nr").split())
+    return [FILES.at(allocated), MOST_FILES.at(maximum)]
 
 
 def pressure(files: Files, _now: float) -> list[Point]:

@@ -11,6 +11,13 @@ from stator.points import Point, family_name
 Texts = Mapping[str, str | None]
 """Contents by path below the machine's folder; None for a file that is not there."""
 
+
+def devices(**properties: str) -> dict[str, str]:
+    """Files of network devices, by the properties of each: ``speed=1000``."""
+    pairs = [(name, each.partition("=")) for name, text in properties.items() for each in text.split()]
+    return {f"sys/class/net/{name}/{file}": f"{value}\n" for name, (file, _, value) in pairs}
+
+
 FILES: dict[str, str] = {
     # cpu1 is offline; the last line is one that no kernel has yet.
     "proc/stat": """\
@@ -90,6 +97,63 @@ Inter-|   Receive                                                |  Transmit
     lo: 1664039048 1566805    1    2    3     4          5         6 1664039049 1566806    7    8    9     10      11          12
   eth0:68210035552 520993275    0    0    0     0          0         0 9315587528 43451486    0    0    0     0       0          0
 """,  # noqa: E501 # as the kernel writes it
+    # Two protocols that are no more than names, and one that no kernel has yet.
+    "proc/net/netstat": """\
+TcpExt: TCPRcvQDrop SyncookiesSent SyncookiesRecv SyncookiesFailed ListenOverflows ListenDrops TCPTimeouts TCPOFOQueue TCPSynRetrans
+TcpExt: 9 1 2 3 4 5 6 7 8
+IpExt: InNoRoutes InOctets OutOctets
+IpExt: 0 17013889128 6548627092
+MPTcpExt: MPCapableSYNRX
+MPTcpExt: 0
+QuicExt:
+QuicExt:
+""",  # noqa: E501 # as the kernel writes it
+    "proc/net/snmp": """\
+Ip: Forwarding DefaultTTL InReceives
+Ip: 2 64 39421166
+Icmp: InMsgs InErrors OutMsgs
+Icmp: 206 1 204
+IcmpMsg: InType3 OutType3
+IcmpMsg: 206 204
+Tcp: RtoMax MaxConn ActiveOpens PassiveOpens CurrEstab InSegs OutSegs RetransSegs InErrs OutRsts
+Tcp: 120000 -1 8501086 666189 3 39412924 39299756 2790 0 7854140
+Udp: InDatagrams NoPorts InErrors OutDatagrams RcvbufErrors SndbufErrors
+Udp: 7962 204 9 8370 10 11
+UdpLite: InDatagrams InErrors
+UdpLite: 0 12
+""",
+    "proc/net/snmp6": """\
+Ip6InReceives                   \t133
+Ip6InOctets                     \t12372
+Ip6OutOctets                    \t13276
+Icmp6InMsgs                     \t2
+Icmp6InErrors                   \t1
+Icmp6OutMsgs                    \t11
+Icmp6OutType133                 \t5
+Udp6InDatagrams                 \t14
+Udp6NoPorts                     \t16
+Udp6InErrors                    \t17
+Udp6OutDatagrams                \t18
+Udp6RcvbufErrors                \t19
+Udp6SndbufErrors                \t20
+UdpLite6InErrors                \t15
+""",
+    "proc/net/sockstat": """\
+sockets: used 229
+TCP: inuse 4 orphan 1 tw 5 alloc 17 mem 3
+UDP: inuse 2 mem 0
+UDPLITE: inuse 0
+RAW: inuse 0
+FRAG: inuse 0 memory 6
+""",
+    "proc/net/sockstat6": """\
+TCP6: inuse 17
+UDP6: inuse 9
+UDPLITE6: inuse 0
+RAW6: inuse 1
+FRAG6: inuse 0 memory 7
+""",
+    "proc/sys/fs/file-nr": "1024\t0\t9223372036854775807\n",
     "proc/1/mountinfo": """\
 27 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw,discard
 22 27 0:21 / /proc rw,relatime - proc proc rw
@@ -117,6 +181,18 @@ Inter-|   Receive                                                |  Transmit
     "sys/block/nvme0n1/queue/rotational": "0\n",
     "sys/class/net/lo/statistics/rx_nohandler": "13\n",
     "sys/class/net/eth0/statistics/rx_nohandler": "0\n",
+    **devices(
+        lo="addr_assign_type=0 address=00:00:00:00:00:00 broadcast=00:00:00:00:00:00 carrier=1 carrier_changes=0"
+        " carrier_down_count=0 carrier_up_count=0 dev_id=0x0 dormant=0 flags=0x9 ifalias= ifindex=1 iflink=1"
+        " link_mode=0 mtu=65536 name_assign_type=2 netdev_group=0 operstate=unknown tx_queue_len=1000 type=772",
+        eth0="addr_assign_type=3 address=02:fc:00:00:00:01 broadcast=ff:ff:ff:ff:ff:ff carrier=1 carrier_changes=5"
+        " carrier_down_count=2 carrier_up_count=3 dev_id=0x20 dormant=0 duplex=full flags=0x1003 ifalias=to_rack_7"
+        " ifindex=4 iflink=6 link_mode=1 mtu=1400 name_assign_type=4 netdev_group=7 operstate=up speed=10000"
+        " tx_queue_len=1001 type=1",
+        # It is down, and knows little.
+        usb0="address=92:a9:66:58:f2:1a duplex=unknown flags=0x1002 ifindex=9 mtu=1500 operstate=down speed=-1",
+    ),
+    "sys/class/net/bonding_masters": "bond0\n",
     "udev/b8:0": """\
 S:disk/by-id/ata-ST500
 E:ID_ATA=1

@@ -53,10 +53,13 @@ def test_no_series_comes_twice(tmp_path: Path, story: CapturedLog) -> None:
     [
         ("cpu", "proc/stat"),
         ("diskstats", "proc/diskstats"),
+        ("filefd", "proc/sys/fs/file-nr"),
         ("filesystem", "proc/1/mountinfo"),
         ("loadavg", "proc/loadavg"),
         ("meminfo", "proc/meminfo"),
         ("netdev", "proc/net/dev"),
+        ("netstat", "proc/net/netstat"),
+        ("netstat", "proc/net/snmp"),
         ("time", "sys/devices/system/clocksource/clocksource0/current_clocksource"),
         ("uname", "proc/sys/kernel/domainname"),
         ("vmstat", "proc/vmstat"),
@@ -135,13 +138,20 @@ def test_filters_and_places_are_settings(tmp_path: Path, story: CapturedLog) -> 
         ROOTFS=f"{machine}/rootfs",
         UDEV=f"{machine}/udev",
         DISKSTATS_DEVICEEXCLUDE="^[^l]",
+        NETCLASS_IGNOREDDEVICES="^(lo|eth)",
+        NETCLASS_IGNOREINVALIDSPEED="true",
         NETDEV_DEVICEEXCLUDE="^lo$",
+        NETSTAT_FIELDS="^Tcp_",
         FILESYSTEM_MOUNTPOINTSEXCLUDE="^/(data|gone)",
         FILESYSTEM_FSTYPESEXCLUDE="^tmpfs$",
         VMSTAT_FIELDS="^nr_",
     )
     points_at = config.build(context(log=story.log)).collect(0.0)
     assert labelled(points_at, "disk_io_now") == [(("device", "loop0"),)]
+    assert labelled(points_at, "network_up") == [(("device", "usb0"),)]
+    assert labelled(points_at, "network_speed") == []
+    assert {"netstat_Tcp_RtoMax", "netstat_Tcp_MaxConn"} <= {point.name for point in points_at.points}
+    assert labelled(points_at, "netstat_IpExt_InOctets") == []
     assert labelled(points_at, "network_receive") == [(("device", "eth0"),)]
     mounted = [dict(labels)["mountpoint"] for labels in labelled(points_at, "filesystem_readonly")]
     assert mounted == ["/", "/proc"]

@@ -1,4 +1,4 @@
-"""The small groups: loadavg, uname, time, stat and pressure."""
+"""The small groups: loadavg, uname, time, stat, filefd and pressure."""
 
 import os
 import time
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from stator.collectors.host.files import Files
-from stator.collectors.host.system import clocks, loadavg, pressure, stat, uname
+from stator.collectors.host.system import clocks, filefd, loadavg, pressure, stat, uname
 from tests.collectors.host.machine import lay_out, read, values
 
 
@@ -30,6 +30,11 @@ def test_what_the_kernel_counts_over_all_cpus(tmp_path: Path) -> None:
 def test_counts_that_are_missing_are_left_out(tmp_path: Path) -> None:
     found = values(stat(read(lay_out(tmp_path, {"proc/stat": "cpu0 1 1\nctxt 5\nctxt_new 6\n"})), 0.0))
     assert found == {"node_context_switches_total": 5}
+
+
+def test_files_that_are_open_and_may_be(tmp_path: Path) -> None:
+    found = values(filefd(read(lay_out(tmp_path)), 0.0))
+    assert found == {"node_filefd_allocated": 1024, "node_filefd_maximum": 2**63 - 1}
 
 
 def test_pressure_is_in_seconds(tmp_path: Path) -> None:
