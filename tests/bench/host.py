@@ -20,7 +20,8 @@ ROUNDS, SCRAPES = 7, 400
 def run() -> Iterator[Figure]:
     """Measures a scrape of both, and compares what they expose."""
     ours, theirs = free_port(), free_port()
-    env = {"STTR_SERVER_PORT": str(ours), "STTR_COLLECTORS": "host"}
+    # Of the sockets that both count, that of the scrape itself must be of the same protocol.
+    env = {"STTR_SERVER_HOST": "127.0.0.1", "STTR_SERVER_PORT": str(ours), "STTR_COLLECTORS": "host"}
     peer_command = list(map(str, node_exporter(GROUPS, theirs)))
     with started([sys.executable, str(PYZ)], ours, env) as stator, started(peer_command, theirs, path="/") as peer:
         for each in (stator, peer):
