@@ -10,8 +10,8 @@ INSTALLED_PYZ = $(DESTDIR)$(PREFIX)/stator/stator.pyz
 INSTALLED_UNIT = $(DESTDIR)/etc/systemd/system/stator.service
 INSTALLED_ENV = $(DESTDIR)/etc/stator.env
 PIP := $(VENV) -m pip install -qq --disable-pip-version-check --no-deps
-# _version.py is written by the build itself, from git: a commit or a tag is a new version.
-SOURCES := $(shell find stator -type f ! -name '*.pyc' ! -name _version.py) $(wildcard .git/logs/HEAD .git/refs/tags)
+# All files in the .pyz have the time of the last commit: a commit makes another one.
+SOURCES := $(shell find stator -type f ! -name '*.pyc') $(wildcard .git/logs/HEAD)
 RECIPE := $(addprefix build/,pyz.py elf.py check_python.py bootstrap_main.py requirements.lock) pyproject.toml README.md LICENSE
 
 help: ## list what there is to make
@@ -62,7 +62,7 @@ docs: .venv/.dev ## write what docs/ says of the code: settings, collectors, the
 	@$(VENV) build/pages.py
 
 clean: ## remove all that make has made
-	rm -rf .venv .peers .cache dist .mypy_cache .ruff_cache .pytest_cache .hypothesis stator/_version.py
+	rm -rf .venv .peers .cache dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 dist/stator.pyz: .venv/.tools $(SOURCES) $(RECIPE)
 	@$(VENV) build/pyz.py

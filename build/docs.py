@@ -56,7 +56,7 @@ def with_tree(text: str) -> str:
 def _tree(folder: Path, depth: int) -> Iterator[str]:
     yield _line(f"{folder.name}/", folder / "__init__.py", depth)
     for file in sorted(folder.glob("*.py")):
-        if file.name not in ("__init__.py", "_version.py"):
+        if file.name != "__init__.py":
             yield _line(file.name, file, depth + 1)
     for inner in sorted(each.parent for each in folder.glob("*/__init__.py")):
         yield from _tree(inner, depth + 1)

@@ -18,6 +18,7 @@ RUN --mount=type=cache,target=/root/.cache make pyz
 
 FROM python:${python}
 LABEL org.opencontainers.image.title="Stator" \
+      org.opencontainers.image.version="1.0.0" \
       org.opencontainers.image.description="Makes a service observable: discovery, /monitor, /metrics and logs"
 ENV SHIV_ROOT=/var/lib/stator
 COPY --from=build /project/dist/stator.pyz /stator.pyz

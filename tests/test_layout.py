@@ -22,8 +22,8 @@ LAYERS = (
     ("plugins", "log", "concurrency", "exposition"),
     ("settings", "processes", "version", "points"),
 )
-# Files beside the packages; `_version` is generated.
-TOP = {"__init__", "__main__", "main", "config", "points", "exporter", "version", "_version"}
+# Files beside the packages.
+TOP = {"__init__", "__main__", "main", "config", "points", "exporter", "version"}
 # HTTP servers, which only the standalone program runs: whoever embeds Stator has one.
 SERVERS = {"gunicorn", "uvicorn", "uvicorn_worker"}
 
@@ -49,7 +49,7 @@ def imported(source: str, modules: Mapping[str, str]) -> Iterator[str]:
             assert node.level == 0, "imports are absolute here"
             if node.module and node.module.split(".")[0] == "stator":
                 names = {f"{node.module}.{alias.name}" for alias in node.names}
-                inner = names & {*modules, "stator._version"}
+                inner = names & {*modules}
                 yield from inner
                 if inner != names:
                     yield node.module
@@ -57,7 +57,7 @@ def imported(source: str, modules: Mapping[str, str]) -> Iterator[str]:
 
 def package(module: str) -> str:
     """The second part of a module's dotted name; empty for `stator` itself."""
-    return module.partition(".")[2].partition(".")[0].replace("_version", "version")
+    return module.partition(".")[2].partition(".")[0]
 
 
 def layer(module: str) -> int:

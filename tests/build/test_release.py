@@ -12,6 +12,7 @@ from zipfile import ZipFile
 
 import pytest
 
+from stator import __version__
 from tests.conftest import ROOT
 
 FILES = ("SHA256SUMS", "stator.cdx.json", "stator.pyz")
@@ -87,7 +88,7 @@ def test_the_bill_of_materials_has_each_locked_package_with_its_version_and_lice
     assert {each["name"].replace("_", "-"): each["version"] for each in bill["components"]} == locked
     assert all(each["licenses"] for each in bill["components"])
     own = bill["metadata"]["component"]
-    assert own["name"] == "stator-observability"
+    assert (own["name"], own["version"]) == ("stator-observability", __version__)
     assert own["hashes"] == [{"alg": "SHA-256", "content": hashlib.sha256(release.read_bytes()).hexdigest()}]
 
     references = {each["bom-ref"] for each in (own, *bill["components"])}

@@ -126,7 +126,7 @@ def test_dockerfile_copies_only_files_that_are_here(name: str) -> None:
 
 
 def test_image_builds_leave_out_only_what_git_ignores() -> None:
-    # A tracked file that is left out would make the version that git tells the build a "dirty" one.
+    # What is tracked may be asked for by any step of the build, now or later.
     assert _patterns(ROOT / ".dockerignore") <= _patterns(ROOT / ".gitignore")
 
 
