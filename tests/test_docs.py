@@ -24,7 +24,7 @@ from tests.test_layout import LAYERS
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 PAGES = [README, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
-PAGES.append(ROOT / "examples/README.md")
+PAGES += [ROOT / "examples/README.md", ROOT / "SECURITY.md"]
 EVERY_PAGE = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 # Settings that stand for those of a plugin.
 EXAMPLES = {"STTR_QUEUE_DEPTH_FOLDER", "STTR_COLECTORS", "STTR_SERVER_WORKER"}

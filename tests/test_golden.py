@@ -1,8 +1,9 @@
-"""What users read, byte for byte: help, configuration, one scrape, and the log of one run.
+"""What users read, byte for byte: help, configuration, one scrape, the log of one run, and the public interface.
 
 The files in golden/ are written again by `python -m tests.test_golden`, where a change means to change them.
 """
 
+import inspect
 import json
 import re
 import subprocess
@@ -14,6 +15,8 @@ from typing import Any
 
 import pytest
 
+import stator
+from stator.embedding.keywords import Keywords
 from stator.log.render import TRUNCATED
 from tests.program import MODULE, ROOT, Program
 
@@ -41,6 +44,8 @@ VOLATILE = {
     "remote_port": 0,
     "version": "VERSION",
 }
+# What `Stator.registered` and `Stator.serve` return.
+NOT_MADE_BY_USERS = (stator.Registration, stator.Serving)
 
 
 def output_of(*args: str) -> str:
@@ -74,9 +79,35 @@ def samples(text: str) -> str:
     return re.sub(r"^([a-z]\S*(?:\{.*\})?) -?[0-9]\S*( [0-9.]+)?$", r"\1 VALUE", text, flags=re.MULTILINE)
 
 
+def interface() -> str:
+    """All that can be imported from `stator`: names, parameters and methods, and the keywords of a Stator."""
+    lines = [f"**keywords: {', '.join(Keywords.__annotations__)}"]
+    for name in stator.__all__:
+        public = getattr(stator, name)
+        lines.append(name + parameters(public))
+        if inspect.isclass(public):
+            methods = sorted(each for each in vars(public) if each[0] != "_" and callable(getattr(public, each)))
+            lines += [f"    {each}{parameters(getattr(public, each))}" for each in methods]
+    return "\n".join(lines) + "\n"
+
+
+def parameters(public: Any) -> str:
+    """Parameters with their defaults, where something has any that users give."""
+    if public in NOT_MADE_BY_USERS or not (inspect.isclass(public) or inspect.isroutine(public)):
+        return ""
+    try:
+        signature = inspect.signature(public)
+    except ValueError:  # an exception's, or an integer's
+        return ""
+    plain = [each.replace(annotation=inspect.Parameter.empty) for each in signature.parameters.values()]
+    text = str(inspect.Signature([each for each in plain if each.name != "self"]))
+    return "" if text == "(*args, **kwargs)" else text  # a Protocol's
+
+
 def outputs(folder: Path) -> Iterator[tuple[str, str]]:
     """Each golden file's name, and what it should hold by the sources as they are."""
     yield "help.txt", output_of("-h")
+    yield "interface.txt", interface()
     yield "config.json", json.dumps(steady(json.loads(output_of("-c"))), indent=2) + "\n"
     with Program(ENV, folder) as stator:
         stator.wait_for("not registering: no discovery service is configured (STTR_CLIENT_BASEURI)")
@@ -98,7 +129,9 @@ def actual(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return dict(outputs(tmp_path_factory.mktemp("golden")))
 
 
-@pytest.mark.parametrize("name", ["help.txt", "config.json", "scrape.txt", "scrape-openmetrics.txt", "run.log"])
+@pytest.mark.parametrize(
+    "name", ["help.txt", "interface.txt", "config.json", "scrape.txt", "scrape-openmetrics.txt", "run.log"]
+)
 def test_what_users_read_is_the_golden_file(actual: dict[str, str], name: str) -> None:
     assert actual[name] == (GOLDEN / name).read_text("utf-8")
 

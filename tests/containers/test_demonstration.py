@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from stator import __version__
 from tests.containers.demonstration import Demonstration
 from tests.integration.programs import eventually
 
@@ -60,6 +61,13 @@ def test_every_image_of_the_compose_file_is_built(built: Demonstration) -> None:
     services = yaml.safe_load((built.project / "docker-compose.yaml").read_text())["services"]
     for name in (name for name, service in services.items() if "build" in service):
         assert built.engine.docker("image", "inspect", f"{built.name}-{name}")
+
+
+def test_the_image_is_labelled_with_the_version_that_it_holds(built: Demonstration) -> None:
+    image = f"{built.name}-stator"
+    labels = json.loads(built.engine.docker("image", "inspect", "--format", "{{json .Config.Labels}}", image))
+    said = built.engine.docker("run", "--rm", "--network=none", image, "-V")
+    assert said.split()[-1] == labels["org.opencontainers.image.version"] == __version__
 
 
 def test_the_services_get_healthy(demonstration: Demonstration) -> None:

@@ -75,9 +75,9 @@ def test_as_a_wheel(tmp_path: Path, shell: Shell) -> None:
     environment, install, *steps, last = commands("As a wheel")
     assert environment == "python3 -m venv venv"
     # Not yet from a package index, and so from this checkout, as the page says.
-    assert "stator-observability" in install
-    assert "before the first release: pip install . in a checkout" in PAGE
-    shell.run(install.replace("stator-observability", shlex.quote(str(ROOT))))
+    assert install == "venv/bin/pip install ."
+    assert "in a checkout: stator-observability is not on PyPI yet" in PAGE
+    shell.run(f"venv/bin/pip install {shlex.quote(str(ROOT))}")
     assert [shell.run(step) for step in steps] == [""]
     program = shell.serve(last)
     assert program.get("/monitor").body == b'{"status":"ok"}'
