@@ -37,8 +37,21 @@ GIVEN = {
     "STTR_ROSTER_SERVICE_TAGS": "dev,metrics",
     "STTR_ROSTER_SERVICE_IPADDRESS": "127.0.0.1",
 }
-# What became registered.
-REGISTERED = {"ID": "stator-123654", "Service": "stator", "Tags": ["dev", "metrics"], "Meta": {}}
+# What it sent to Consul then, but for its port.
+SENT = {
+    "ID": "stator-123654",
+    "Name": "stator",
+    "Tags": ["dev", "metrics"],
+    "Address": "127.0.0.1",
+    "Port": 8087,
+    "Check": {
+        "Status": "passing",
+        "HTTP": "http://127.0.0.1:8087/monitor",
+        "Interval": "1m0s",
+        "Timeout": "10s",
+        "DeregisterCriticalServiceAfter": "30m0s",
+    },
+}
 
 
 def section(heading: str) -> str:
@@ -101,10 +114,9 @@ def test_what_the_go_program_answered_logged_and_registered_is_there(tmp_path: P
         stator = running.enter_context(
             Program({**GIVEN, "STTR_CLIENT_BASEURI": consul.url}, subfolder(tmp_path, "stator"))
         )
-        service = eventually(lambda: consul.service("stator-123654"))
-        assert service
-        assert {name: service[name] for name in REGISTERED} == REGISTERED
-        assert (service["Address"], service["Port"]) == ("127.0.0.1", stator.port)
+        assert eventually(lambda: consul.service("stator-123654"))
+        sent = stator.lines("sending request", path="/v1/agent/service/register")[0]["body"]
+        assert str(sent).replace(str(stator.port), "8087") == json.dumps(SENT, separators=(",", ":"))
         assert list(consul.checks()) == ["service:stator-123654"]
         assert (stator.get("/monitor").status, stator.get("/monitor").body) == (200, b'{"status":"ok"}')
         assert (stator.get("/nope").status, stator.get("/nope").body) == (404, b'{"not":"found"}')
