@@ -25,6 +25,9 @@ _URI = re.compile(r'://([^\s"<>]+)')
 _AFTER_URI = ".,;:!')]}"  # ends a URI in a sentence or a list
 _PLAIN = re.compile("[A-Za-z0-9_]+")
 _BACKSLASH = r"(?:\\|%(?:25){0,2}5[Cc])"
+# Ends a run of them: the rest of a pattern has only one way to match. Possessive quantifiers, which would end it too,
+# match wrongly in CPython up to 3.11.4.
+_ALL_BACKSLASHES = f"(?!{_BACKSLASH})"
 _PARTS = re.compile(r"\\+|[A-Za-z0-9_]+|.", re.DOTALL)
 _ENTITIES = {"<": "lt", ">": "gt", '"': "quot", "'": "apos"}
 # What may be a URI, and as a wrong setting need not be a right one.
@@ -141,7 +144,7 @@ def _pattern(text: str) -> re.Pattern[str]:
 def _written(letter: str) -> str:
     """Returns the regular expression for one letter, or several backslashes, as text, JSON, repr, HTML and in a URI."""
     if letter[0] == "\\":
-        return f"{_BACKSLASH}{{1,{8 * len(letter)}}}+"
+        return f"{_BACKSLASH}{{1,{8 * len(letter)}}}{_ALL_BACKSLASHES}"
     data = letter.encode(errors="replace")
     forms = _forms(letter, data)
     if len(data) > 1:  # a server takes the bytes of a header for Latin-1
@@ -156,14 +159,14 @@ def _forms(letter: str, data: bytes) -> str:
         re.escape(letter),
         f"u{code:04x}|x{code:02x}",
         "".join(f"%(?:25){{0,2}}{byte:02x}" for byte in data),
-        rf"(?:&|{_BACKSLASH}{{1,8}}u0026|%26)(?:amp;){{0,2}}(?:#{code}|#x{code:x}|{entity});",
+        rf"(?:&|u0026|%26)(?:amp;){{0,2}}(?:#{code}|#x{code:x}|{entity});",
     ]
     if code > 0xFFFF:
         high, low = divmod(code - 0x10000, 0x400)
         forms.append(rf"u{high + 0xD800:04x}{_BACKSLASH}{{1,8}}u{low + 0xDC00:04x}")
     if letter.isspace():
         forms.append(r"[nrt]|\+")
-    return f"{_BACKSLASH}{{0,8}}+(?i:{'|'.join(forms)})"
+    return f"{_BACKSLASH}{{0,8}}{_ALL_BACKSLASHES}(?i:{'|'.join(forms)})"
 
 
 def _mask_uri(found: re.Match[str]) -> str:

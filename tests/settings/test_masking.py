@@ -1,8 +1,10 @@
 """Secrets are masked by the form of a URI, and by their values, however a peer writes them."""
 
+import ast
 import base64
 import html
 import json
+import re
 from pathlib import Path
 from urllib.parse import quote, quote_plus
 
@@ -142,3 +144,13 @@ def test_all_that_a_config_hides_is_known() -> None:
     config = Outer(Secret("s1"), ("open", "s2"), Inner("https://me:s%403@%s:%d/?collect[]=a&key=s+4&s5&b=%%61"))
     assert {"s1", "s2", "s@3", "s%403", "s 4", "s+4", "s5", "a"} <= {each.latest for each in secrets_of(config)}
     assert "open" not in {each.latest for each in secrets_of(config)}
+
+
+def test_no_pattern_has_what_early_releases_of_python_3_11_match_wrongly() -> None:
+    # https://github.com/python/cpython/issues/101955: possessive quantifiers and atomic groups
+    early = re.compile(r"(?<!\\)[*+?}]\+|\(\?>")
+    in_brackets = re.compile(r"\[[^]]*\]")
+    for file in (Path(__file__).parents[2] / "stator").rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                assert not early.search(in_brackets.sub("x", node.value)), f"{file}:{node.lineno}"
