@@ -92,14 +92,21 @@ def listening_address(listener: socket.socket) -> tuple[str, int]:
     return ("" if host in ("::", "0.0.0.0") else host), port
 
 
-def drop_new_connections(listener: socket.socket) -> None:
-    """Drops new SYNs in the kernel; connections whose handshake has begun are still accepted."""
-    # The close of a socket would reset new connections; a client whose SYN is dropped tries again after a second.
+def drop_new_connections(listener: socket.socket) -> bool:
+    """Drops new SYNs in the kernel; connections whose handshake has begun are still accepted.
+
+    Returns whether that was possible: some kernels let only root attach a filter. Then the close of the socket resets
+    whoever connects at that moment.
+    """
+    # A client whose SYN is dropped tries again after a second.
     if sys.platform != "linux":
-        return
+        return False
     import ctypes
 
     program = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *each) for each in _NO_SYN))
-    with suppress(OSError):
-        filter_ = struct.pack("HP", len(_NO_SYN), ctypes.addressof(program))
+    filter_ = struct.pack("HP", len(_NO_SYN), ctypes.addressof(program))
+    try:
         listener.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, filter_)
+    except OSError:
+        return False
+    return True

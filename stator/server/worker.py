@@ -100,6 +100,10 @@ class Server(uvicorn.Server):
             await asyncio.sleep(STOP_TICK)
         for server in self.servers:
             server.close()
+        # An answer that is sent during the last call says that the connection will be closed, as later ones do.
+        for connection in self._connections.connections:
+            if isinstance(connection, Connection) and connection.is_answering:
+                connection.shutdown()
         await self._last_call()
         while self._connections.connections and loop.time() < deadline and not self.force_exit:
             for connection in list(self._connections.connections):

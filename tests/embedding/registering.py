@@ -134,7 +134,7 @@ def _is_keeper(process: psutil.Process, folder: Path) -> bool:
         if process.status() == psutil.STATUS_ZOMBIE or "stator.embedding.keeper" not in process.cmdline():
             return False
         return process.environ().get("TMPDIR") == str(folder)
-    except psutil.NoSuchProcess:
+    except (psutil.NoSuchProcess, psutil.AccessDenied):  # it has ended, or is another user's
         return False
 
 
