@@ -16,6 +16,7 @@ from stator.log.stdlib import adopt_stdlib
 from stator.log.writer import Sink
 from stator.points import CollectorContext
 from stator.processes.service import ServiceProcesses
+from stator.roster.service import Endpoint
 from stator.server.listener import listen, listening_address
 from stator.server.service_manager import ServiceManager
 from stator.server.signals import FORWARDED_SIGNALS, block_signals, load_prctl, startup_guard
@@ -30,6 +31,7 @@ from stator.version import __version__, build_labels
 
 APP_ID = "stator"
 CHILD = "child"  # the collector, and the health check, of a wrapped program
+OPEN_PATHS = ("/monitor", "/monitor/*")  # which need no client certificate: Consul's agent has none by default
 ABOUT = "'stator' makes a service observable: it registers, answers /monitor and /metrics, and logs what happened"
 
 
@@ -126,8 +128,8 @@ def assemble(loaded: Loaded[Config], run_id: str, manager: ServiceManager, log: 
     roster = config.roster.build(
         config.registrar(log),
         config.client.base_uri,
-        bound,
-        partial(is_serving, bound, timeout=1 + config.monitor.check_timeout.seconds),
+        Endpoint(*bound, config.server.scheme),
+        partial(is_serving, bound, config.server.scheme, timeout=1 + config.monitor.check_timeout.seconds),
         log,
         report=lambda status: manager.status(mask(status)),
     )
@@ -149,8 +151,14 @@ def assemble(loaded: Loaded[Config], run_id: str, manager: ServiceManager, log: 
         collectors["checks"] = CheckMetrics(lambda: checks)
     exporter = Exporter(collectors | roster.collectors(), config.metrics, build_labels(), log)
 
+    inner = app.asgi_app(exporter, formats, loaded.redacted, log, checks)
+    tls = config.server.tls_options()
+    if tls is not None and tls.client_ca_file:
+        from stator.web.client_certificates import ClientCertificateMiddleware
+
+        inner = ClientCertificateMiddleware(inner, frozenset(tls.client_names), PathSet(OPEN_PATHS))
     answers = access_log.AccessLogMiddleware(
-        app.asgi_app(exporter, formats, loaded.redacted, log, checks),
+        inner,
         log,
         config.client.secret_headers,
         config.server.timeout.seconds,

@@ -20,6 +20,7 @@ from stator.log.logger import Log, new_id
 from stator.log.writer import Sink
 from stator.processes.procfs import is_listening
 from stator.roster.roster import Roster
+from stator.roster.service import Endpoint
 from stator.server.signals import IGNORED_SIGNALS
 from stator.settings.declare import StartError
 
@@ -123,7 +124,7 @@ def main() -> int:
         if not membership.become_keeper(task.digest):
             _report(STARTED)  # by another process, at the same time
             return 0
-        config, address = task.config, (task.host, task.port)
+        config, endpoint = task.config, Endpoint(task.host, task.port)
         log = config.logger.build(Sink(2), terminal=os.isatty(2), secrets=secrets)
         log = log.bind(app_id=task.service.name, run_id=new_id())
         server, registrar = Server(task), config.registrar(log)
@@ -134,7 +135,7 @@ def main() -> int:
         return 1
     _report(STARTED)
     roster = config.roster.build(
-        registrar, config.client.base_uri, address, server.is_serving, log, own_url=task.own_url, memory=state.memory
+        registrar, config.client.base_uri, endpoint, server.is_serving, log, own_url=task.own_url, memory=state.memory
     )
     wait_for_signal = lambda seconds: signal.sigtimedwait(STOP_SIGNALS, seconds) is not None  # noqa: E731
     Keeper(server, membership, roster, state, wait_for_signal, log).run()

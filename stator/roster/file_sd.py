@@ -103,6 +103,8 @@ def _content(service: Service) -> bytes:
     # https://prometheus.io/docs/prometheus/latest/configuration/configuration/#file_sd_config
     address = f"[{service.address}]" if ":" in service.address else service.address
     labels = {"service": service.name, "service_id": service.id, "tags": f",{','.join(service.tags)},"}
+    if service.metrics_scheme != "http":
+        labels["__scheme__"] = service.metrics_scheme
     labels |= {f"meta_{re.sub('[^a-zA-Z0-9_]', '_', key)}": value for key, value in service.meta}
     targets = [{"targets": [f"{address}:{service.metrics_port or service.port}"], "labels": labels}]
     return msgspec.json.format(msgspec.json.encode(targets), indent=2) + b"\n"

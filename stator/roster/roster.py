@@ -14,7 +14,7 @@ from stator.log.logger import Log, bind, new_id
 from stator.log.render import safely
 from stator.roster.metrics import RosterMetrics
 from stator.roster.registrar import Observation, Registrar, RegistrarError
-from stator.roster.service import Service, ServiceConfig
+from stator.roster.service import Endpoint, Service, ServiceConfig
 from stator.settings.declare import StartError, positive, section, setting
 from stator.settings.duration import Duration
 
@@ -48,7 +48,7 @@ class RosterConfig:
         self,
         registrar: Registrar | None,
         discovery_uri: str,
-        address: tuple[str, int],
+        endpoint: Endpoint,
         is_serving: Callable[[], bool],
         log: Log,
         *,
@@ -56,12 +56,12 @@ class RosterConfig:
         memory: mmap | None = None,
         report: Callable[[str], object] | None = None,
     ) -> "Roster":
-        """Returns a roster for the service that listens at an address: host, empty for all of this host's, and port.
+        """Returns a roster for the service that listens at an endpoint.
 
         `report` is called with each new state of the registration, in words.
         """
-        host, port = address
-        find_service = partial(self.service.build, port, discovery_uri, host, own_url)
+        host, port, scheme = endpoint
+        find_service = partial(self.service.build, port, discovery_uri, host, own_url, scheme)
         return Roster(self, registrar, find_service, is_serving, log, memory=memory, report=report)
 
 

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from ipaddress import IPv6Address
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from attrs import frozen
@@ -14,8 +15,16 @@ from stator.settings.declare import between, setting
 
 MONITOR_SPEC = "http://%s:%d/monitor"
 LOOKUP = "lookup"
-METRICS_PORT = "metrics_port"  # key of the metadata
+METRICS_PORT, METRICS_SCHEME = "metrics_port", "metrics_scheme"  # keys of the metadata
 _ENDPOINT = re.compile(r"(\[(?P<ipv6>[^\]]+)\]|(?P<host>[^\s:/?#@\[\]]+))(:(?P<port>[0-9]{1,5}))?")
+
+
+class Endpoint(NamedTuple):
+    """Where we listen."""
+
+    host: str  # empty: at all addresses of this host
+    port: int
+    scheme: str = "http"  # what we speak: http or https
 
 
 @frozen
@@ -29,7 +38,9 @@ class ServiceConfig:
     ip_address: str = setting(
         LOOKUP, desc="ip address of service; lookup: the one bound, or that this host uses toward the discovery service"
     )
-    monitor_spec: str = setting(MONITOR_SPEC, desc="specifier for monitor endpoint uri")
+    monitor_spec: str = setting(
+        MONITOR_SPEC, desc="specifier for monitor endpoint uri; the default has https where we serve that"
+    )
     port: int = setting(
         0, desc="port that is registered, if it is not ours: a wrapped program's; 0: ours", check=between(0, 65535)
     )
@@ -51,31 +62,38 @@ class ServiceConfig:
         if not all(parse_endpoint(text) for _, text in self.tagged_addresses) or names.total() > len(names):
             yield "tagged_addresses", "different names, each with host or host:port, IPv6 as [2001:db8::1]:8087"
 
-    def monitor_url(self, address: str, port: int) -> str:
+    def monitor_url(self, address: str, port: int, scheme: str = "http") -> str:
         """Returns the URL of the health check of a service at an address."""
-        return _filled(self.monitor_spec, address, port)
+        # Who serves https at a port can't be asked there by http: the default is no choice of the user's.
+        spec = _spec(scheme) if self.monitor_spec == MONITOR_SPEC else self.monitor_spec
+        return _filled(spec, address, port)
 
-    def build(self, port: int, discovery_uri: str, host: str = "", own_url: str = "") -> "Service":
+    def build(
+        self, port: int, discovery_uri: str, host: str = "", own_url: str = "", scheme: str = "http"
+    ) -> "Service":
         """Returns the service to register, with our port; raises OSError if its address can't be looked up."""
         # Without a host it listens at all addresses of this one.
         address = (host or look_up(discovery_uri)) if self.ip_address == LOOKUP else self.ip_address
         tagged = ((name, parse_endpoint(text)) for name, text in self.tagged_addresses)
         registered = self.port or port
         own_id = self.id or f"{socket.gethostname()}-{registered}"
-        # Whoever finds the service scrapes it at this port of the same address.
-        metrics = ((METRICS_PORT, str(port)),) if registered != port else ()
+        # Whoever finds the service scrapes it at this port of the same address, and so.
+        metrics = {METRICS_PORT: str(port)} if registered != port else {}
+        if scheme != "http":
+            metrics[METRICS_SCHEME] = scheme
         return Service(
             id=f"{self.name}-{own_id}",
             name=self.name,
             tags=self.tags,
-            meta=tuple({**dict(metrics), **dict(self.meta)}.items()) if metrics else self.meta,
+            meta=tuple({**metrics, **dict(self.meta)}.items()) if metrics else self.meta,
             address=address,
             port=registered,
-            monitor_url=self.monitor_url(address, port),
-            own_url=own_url or _filled(MONITOR_SPEC, host or "127.0.0.1", port),
+            monitor_url=self.monitor_url(address, port, scheme),
+            own_url=own_url or _filled(_spec(scheme), host or "127.0.0.1", port),
             weights=(self.weight_passing, self.weight_warning),
             tagged_addresses=tuple((name, at[0], at[1] or registered) for name, at in tagged if at),
             metrics_port=port,
+            metrics_scheme=scheme,
         )
 
 
@@ -94,6 +112,7 @@ class Service:
     weights: tuple[int, int] = (1, 1)  # shares of DNS answers while passing, and while its check warns
     tagged_addresses: tuple[tuple[str, str, int], ...] = ()  # name, address and port at which others reach it too
     metrics_port: int = 0  # at which /metrics and /monitor answer; 0: `port`
+    metrics_scheme: str = "http"  # or https
 
 
 def look_up(discovery_uri: str) -> str:
@@ -105,6 +124,11 @@ def look_up(discovery_uri: str) -> str:
     with socket.socket(family, kind, protocol) as probe:
         probe.connect(address)
         return str(probe.getsockname()[0])
+
+
+def _spec(scheme: str) -> str:
+    """Returns the default specifier."""
+    return MONITOR_SPEC.replace("http", scheme, 1)
 
 
 def _filled(spec: str, address: str, port: int) -> str:

@@ -9,7 +9,7 @@ from contextlib import suppress
 from functools import partial
 from itertools import count
 from tempfile import TemporaryFile, gettempdir
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
@@ -23,6 +23,9 @@ from stator.server.signals import end_with_parent
 from stator.server.worker import STOP_SIGNALS, Worker
 from stator.settings.declare import StartError
 
+if TYPE_CHECKING:
+    from stator.server.tls import TLSContexts
+
 SHARED_MEMORY = "/dev/shm"  # noqa: S108 # for workers' heartbeats, which a slow disk would delay
 
 
@@ -33,6 +36,12 @@ def prepare(config: ServerConfig, app: Any, listener_fd: int, processes: Service
     raises SystemExit with gunicorn's status. `prepare` raises StartError.
     """
     seconds = max(1, round(config.timeout.seconds))
+    tls = config.tls_options()
+    try:
+        contexts = tls.watch() if tls else None
+    except ValueError as error:
+        msg = f"can't serve https: expected {error}"
+        raise StartError(msg) from error
     settings = {
         "bind": [f"fd://{listener_fd}"],
         "workers": config.workers,
@@ -46,7 +55,7 @@ def prepare(config: ServerConfig, app: Any, listener_fd: int, processes: Service
         "pre_fork": _number_worker,
         "post_fork": partial(_register_worker, processes),
     }
-    application = _Application(app, settings, config.timeout.seconds)
+    application = _Application(app, settings, config.timeout.seconds, contexts)
 
     def serve() -> None:
         processes.register("arbiter")
@@ -117,9 +126,10 @@ class _Application(BaseApplication):
 
     max_connections = 1  # of each worker
 
-    def __init__(self, app: Any, settings: dict[str, Any], timeout: float) -> None:
+    def __init__(self, app: Any, settings: dict[str, Any], timeout: float, tls: "TLSContexts | None") -> None:
         self._app, self._settings = app, settings
         self.timeout = timeout  # seconds for a client
+        self.tls = tls  # None: plain http
         super().__init__()
 
     def load_config(self) -> None:

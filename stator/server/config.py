@@ -1,9 +1,15 @@
 """Settings of the HTTP server."""
 
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Literal
+
 from attrs import frozen
 
 from stator.settings.declare import at_least, between, positive, setting
 from stator.settings.duration import Duration
+
+if TYPE_CHECKING:
+    from stator.server.tls import TLSOptions
 
 
 @frozen
@@ -19,3 +25,42 @@ class ServerConfig:
         desc="maximum number of open connections of a worker, 0 for the limit of open files less 64",
         check=at_least(0),
     )
+    cert_file: str = setting("", desc="PEM file of the certificate with which https is served; unset: http")
+    key_file: str = setting("", desc="PEM file of the certificate's key; unset: the certificate's file has it")
+    client_ca_file: str = setting(
+        "", desc="PEM file of the authorities of clients' certificates; unset: clients need none"
+    )
+    client_names: tuple[str, ...] = setting(
+        (), desc="names, of which a client's certificate must have one: common, DNS, IP, URI or email; unset: any"
+    )
+    tls_min_version: Literal["1.2", "1.3"] = setting("1.2", desc="oldest version of TLS: 1.2 or 1.3")
+
+    def problems(self) -> Iterator[tuple[str, str]]:
+        """Yields what is wrong between settings, or with a file that they name."""
+        for name in ("key_file", "client_ca_file"):
+            if getattr(self, name) and not self.cert_file:
+                yield name, "STTR_SERVER_CERTFILE to be set too"
+        if self.client_names and not self.client_ca_file:
+            yield "client_names", "STTR_SERVER_CLIENTCAFILE to be set too"
+        if self.cert_file:
+            yield from ((each.option, str(each)) for each in self._tls_options().problems())
+
+    @property
+    def scheme(self) -> str:
+        """What is spoken: http or https."""
+        return "https" if self.cert_file else "http"
+
+    def tls_options(self) -> "TLSOptions | None":
+        """Returns how TLS is served; None for plain http."""
+        return self._tls_options() if self.cert_file else None
+
+    def _tls_options(self) -> "TLSOptions":
+        from stator.server.tls import TLSOptions
+
+        return TLSOptions(
+            self.cert_file,
+            self.key_file,
+            client_ca_file=self.client_ca_file,
+            client_names=self.client_names,
+            min_version=self.tls_min_version,
+        )

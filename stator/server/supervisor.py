@@ -31,11 +31,11 @@ LOCAL = "127.0.0.1"
 LIVE = "/monitor/live"
 
 
-def is_serving(address: tuple[str, int], path: str = "/monitor", timeout: float = 1.0) -> bool:
+def is_serving(address: tuple[str, int], scheme: str, path: str = "/monitor", timeout: float = 1.0) -> bool:
     """Returns whether the service answers 200 within some seconds; an empty host stands for all addresses."""
     host, port = address[0] or LOCAL, address[1]
     netloc = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    return is_ready(f"http://{netloc}{path}", timeout)
+    return is_ready(f"{scheme}://{netloc}{path}", timeout)
 
 
 @define
@@ -76,7 +76,7 @@ class Supervisor:
         try:
             if self._wait_until_ready(address) and self._start_program():
                 # Not /monitor, which fails while the service is unregistered and drains.
-                self._manager.ready(partial(is_serving, address, LIVE))
+                self._manager.ready(partial(is_serving, address, self._config.scheme, LIVE))
                 self._roster.start()
                 self._has_registered = True
                 self._wait(inf)
@@ -131,7 +131,7 @@ class Supervisor:
     def _wait_until_ready(self, address: tuple[str, int]) -> bool:
         """Waits until the service answers; returns False if the server has ended."""
         # Health checks may fail: the program that they look at need not run yet.
-        while not is_serving(address, LIVE):
+        while not is_serving(address, self._config.scheme, LIVE):
             if not self._wait(0.01):
                 return False
         host, port = address

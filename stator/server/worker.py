@@ -53,7 +53,12 @@ class Worker(UvicornWorker):
     async def _serve(self) -> None:
         """Called by uvicorn's worker in the event loop."""
         self.config.app = self.wsgi
-        connections = Connections(self.app.timeout, self.app.max_connections)
+        limits = self.app.timeout, self.app.max_connections
+        connections = Connections(*limits)
+        if self.app.tls is not None:
+            from stator.server.secure import SecureConnection, SecureConnections
+
+            self.config.http, connections = SecureConnection, SecureConnections(*limits, self.app.tls)
         server = Server(self.config, connections, self.cfg.graceful_timeout)
         await server.serve([Listener(fileno=each.sock.detach()) for each in self.sockets])
 

@@ -19,7 +19,7 @@ from stator.log.logger import Log, LoggerConfig
 from stator.log.writer import Sink
 from stator.roster.consul.registrar import ConsulConfig
 from stator.roster.roster import Roster, RosterConfig
-from stator.roster.service import ServiceConfig
+from stator.roster.service import Endpoint, ServiceConfig
 from tests.bench.figures import Figure
 from tests.integration.programs import Consul, eventually
 
@@ -106,7 +106,7 @@ def roster(number: int, agent: Consul, tally: Tally, log: Log) -> Roster:
     spec = f"{agent.url}/v1/status/leader?of=%s:%d"
     service = ServiceConfig(id=str(number), ip_address="127.0.0.1", monitor_spec=spec)
     return RosterConfig(service=service).build(
-        ConsulConfig().build(client), agent.url, ("127.0.0.1", 1 + number), lambda: True, log
+        ConsulConfig().build(client), agent.url, Endpoint("127.0.0.1", 1 + number), lambda: True, log
     )
 
 

@@ -80,6 +80,10 @@ PARTICULAR: dict[str, st.SearchStrategy[Any]] = {
         unique=True,
     ).map(tuple),
     "STTR_SCRAPE_CONFIGFILE": st.just(""),
+    "STTR_SERVER_CERTFILE": st.just(""),
+    "STTR_SERVER_KEYFILE": st.just(""),
+    "STTR_SERVER_CLIENTCAFILE": st.just(""),
+    "STTR_SERVER_CLIENTNAMES": st.just(()),
     "STTR_LOGGER_QUIETPATHS": st.lists(st.sampled_from(["/metrics", "/monitor/*", "/*"])).map(tuple),
     "STTR_METRICS_BUCKETS": st.lists(POSITIVE, min_size=1, max_size=4, unique=True).map(
         lambda each: tuple(sorted(each))

@@ -1,0 +1,98 @@
+"""A client's connection with TLS."""
+
+import asyncio
+import ssl
+from typing import Any
+
+from stator.server.certificates import tls_extension
+from stator.server.handshakes import HTTP, LEFT, TIMED_OUT, HandshakeLog, explain
+from stator.server.protocol import Connection, Connections
+from stator.server.tls import TLSContexts
+from stator.server.tls_transport import TLSTransport
+
+# Seconds that a stop leaves a client from its connection until the handshake is done, and from then to its request.
+HANDSHAKE_GRACE, REQUEST_GRACE = 1.0, 0.1
+
+
+class SecureConnections(Connections):
+    """A worker's connections, and what each new one needs for its handshake."""
+
+    def __init__(self, timeout: float, limit: int, contexts: TLSContexts) -> None:
+        super().__init__(timeout, limit)
+        self.contexts, self.handshakes = contexts, HandshakeLog()
+
+
+class SecureConnection(Connection):
+    """Has the deadline, and a place among the connections, from the beginning: a handshake may never end."""
+
+    server_state: SecureConnections
+    _tls: TLSTransport
+    _extensions: dict[str, Any]
+    _stay_until = 0.0  # at a stop, without a request
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Called by asyncio."""
+        self._tls = TLSTransport(transport, self.server_state.contexts.get())
+        self._stay_until = self.loop.time() + HANDSHAKE_GRACE
+        super().connection_made(self._tls)  # type: ignore[arg-type]
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Called by asyncio."""
+        if exc is not None and not self._tls.is_established:
+            self._report(LEFT)
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Called by asyncio."""
+        if self.transport.is_closing():
+            return
+        was_established = self._tls.is_established
+        try:
+            text = self._tls.receive(data)
+        except ssl.SSLError as error:
+            self._fail(error)
+            return
+        if self._tls.is_established and not was_established:
+            self._extensions = {"tls": tls_extension(self._tls.get_extra_info("ssl_object"))}
+            self._stay_until = self.loop.time() + REQUEST_GRACE
+            self.server_state.start_waiting(self)
+        if text:
+            super().data_received(text)
+        if self._tls.has_ended and not self.eof_received():
+            self.transport.close()
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """Called by asyncio, and when the client has said that it sends no more."""
+        if not self._tls.is_established and self._tls.has_begun:
+            self._report(LEFT)
+        return super().eof_received()
+
+    def on_message_begin(self) -> None:
+        """Called by the parser."""
+        super().on_message_begin()
+        self.scope["extensions"] = self._extensions
+
+    def shutdown(self) -> None:
+        """Called when the server stops, again and again: a client that has just connected may still have a request."""
+        if self.cycle is None and self.loop.time() < self._stay_until:
+            return
+        super().shutdown()
+
+    def expire(self) -> bool:
+        """Ends a wait for the client; returns whether it didn't read its answer."""
+        if self._tls.is_established:
+            return super().expire()
+        self._report(TIMED_OUT)
+        self.transport.abort()
+        return False
+
+    def _fail(self, error: ssl.SSLError) -> None:
+        """Closes the connection of a client that can't be understood."""
+        if not self._tls.is_established:
+            self._report(explain(error))
+            if error.reason == "HTTP_REQUEST":
+                self._tls.write_plain(HTTP.answer(self.server_state.default_headers))
+        self.transport.close()
+
+    def _report(self, reason: str) -> None:
+        self.server_state.handshakes.failed(self.client, reason)

@@ -1,0 +1,189 @@
+"""How TLS is served: its options, and the context that is made of them and of the files that they name."""
+
+import logging
+import ssl
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TypeAlias
+
+from attrs import evolve, frozen
+
+from stator.settings.watched import WatchedFiles
+
+TLSContexts: TypeAlias = WatchedFiles[ssl.SSLContext]
+"""Has the context for a new connection, made of the files as they are now."""
+
+VERSIONS = {
+    "1.0": ssl.TLSVersion.TLSv1,
+    "1.1": ssl.TLSVersion.TLSv1_1,
+    "1.2": ssl.TLSVersion.TLSv1_2,
+    "1.3": ssl.TLSVersion.TLSv1_3,
+}
+# OpenSSL's codes of a certificate out of its time: https://docs.openssl.org/master/man3/X509_STORE_CTX_get_error/
+NOT_YET_VALID, HAS_EXPIRED = 9, 10
+_NO_CHECK_TIME = 0x200000  # X509_V_FLAG_NO_CHECK_TIME, for which ssl has no name
+
+_LOG = logging.getLogger(__name__)
+
+
+class TLSFileError(ValueError):
+    """A file can't be used: `option` is what names it, and the message says what it should be."""
+
+    def __init__(self, expected: str, option: str) -> None:
+        super().__init__(expected)
+        self.option = option
+
+
+@frozen
+class TLSOptions:
+    """Which certificate is shown, and what is asked of clients."""
+
+    cert_file: str
+    key_file: str = ""  # empty: the certificate's file has the key, too
+    client_ca_file: str = ""  # empty: no client is asked for a certificate
+    client_auth: ssl.VerifyMode = ssl.CERT_OPTIONAL  # with a `client_ca_file`; who needs one depends on the path
+    client_names: tuple[str, ...] = ()  # of which a client's certificate must have one; empty: any
+    min_version: str = "1.2"
+    max_version: str = ""  # empty: the newest
+    ciphers: str = ""  # in OpenSSL's words, of TLS 1.2; empty: Python's choice
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The files that are read."""
+        return tuple(filter(None, (self.cert_file, self.key_file, self.client_ca_file)))
+
+    def context(self) -> ssl.SSLContext:
+        """Returns a context of the files as they are now; raises TLSFileError.
+
+        Beside the least version these are what Python's defaults are, and said here so that they stay: no compression
+        (CRIME), no renegotiation, our own order of ciphers. A session is never resumed, which would let in a client
+        whose certificate has expired since.
+        """
+        context = self._without_files()
+        for load in (self._load_certificate, self._load_client_authorities):
+            load(context)
+        return context
+
+    def problems(self) -> Iterator[TLSFileError]:
+        """Yields what is wrong with the files as they are now."""
+        context = self._without_files()
+        for load in (self._load_certificate, self._load_client_authorities):
+            try:
+                load(context)
+            except TLSFileError as problem:
+                yield problem
+
+    def watch(self) -> TLSContexts:
+        """Returns what has the current context; logs what is wrong with the time of each certificate that is loaded."""
+        return WatchedFiles(self._load, self.paths)
+
+    def warnings(self) -> Iterator[str]:
+        """Yields why clients will refuse the certificate, whatever authorities they trust; raises TLSFileError."""
+        server = evolve(self, client_ca_file="").context()
+        client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        client.check_hostname = False
+        client.minimum_version = server.minimum_version
+        # The certificate itself is what is trusted, whoever has signed it.
+        client.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+        client.load_verify_locations(self.cert_file)
+        try:
+            _shake_hands(client, server)
+        except ssl.SSLCertVerificationError as error:
+            reason = error.verify_message
+            if error.verify_code in (NOT_YET_VALID, HAS_EXPIRED):
+                client.verify_flags |= ssl.VerifyFlags(_NO_CHECK_TIME)
+                fields = _shake_hands(client, server) or {}
+                has_expired = error.verify_code == HAS_EXPIRED
+                seconds = ssl.cert_time_to_seconds(str(fields["notAfter" if has_expired else "notBefore"]))
+                moment = f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M} UTC"
+                reason = f"it expired at {moment}" if has_expired else f"it is not valid before {moment}"
+            yield f"clients will refuse the certificate in {self.cert_file}: {reason}"
+
+    def _load(self) -> ssl.SSLContext:
+        context = self.context()
+        for warning in self.warnings():
+            _LOG.warning("%s", warning)
+        return context
+
+    def _without_files(self) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = VERSIONS[self.min_version]
+        if self.max_version:
+            context.maximum_version = VERSIONS[self.max_version]
+        context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION | ssl.OP_CIPHER_SERVER_PREFERENCE
+        context.num_tickets = 0
+        context.set_alpn_protocols(["http/1.1"])
+        if self.ciphers:
+            context.set_ciphers(self.ciphers)
+        return context
+
+    def _load_client_authorities(self, context: ssl.SSLContext) -> None:
+        if not self.client_ca_file:
+            return
+        try:
+            context.load_verify_locations(self.client_ca_file)
+        except (OSError, ValueError) as error:
+            msg = f"a readable file of PEM certificates ({_explain(error)})"
+            raise TLSFileError(msg, "client_ca_file") from error
+        context.verify_mode = self.client_auth
+
+    def _load_certificate(self, context: ssl.SSLContext) -> None:
+        for option, path in (("cert_file", self.cert_file), ("key_file", self.key_file)):
+            try:
+                if path:
+                    Path(path).read_bytes()
+            except (OSError, ValueError) as error:
+                msg = f"a readable PEM file ({_explain(error)})"
+                raise TLSFileError(msg, option) from error
+        password = _Password()
+        try:
+            context.load_cert_chain(self.cert_file, self.key_file or None, password)
+        except (OSError, ValueError) as error:
+            is_key = bool(self.key_file) and (password.was_asked or _has_certificate(self.cert_file))
+            if password.was_asked:
+                msg = "a key that is not encrypted"
+            elif getattr(error, "reason", "") == "KEY_VALUES_MISMATCH":
+                msg = "the key of the certificate: this is another's"
+            else:
+                both = "" if self.key_file else ", and of its key where STTR_SERVER_KEYFILE is not set"
+                msg = f"a PEM file of a {'key' if is_key else 'certificate'}{both} ({_explain(error)})"
+            raise TLSFileError(msg, "key_file" if is_key else "cert_file") from error
+
+
+class _Password:
+    """Keeps OpenSSL from asking on the terminal for the password of a key."""
+
+    was_asked = False
+
+    def __call__(self) -> str:
+        self.was_asked = True
+        return ""
+
+
+def _has_certificate(path: str) -> bool:
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def _explain(error: Exception) -> str:
+    """Returns what an error says, without the line of C code that ssl adds."""
+    if isinstance(error, ssl.SSLError):
+        return (error.reason or "no PEM block that can be read").lower().replace("_", " ")
+    return getattr(error, "strerror", None) or str(error)
+
+
+def _shake_hands(client: ssl.SSLContext, server: ssl.SSLContext) -> Mapping[str, object] | None:
+    """Connects the two in memory, and returns the server's certificate as the client has it; raises ssl.SSLError."""
+    up, down = ssl.MemoryBIO(), ssl.MemoryBIO()
+    ends = [client.wrap_bio(down, up), server.wrap_bio(up, down, server_side=True)]
+    for _ in range(4):  # as many flights as a handshake has at most
+        for end in ends:
+            try:
+                end.do_handshake()
+            except ssl.SSLWantReadError:
+                continue
+    return ends[0].getpeercert()

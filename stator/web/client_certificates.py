@@ -1,0 +1,48 @@
+"""Lets in requests of clients whose certificate the server has accepted."""
+
+import logging
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
+from typing import Any
+
+from attrs import field, frozen
+
+from stator.log.counted import CountedLog
+from stator.settings.paths import PathSet
+from stator.web.access_log import App, Receive, Scope, Send
+
+_BODY = b'{"error":"a client certificate is needed"}'
+
+
+@frozen
+class ClientCertificateMiddleware:
+    """ASGI middleware that answers 403 to requests without a client certificate, or with one of another name."""
+
+    _app: App
+    _names: AbstractSet[str]  # of which a certificate must have one; empty: any
+    _open_paths: PathSet  # which need none
+    _log: CountedLog = field(factory=lambda: CountedLog(logging.getLogger(__name__)), init=False)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Passes a request on, or refuses it."""
+        if scope["type"] != "http" or scope["path"] in self._open_paths:
+            await self._app(scope, receive, send)
+            return
+        problem = certificate_problem(scope.get("extensions", {}).get("tls", {}), self._names)
+        if not problem:
+            await self._app(scope, receive, send)
+            return
+        host = (scope.get("client") or ("a client",))[0].removeprefix("::ffff:")
+        self._log.warning(f"refused requests from {host}: {problem}")
+        headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(_BODY))]
+        await send({"type": "http.response.start", "status": 403, "headers": headers})
+        await send({"type": "http.response.body", "body": _BODY})
+
+
+def certificate_problem(tls: Mapping[str, Any], names: AbstractSet[str]) -> str:
+    """Returns why the client of a connection may not ask, by ASGI's TLS extension; empty if it may."""
+    if not tls.get("client_cert_chain"):
+        return "it has no client certificate, which STTR_SERVER_CLIENTCAFILE asks for"
+    if names and names.isdisjoint(tls.get("client_cert_names", ())):
+        return f"its certificate is that of {tls.get('client_cert_name')}, not of one of STTR_SERVER_CLIENTNAMES"
+    return ""
