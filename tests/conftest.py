@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests import pythons
+from tests.certificates import Authority
 
 ROOT = Path(__file__).parents[1]
 CACHE = ROOT / ".cache/pyz"
@@ -87,12 +88,8 @@ def _build(recipe: str, *arguments: str) -> None:
 
 @pytest.fixture(scope="session")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    folder = tmp_path_factory.mktemp("tls")
-    key, cert = folder / "key.pem", folder / "cert.pem"
-    subject = ("-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1")
-    command = ("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *subject)
-    try:
-        subprocess.run([*command, "-keyout", key, "-out", cert], check=True, capture_output=True)
-    except FileNotFoundError:
-        pytest.skip("no openssl to make a certificate with")
-    return cert, key
+    """A certificate for 127.0.0.1, in a file with that of its authority, and its key."""
+    authority = Authority(tmp_path_factory.mktemp("tls"))
+    issued = authority.issue("127.0.0.1")
+    issued.cert.write_bytes(issued.cert.read_bytes() + authority.cert.read_bytes())
+    return issued

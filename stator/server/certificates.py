@@ -1,4 +1,4 @@
-"""What a connection's TLS tells an application."""
+"""What an application can know of a connection's TLS."""
 
 import ssl
 from collections.abc import Iterator

@@ -58,14 +58,17 @@ class SecureConnection(Connection):
             self.server_state.start_waiting(self)
         if text:
             super().data_received(text)
-        if self._tls.has_ended and not self.eof_received():
-            self.transport.close()
+        if self._tls.has_ended:
+            self.eof_received()
 
     def eof_received(self) -> bool:  # type: ignore[override]
         """Called by asyncio, and when the client has said that it sends no more."""
         if not self._tls.is_established and self._tls.has_begun:
             self._report(LEFT)
-        return super().eof_received()
+        if super().eof_received():
+            return True
+        self.transport.close()  # with a goodbye, which asyncio does not know of
+        return False
 
     def on_message_begin(self) -> None:
         """Called by the parser."""

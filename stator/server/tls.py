@@ -37,7 +37,7 @@ class TLSFileError(ValueError):
 
 @frozen
 class TLSOptions:
-    """Which certificate is shown, and what is asked of clients."""
+    """Which certificate is served, and what is asked of clients."""
 
     cert_file: str
     key_file: str = ""  # empty: the certificate's file has the key, too

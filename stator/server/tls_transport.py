@@ -36,7 +36,7 @@ class TLSTransport:
         return self._transport.get_extra_info(name, default)
 
     def receive(self, data: bytes) -> bytes:
-        """Returns the plain text of what has come; raises ssl.SSLError, of which the client is told."""
+        """Returns the plain text of what has come; raises ssl.SSLError, once the client has its alert."""
         self.has_begun = True
         self._incoming.write(data)
         chunks = []
@@ -49,6 +49,8 @@ class TLSTransport:
             self.has_ended = True
         except ssl.SSLWantReadError:
             pass
+        except ssl.SSLZeroReturnError:  # after a goodbye of ours
+            self.has_ended = True
         finally:
             self._flush()
         return b"".join(chunks)

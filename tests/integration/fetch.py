@@ -121,6 +121,13 @@ PEERS = {
         Peer("prometheus-3", "sid", "prometheus"),
         Peer("victoria-metrics", "sid", "victoria-metrics", any_version=True),
         Peer("node-exporter", "trixie", "prometheus-node-exporter"),
+        Peer(
+            *("openssl", "bookworm", "openssl"),
+            any_version=True,
+            version_flag="version",
+            libraries=("libssl3",),
+            has_library_path=True,
+        ),
         Peer("systemd", "trixie", "systemd", program="systemctl", root_with=("python3", "base-files")),
         Peer("nginx", "bookworm", "nginx", programs="usr/sbin", version_flag="-v"),
         Peer(

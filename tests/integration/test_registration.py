@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -19,6 +18,7 @@ from stator.roster.registrar import RegistrarError
 from stator.roster.service import Service, ServiceConfig
 from stator.settings.duration import Duration
 from tests.captured_log import CapturedLog
+from tests.certificates import Authority
 from tests.fakes import Agent
 from tests.integration.programs import Consul, eventually
 
@@ -129,9 +129,9 @@ def test_headers_of_checks_are_received_but_not_logged(
 
 @pytest.mark.parametrize(("skip", "status"), [(True, "passing"), (False, "critical")])
 def test_checks_of_our_own_tls_pass_if_they_skip_verification(
-    consul: Consul, build_registrar: BuildRegistrar, self_signed: tuple[Path, Path], skip: bool, status: str
+    consul: Consul, build_registrar: BuildRegistrar, untrusted: tuple[Path, Path], skip: bool, status: str
 ) -> None:
-    with Agent(tls=self_signed) as us:
+    with Agent(tls=untrusted) as us:
         ours = service(int(us.uri.rpartition(":")[2]), monitor_spec="https://%s:%d/monitor")
         build_registrar(check_skip_verify=skip, **EVERY).register(ours)
         check = eventually(lambda: next((each for each in consul.checks().values() if each["Output"]), None))
@@ -140,11 +140,8 @@ def test_checks_of_our_own_tls_pass_if_they_skip_verification(
 
 
 @pytest.fixture
-def self_signed(tmp_path: Path) -> tuple[Path, Path]:
-    key, cert = tmp_path / "key.pem", tmp_path / "cert.pem"
-    command = ("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=stator")
-    subprocess.run([*command, "-keyout", key, "-out", cert], check=True, capture_output=True)
-    return cert, key
+def untrusted(tmp_path: Path) -> tuple[Path, Path]:
+    return Authority(tmp_path / "authority").issue()
 
 
 def test_the_check_that_another_kind_replaces_is_gone(consul: Consul, build_registrar: BuildRegistrar) -> None:

@@ -43,6 +43,12 @@ def test_writes_one_target_and_takes_it_away(file: File, path: Path) -> None:
     assert list(path.parent.iterdir()) == []
 
 
+def test_a_target_that_serves_https_says_so(file: File, path: Path) -> None:
+    file.register(ServiceConfig(id="1", ip_address="10.0.0.1").build(8087, "", scheme="https"))
+    (target,) = json.loads(path.read_text())
+    assert (target["targets"], target["labels"]["__scheme__"]) == (["10.0.0.1:8087"], "https")
+
+
 def test_unregistering_twice_is_no_error(file: File) -> None:
     file.register(service())
     file.unregister(service())

@@ -117,6 +117,20 @@ def test_our_own_url_is_where_we_listen_whatever_others_use() -> None:
     assert config.build(8087, "", "::1").own_url == "http://[::1]:8087/monitor"
 
 
+def test_what_serves_https_is_registered_so() -> None:
+    service = ServiceConfig(ip_address="10.0.0.1").build(8087, "", scheme="https")
+    assert service.monitor_url == "https://10.0.0.1:8087/monitor"
+    assert service.own_url == "https://127.0.0.1:8087/monitor"
+    assert service.meta == (("metrics_scheme", "https"),)
+    wrapped = ServiceConfig(ip_address="10.0.0.1", port=80, meta=(("metrics_scheme", "other"),))
+    assert dict(wrapped.build(8087, "", scheme="https").meta) == {"metrics_port": "8087", "metrics_scheme": "other"}
+
+
+def test_a_monitor_spec_of_the_users_own_stays() -> None:
+    config = ServiceConfig(ip_address="10.0.0.1", monitor_spec="http://%s:%d/health")
+    assert config.build(8087, "", scheme="https").monitor_url == "http://10.0.0.1:8087/health"
+
+
 def test_tagged_addresses_have_our_port_where_they_name_none() -> None:
     tagged = (("lan", "10.0.0.1:80"), ("wan", "a.example"), ("v6", "[2001:db8::1]:443"), ("local", "[::1]"))
     assert ServiceConfig(ip_address="127.0.0.1", tagged_addresses=tagged).build(8087, "").tagged_addresses == (

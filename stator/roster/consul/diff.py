@@ -25,6 +25,7 @@ class AgentCheck(TypedDict, total=False):
 
     ServiceID: str
     Type: str
+    Output: str | None
 
 
 def differences(registration: Payload, reported: Payload, checks: Mapping[str, Payload]) -> Iterator[str]:

@@ -11,6 +11,7 @@ from attrs import define, evolve, field, frozen
 
 from stator.client.errors import ClientError
 from stator.client.headers import HEADER_PAIRS, HEADER_SYNTAX, header_pairs, is_header, redact_pairs
+from stator.log.changes import ChangeLog
 from stator.log.logger import Log
 from stator.roster.consul.agent import AgentClient
 from stator.roster.consul.diff import AgentCheck, AgentService, check_id, differences
@@ -95,6 +96,11 @@ class Consul:
     watcher: AgentClient  # sends requests that wait for a change; closing it alone cancels them
     heartbeat: Heartbeat | None = None
     _token: str | None = field(default=None, init=False, repr=False)  # of the last registration
+    _distrust: ChangeLog = field(init=False, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        begins = "the agent does not trust our certificate; with STTR_CONSUL_CHECKSKIPVERIFY=true its check need not"
+        self._distrust = ChangeLog(self.agent.client.log, "service", begins, "the agent trusts our certificate")
 
     def register(self, service: Service, *, keep_checks: bool = True, level: str = "info") -> None:
         """Registers a service, or updates its registration; raises RegistrarError."""
@@ -130,6 +136,8 @@ class Consul:
         # The operator's: https://developer.hashicorp.com/consul/api-docs/agent/service#enable-maintenance-mode
         keep = f"_service_maintenance:{service.id}" in checks
         wanted = self.config.registration(service)
+        output = checks.get(check_id(wanted), {}).get("Output") or ""
+        self._distrust.report(service.id, output if "x509:" in output else None)
         problems = list(differences(wanted, reported, checks))
         if not keep:
             # Of an earlier run with another STTR_CONSUL_CHECK.
