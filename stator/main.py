@@ -154,7 +154,7 @@ def assemble(loaded: Loaded[Config], run_id: str, manager: ServiceManager, log: 
     inner = app.asgi_app(exporter, formats, loaded.redacted, log, checks)
     tls = config.server.tls_options()
     if tls is not None and tls.client_ca_file:
-        from stator.web.client_certificates import ClientCertificateMiddleware
+        from stator.web.certificates import ClientCertificateMiddleware
 
         inner = ClientCertificateMiddleware(inner, frozenset(tls.client_names), PathSet(OPEN_PATHS))
     answers = access_log.AccessLogMiddleware(

@@ -4,10 +4,10 @@ import asyncio
 import ssl
 from typing import Any
 
-from stator.server.certificates import tls_extension
 from stator.server.handshakes import HTTP, LEFT, TIMED_OUT, HandshakeLog, explain
 from stator.server.protocol import Connection, Connections
 from stator.server.tls import TLSContexts
+from stator.server.tls_extension import tls_extension
 from stator.server.tls_transport import TLSTransport
 
 # Seconds that a stop leaves a client from its connection until the handshake is done, and from then to its request.

@@ -2,6 +2,7 @@
 
 import os
 import re
+import ssl
 import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from tests import pythons
 from tests.build.test_dependencies import environment
 from tests.build.test_pyz import start
+from tests.certificates import Authority
 from tests.integration.programs import Consul, free_ports
 from tests.program import Program, cannot, eventually
 
@@ -126,6 +128,40 @@ def test_the_file_serves_with_a_plugin_and_consul_and_stops_in_order(
         assert not registered(consul, f"stator-{version}")
         assert program.errors == ""
         assert [line for line in program.lines() if line["level"] in ("warning", "error")] == []
+
+
+def test_the_file_serves_https_and_reads_its_certificate_again(version: str, release: Path, tmp_path: Path) -> None:
+    authority = Authority(tmp_path / "authority")
+    files = authority.issue()
+    env = {
+        "PYTHONPATH": "",
+        "STTR_SERVER_CERTFILE": str(files.cert),
+        "STTR_SERVER_KEYFILE": str(files.key),
+        "STTR_SERVER_CLIENTCAFILE": str(authority.cert),
+        "STTR_SERVER_CLIENTNAMES": "prometheus",
+    }
+    context = ssl.create_default_context(cafile=authority.cert)
+    own = authority.issue(common_name="prometheus")
+
+    def served() -> object:
+        with context.wrap_socket(program.dial(), server_hostname="127.0.0.1") as client:
+            client.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
+            statuses.append(client.recv(13))
+            return (client.getpeercert() or {})["serialNumber"]
+
+    statuses: list[bytes] = []
+    with Program({**env, **WARN}, tmp_path, command=[pythons.found()[version], str(release)]) as program:
+        program.wait_for("ready", within=30)
+        before = served()
+        context.load_cert_chain(own.cert, own.key)
+        assert served() == before
+        assert statuses == [b"HTTP/1.1 403 ", b"HTTP/1.1 200 "]
+        assert program.get("/metrics").status == 400
+        files.replace_by(authority.issue())
+        eventually(lambda: served() != before)
+        assert program.stop() == 0
+        assert program.errors == ""
+        assert set(statuses[1:]) == {b"HTTP/1.1 200 "}
 
 
 def test_an_application_with_the_wheel_in_it_is_observed_and_registered(

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from stator.server.certificates import distinguished_name, names
 from stator.server.config import ServerConfig
 from stator.server.tls import TLSOptions
+from stator.server.tls_extension import distinguished_name, names
 from tests.certificates import DAY, Authority, Certificate
 
 

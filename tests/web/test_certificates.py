@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from stator.settings.paths import PathSet
-from stator.web.client_certificates import ClientCertificateMiddleware, certificate_problem
+from stator.web.certificates import ClientCertificateMiddleware, certificate_problem
 
 
 @pytest.mark.parametrize(
