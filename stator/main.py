@@ -108,6 +108,8 @@ def import_parts() -> None:
         check_versions()
         for name in ("encodings.idna", "stator.client.client", "stator.server.arbiter", "stator.web.app"):
             import_module(name)
+        if os.environ.get("STTR_SERVER_CERTFILE"):
+            import_module("stator.server.secure")
 
 
 def assemble(loaded: Loaded[Config], run_id: str, manager: ServiceManager, log: Log) -> Supervisor:
