@@ -46,6 +46,8 @@ COLLECTORS = f"{PREFIX}_COLLECTORS"
 # Collectors that run where neither the keyword nor the variable names any.
 DEFAULT = "runtime"
 # Keywords, and the variables over which they win.
+# TLS is the affair of the application's server: these may name files that the application can't read.
+OTHERS = [f"{PREFIX}_SERVER_{name}" for name in ("CERTFILE", "KEYFILE", "CLIENTCAFILE", "CLIENTNAMES", "TLSMINVERSION")]
 VARIABLES = {
     "service": f"{PREFIX}_ROSTER_SERVICE_NAME",
     "tags": f"{PREFIX}_ROSTER_SERVICE_TAGS",
@@ -82,6 +84,8 @@ class Settings:
         problems += wrong
         given = {variable: _plain(good[name]) for name, variable in VARIABLES.items() if name in good}
         variables = {COLLECTORS: DEFAULT, **environ}
+        for name in OTHERS:
+            variables.pop(name, None)
         if "collectors" in good:
             given[COLLECTORS], variables[COLLECTORS] = names, ",".join(names)
         environment = Environment.of(PREFIX, variables)

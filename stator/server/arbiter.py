@@ -39,7 +39,7 @@ def prepare(config: ServerConfig, app: Any, listener_fd: int, processes: Service
     tls = config.tls_options()
     try:
         contexts = tls.watch() if tls else None
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         msg = f"can't serve https: expected {error}"
         raise StartError(msg) from error
     settings = {

@@ -146,7 +146,7 @@ class TLSOptions:
             elif getattr(error, "reason", "") == "KEY_VALUES_MISMATCH":
                 msg = "the key of the certificate: this is another's"
             else:
-                both = "" if self.key_file else ", and of its key where STTR_SERVER_KEYFILE is not set"
+                both = "" if self.key_file else ", and of its key where no other file has that"
                 msg = f"a PEM file of a {'key' if is_key else 'certificate'}{both} ({_explain(error)})"
             raise TLSFileError(msg, "key_file" if is_key else "cert_file") from error
 

@@ -2,6 +2,7 @@
 
 import fcntl
 import hashlib
+import ssl
 import subprocess
 import sys
 import threading
@@ -44,9 +45,9 @@ def environment(version: str, python: str, resolution: str) -> str:
 class Load:
     """Clients that ask again and again, on a connection each time, until they are refused."""
 
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: Program, tls: ssl.SSLContext | None = None) -> None:
         self.outcomes: list[str] = []
-        self._program = program
+        self._program, self._tls = program, tls
         self._threads = [threading.Thread(target=self._ask, args=(path,)) for path in ("/monitor/live", "/metrics") * 2]
         for thread in self._threads:
             thread.start()
@@ -57,12 +58,14 @@ class Load:
                 connection = self._program.dial()
             except ConnectionRefusedError:
                 return
-            with connection, connection.makefile("rb") as answer:
-                try:
+            try:
+                if self._tls:
+                    connection = self._tls.wrap_socket(connection, server_hostname="127.0.0.1")
+                with connection, connection.makefile("rb") as answer:
                     connection.sendall(f"GET {path} HTTP/1.1\r\nHost: stator\r\nConnection: close\r\n\r\n".encode())
                     self.outcomes.append(answer.read()[:15].decode())
-                except OSError as error:
-                    self.outcomes.append(repr(error))
+            except OSError as error:
+                self.outcomes.append(repr(error))
 
     def wait(self) -> None:
         for thread in self._threads:
@@ -107,3 +110,21 @@ def test_starts_answers_and_stops_without_losing_a_request(
             assert [line for line in program.lines() if line["level"] in ("warning", "error")] == []
             assert program.errors == ""
         assert agent.services == {}
+
+
+@pytest.mark.parametrize(("resolution", "version"), ENDS)
+def test_https_answers_and_stops_without_losing_a_request(
+    version: str, resolution: str, wheel: Path, certificate: tuple[Path, Path], tmp_path: Path
+) -> None:
+    python = environment(version, pythons.found()[version], resolution)
+    files = {"STTR_SERVER_CERTFILE": str(certificate[0]), "STTR_SERVER_KEYFILE": str(certificate[1])}
+    environ = {"PYTHONPATH": str(wheel), "STTR_SERVER_WORKERS": "2", **files}
+    with Program(environ, tmp_path, command=(python, "-m", "stator")) as program:
+        program.wait_for("ready", within=30)
+        load = Load(program, ssl.create_default_context(cafile=certificate[0]))
+        eventually(lambda: len(load.outcomes) > 50)
+        assert program.stop() == 0
+        load.wait()
+        assert set(load.outcomes) == {"HTTP/1.1 200 OK"}
+        assert [line for line in program.lines() if line["level"] in ("warning", "error")] == []
+        assert program.errors == ""

@@ -241,6 +241,10 @@ def test_a_wrong_environment_is_an_error_at_once() -> None:
         stator.registered(8000, environ={"STTR_CLIENT_BASEURI": "consul"})
 
 
+def test_the_tls_of_the_program_is_not_that_of_an_application() -> None:
+    stator.asgi_app(environ={"STTR_SERVER_CERTFILE": "/no/such", "STTR_SERVER_TLSMINVERSION": "1.1"})
+
+
 def test_a_collector_that_can_not_be_built_is_an_error_of_the_application_that_needs_it(tmp_path: Path) -> None:
     (tmp_path / "broken.py").write_text(
         "class Broken:\n    def __init__(self): raise LookupError('no shelf')\n    def collect(self, now): ...\n"
