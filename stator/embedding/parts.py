@@ -45,9 +45,9 @@ PREFIX = "STTR"
 COLLECTORS = f"{PREFIX}_COLLECTORS"
 # Collectors that run where neither the keyword nor the variable names any.
 DEFAULT = "runtime"
-# Keywords, and the variables over which they win.
 # TLS is the affair of the application's server: these may name files that the application can't read.
 OTHERS = [f"{PREFIX}_SERVER_{name}" for name in ("CERTFILE", "KEYFILE", "CLIENTCAFILE", "CLIENTNAMES", "TLSMINVERSION")]
+# Keywords, and the variables over which they win.
 VARIABLES = {
     "service": f"{PREFIX}_ROSTER_SERVICE_NAME",
     "tags": f"{PREFIX}_ROSTER_SERVICE_TAGS",
