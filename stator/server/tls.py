@@ -20,8 +20,8 @@ VERSIONS = {
     "1.2": ssl.TLSVersion.TLSv1_2,
     "1.3": ssl.TLSVersion.TLSv1_3,
 }
-# OpenSSL's codes of a certificate out of its time: https://docs.openssl.org/master/man3/X509_STORE_CTX_get_error/
-NOT_YET_VALID, HAS_EXPIRED = 9, 10
+# OpenSSL's codes of why a certificate is refused: https://docs.openssl.org/master/man3/X509_STORE_CTX_get_error/
+NOT_YET_VALID, HAS_EXPIRED, UNKNOWN_ISSUER = 9, 10, 20
 _NO_CHECK_TIME = 0x200000  # X509_V_FLAG_NO_CHECK_TIME, for which ssl has no name
 
 _LOG = logging.getLogger(__name__)
@@ -90,6 +90,8 @@ class TLSOptions:
         try:
             _shake_hands(client, server)
         except ssl.SSLCertVerificationError as error:
+            if error.verify_code == UNKNOWN_ISSUER:
+                return  # the file was replaced since the server has read it, and will be read again
             reason = error.verify_message
             if error.verify_code in (NOT_YET_VALID, HAS_EXPIRED):
                 client.verify_flags |= ssl.VerifyFlags(_NO_CHECK_TIME)
