@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from functools import partial
 from typing import Any
 
+from stator.access.requests import KEY_HEADER
 from stator.check.trial import try_out
 from stator.config import Config, Environment
 from stator.exporter import Exporter
@@ -85,7 +86,7 @@ def main(
         log = log.bind(app_id=APP_ID, run_id=run_id)
         adopt_stdlib(log)
         log.info("starting up", config=loaded.redacted)
-        for warning in loaded.warnings:
+        for warning in (*loaded.warnings, *loaded.config.server.access.warnings()):
             log.warning(warning)
         try:
             supervisor = assemble(loaded, run_id, manager or ServiceManager(), log)
@@ -119,11 +120,13 @@ def assemble(loaded: Loaded[Config], run_id: str, manager: ServiceManager, log: 
     listener = listen(config.server.host, config.server.port)
     bound = listening_address(listener)
     mask = config.known_secrets().mask
+    # By which the server knows our own probes, whoever else needs credentials.
+    key = os.urandom(16).hex()
     roster = config.roster.build(
-        config.registrar(log),
+        config.registrar(log, {KEY_HEADER: key}),
         config.client.base_uri,
         bound,
-        partial(is_serving, bound, timeout=1 + config.monitor.check_timeout.seconds),
+        partial(is_serving, bound, key, timeout=1 + config.monitor.check_timeout.seconds),
         log,
         report=lambda status: manager.status(mask(status)),
     )
@@ -146,13 +149,17 @@ def assemble(loaded: Loaded[Config], run_id: str, manager: ServiceManager, log: 
     exporter = Exporter(collectors | roster.collectors(), config.metrics, build_labels(), log)
 
     def app() -> Any:
-        from stator.web import access_log, app  # Falcon is for the server's process alone
+        from stator.web import access_log, app, guarded  # Falcon is for the server's process alone
 
+        access = config.server.access
+        guard, proxies = access.build(log, lambda: key), access.proxies()
         inner = app.asgi_app(exporter, formats, loaded.redacted, log, checks)
+        inner = guarded.guarded_asgi(inner, guard, proxies)
         mode = "full" if config.logger.access == "auto" else config.logger.access
         secret, timeout = config.client.secret_headers, config.server.timeout.seconds
         quiet = PathSet(config.logger.quiet_paths)
-        return access_log.AccessLogMiddleware(inner, log, secret, timeout, quiet, mode)
+        is_doubtful = guarded.doubts(guard, proxies)
+        return access_log.AccessLogMiddleware(inner, log, secret, timeout, quiet, mode, proxies, is_doubtful)
 
     drain = config.roster.drain.seconds
     return Supervisor(
@@ -164,6 +171,7 @@ def assemble(loaded: Loaded[Config], run_id: str, manager: ServiceManager, log: 
         processes=processes,
         manager=manager,
         log=log,
+        probe_key=key,
         program=program,
         forwarded=FORWARDED_SIGNALS if program else frozenset(),
     )

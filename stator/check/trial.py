@@ -39,6 +39,7 @@ def try_out(config: Config) -> Trial:
     own = config.collectors.plugins.found
     problems += [line for name, line in lines.items() if name in own]
     warnings = [f"{line}; it may work elsewhere" for name, line in lines.items() if name not in own]
+    warnings += config.server.access.warnings()
     mask = config.known_secrets().mask
     return Trial([*map(mask, problems)], [*map(mask, warnings)])
 

@@ -2,7 +2,8 @@
 
 from attrs import frozen
 
-from stator.settings.declare import at_least, between, positive, setting
+from stator.access.config import AccessConfig
+from stator.settings.declare import at_least, between, positive, section, setting
 from stator.settings.duration import Duration
 
 
@@ -19,3 +20,4 @@ class ServerConfig:
         desc="maximum number of open connections of a worker, 0 for the limit of open files less 64",
         check=at_least(0),
     )
+    access: AccessConfig = section(AccessConfig, env="")

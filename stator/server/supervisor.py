@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 
 from attrs import define, field
 
+from stator.access.requests import KEY_HEADER
 from stator.client.probe import is_ready
 from stator.log.logger import Log
 from stator.processes.service import ServiceProcesses
@@ -32,11 +33,14 @@ LOCAL = "127.0.0.1"
 LIVE = "/monitor/live"
 
 
-def is_serving(address: tuple[str, int], path: str = "/monitor", timeout: float = 1.0) -> bool:
-    """Returns whether the service answers 200 within some seconds; an empty host stands for all addresses."""
+def is_serving(address: tuple[str, int], key: str, path: str = "/monitor", timeout: float = 1.0) -> bool:
+    """Returns whether the service answers 200 within some seconds; an empty host stands for all addresses.
+
+    `key` is that by which it knows our probes.
+    """
     host, port = address[0] or LOCAL, address[1]
     netloc = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    return is_ready(f"http://{netloc}{path}", timeout)
+    return is_ready(f"http://{netloc}{path}", timeout, {KEY_HEADER: key})
 
 
 @define
@@ -58,6 +62,7 @@ class Supervisor:
     _processes: ServiceProcesses
     _manager: ServiceManager
     _log: Log
+    _probe_key: str
     _program: Program | None = None
     _forwarded: AbstractSet[int] = frozenset()  # signals that are for the program
     _signals: set[signal.Signals] = field(factory=set, init=False)
@@ -77,7 +82,7 @@ class Supervisor:
         try:
             if self._wait_until_ready(address) and self._start_program():
                 # Not /monitor, which fails while the service is unregistered and drains.
-                self._manager.ready(partial(is_serving, address, LIVE))
+                self._manager.ready(partial(is_serving, address, self._probe_key, LIVE))
                 self._roster.start()
                 self._has_registered = True
                 self._wait(inf)
@@ -139,7 +144,7 @@ class Supervisor:
     def _wait_until_ready(self, address: tuple[str, int]) -> bool:
         """Waits until the service answers; returns False if the server has ended."""
         # Health checks may fail: the program that they look at need not run yet.
-        while not is_serving(address, LIVE):
+        while not is_serving(address, self._probe_key, LIVE):
             if not self._wait(0.01):
                 return False
         host, port = address
