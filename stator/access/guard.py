@@ -4,8 +4,8 @@ import time
 from base64 import b64decode
 from binascii import Error
 from collections.abc import Callable, Collection, Mapping
-from enum import Enum
 from hmac import compare_digest
+from typing import Literal, TypeAlias
 
 from attrs import frozen
 
@@ -53,13 +53,8 @@ FORBIDDEN = Decision(403, b'{"error":"forbidden"}')
 NOT_FOUND = Decision(404, b'{"not":"found"}')
 
 
-class _Trust(Enum):
-    """What a request's credentials are."""
-
-    RIGHT = 1
-    MISSING = 2
-    WRONG = 3
-    UNKNOWN = 4  # the password must be hashed
+# What a request's credentials are; a password that must be hashed first is not known.
+_Trust: TypeAlias = Literal["right", "missing", "wrong", "unknown"]
 
 
 class Guard:
@@ -117,7 +112,7 @@ class Guard:
         if credentials is None:
             return False
         is_blocked = self._limit.wait(request.address, self._clock()) > 0
-        return is_blocked or self._trust(request, credentials, may_hash=False) is not _Trust.RIGHT
+        return is_blocked or self._trust(request, credentials, may_hash=False) != "right"
 
     def _decide(self, request: Request, *, may_hash: bool) -> Decision | None:
         now = self._clock()
@@ -137,18 +132,19 @@ class Guard:
         self, request: Request, credentials: Credentials, now: float, *, may_hash: bool
     ) -> Decision | None:
         is_open, wait = request.path in self._open_paths, 0
+        trust: _Trust
         if not request.authorization:
-            trust = _Trust.MISSING
+            trust = "missing"
         elif wait := self._limit.wait(request.address, now):
             # Right ones too: whoever guesses would learn by the answer that they are.
-            trust = _Trust.WRONG
+            trust = "wrong"
         else:
             trust = self._trust(request, credentials, may_hash=may_hash)
-        if trust is _Trust.RIGHT:
+        if trust == "right":
             return PASSED
-        if trust is _Trust.UNKNOWN:
+        if trust == "unknown":
             return None
-        is_counted = trust is _Trust.WRONG and self._count(request, now, is_failure=not wait)
+        is_counted = trust == "wrong" and self._count(request, now, is_failure=not wait)
         if is_open:
             return Decision(is_brief=True, is_counted=is_counted)
         if wait:
@@ -165,16 +161,16 @@ class Guard:
         scheme, _, value = request.authorization.partition(" ")
         value = value.strip()
         if scheme.lower() == "bearer":
-            return _Trust.RIGHT if _is_token(value, credentials.tokens) else _Trust.WRONG
+            return "right" if _is_token(value, credentials.tokens) else "wrong"
         parsed = _user_and_password(value) if scheme.lower() == "basic" and credentials.users else None
         if parsed is None:
-            return _Trust.WRONG
+            return "wrong"
         user, password = parsed
         if self._passwords.is_known(credentials.users, user, password):
-            return _Trust.RIGHT
+            return "right"
         if not may_hash:
-            return _Trust.UNKNOWN
-        return _Trust.RIGHT if self._passwords.is_right(credentials.users, user, password) else _Trust.WRONG
+            return "unknown"
+        return "right" if self._passwords.is_right(credentials.users, user, password) else "wrong"
 
     def _is_own_probe(self, request: Request) -> bool:
         if not request.probe_key:
