@@ -86,11 +86,13 @@ class AccessConfig:
         """Returns what returns the files' users and tokens; raises StartError if they can't be used."""
         from stator.access.files import read_tokens, read_users
         from stator.access.guard import Credentials
+        from stator.access.passwords import check_bcrypt
         from stator.settings.watched import WatchedFiles
 
         users_file, tokens_file, users, tokens = self.users_file, self.tokens_file, None, None
         try:
             if users_file:
+                check_bcrypt()
                 users = WatchedFiles(lambda: read_users(users_file), [users_file])
             if tokens_file:
                 tokens = WatchedFiles(lambda: read_tokens(tokens_file), [tokens_file])

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from hashlib import blake2b
 from hmac import compare_digest
 
+from stator.settings.declare import StartError
+
 SIGNIFICANT = 72  # bytes of a password; bcrypt takes no more, and htpasswd cuts off the rest
 MOST_WAITING = 32  # who wait until their password is hashed
 
@@ -57,6 +59,15 @@ class Passwords:
 
     def _digest(self, password: bytes) -> bytes:
         return blake2b(password[:SIGNIFICANT], key=self._key).digest()
+
+
+def check_bcrypt() -> None:
+    """Imports what checks passwords; raises StartError where that can't be loaded."""
+    try:
+        import bcrypt  # noqa: F401
+    except ImportError as error:
+        msg = f"passwords can't be checked: {error}"
+        raise StartError(msg) from error
 
 
 def _matches(password: bytes, hashed: bytes) -> bool:

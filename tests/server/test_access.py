@@ -91,6 +91,14 @@ def test_files_that_are_wrong_stop_the_start_with_a_line_each(tmp_path: Path) ->
         assert "geheim" not in program.errors
 
 
+def test_a_bcrypt_that_can_not_be_loaded_stops_the_start_with_a_line(tmp_path: Path) -> None:
+    (tmp_path / "bcrypt.py").write_text("raise ImportError('libgcc_s.so.1: cannot open shared object file')")
+    with Program({**settings(tmp_path), "PYTHONPATH": f"{tmp_path}:{ROOT}"}, tmp_path) as program:
+        assert program.ended() == 1
+        reasons = [line["reason"] for line in program.lines("can't start")]
+    assert reasons == ["passwords can't be checked: libgcc_s.so.1: cannot open shared object file"]
+
+
 def test_a_wrong_file_later_is_a_line_and_the_old_users_stay(program: Program, tmp_path: Path) -> None:
     assert program.get("/metrics", basic()).status == 200
     write(tmp_path / "users", "geheim\n")
