@@ -149,16 +149,17 @@ def assemble(loaded: Loaded[Config], run_id: str, manager: ServiceManager, log: 
     exporter = Exporter(collectors | roster.collectors(), config.metrics, build_labels(), log)
 
     def app() -> Any:
-        from stator.web import access_log, app, guarded  # Falcon is for the server's process alone
+        from stator.web import access_log, app  # Falcon is for the server's process alone
 
-        access = config.server.access
-        guard, proxies = access.build(log, lambda: key), access.proxies()
-        inner = app.asgi_app(exporter, formats, loaded.redacted, log, checks)
-        inner = guarded.guarded_asgi(inner, guard, proxies)
+        access, is_doubtful = config.server.access, lambda _: False
+        inner, proxies = app.asgi_app(exporter, formats, loaded.redacted, log, checks), access.proxies()
+        if guard := access.build(log, lambda: key):
+            from stator.web.guarded import doubts, guarded_asgi  # most services have none
+
+            inner, is_doubtful = guarded_asgi(inner, guard, proxies), doubts(guard, proxies)
         mode = "full" if config.logger.access == "auto" else config.logger.access
         secret, timeout = config.client.secret_headers, config.server.timeout.seconds
         quiet = PathSet(config.logger.quiet_paths)
-        is_doubtful = guarded.doubts(guard, proxies)
         return access_log.AccessLogMiddleware(inner, log, secret, timeout, quiet, mode, proxies, is_doubtful)
 
     drain = config.roster.drain.seconds

@@ -54,7 +54,7 @@ def read_tokens(path: str) -> tuple[bytes, ...]:
 
 def digest(token: str) -> bytes:
     """Returns what a token is compared by."""
-    return sha256(token.encode(errors="surrogateescape")).digest()
+    return sha256(token.encode(errors="surrogatepass")).digest()
 
 
 def warnings_of(path: str) -> Iterator[str]:

@@ -5,9 +5,8 @@ from base64 import b64decode
 from binascii import Error
 from collections.abc import Callable, Collection, Mapping
 from hmac import compare_digest
-from typing import Literal, TypeAlias
-
-from attrs import frozen
+from types import MappingProxyType
+from typing import Literal, NamedTuple, TypeAlias
 
 from stator.access.endpoints import ALL, ENDPOINTS, OPEN_PATHS
 from stator.access.files import digest
@@ -21,16 +20,14 @@ from stator.settings.paths import PathSet
 BASIC, BEARER = 'Basic realm="stator", charset="UTF-8"', 'Bearer realm="stator"'
 
 
-@frozen
-class Credentials:
+class Credentials(NamedTuple):
     """Who is let in: bcrypt hashes by user, and digests of tokens, as `files.digest` makes them."""
 
-    users: Mapping[str, str] = {}
+    users: Mapping[str, str] = MappingProxyType({})
     tokens: Collection[bytes] = ()
 
 
-@frozen
-class Decision:
+class Decision(NamedTuple):
     """What becomes of a request.
 
     Attributes:

@@ -3,8 +3,7 @@
 import threading
 from collections import OrderedDict, deque
 from math import ceil
-
-from attrs import define
+from typing import NamedTuple
 
 from stator.log.logger import Log
 
@@ -52,8 +51,9 @@ def _network(address: str) -> str:
         return address
 
 
-@define
-class _Refusals:
+class _Refusals(NamedTuple):
+    """Refusals of an address: since when, and how many there were after the first."""
+
     since: float
     further: int = 0
 
@@ -63,7 +63,7 @@ class RefusalLog:
 
     def __init__(self, log: Log) -> None:
         self._log, self._lock = log, threading.Lock()
-        self._known: dict[tuple[str, str], _Refusals] = {}
+        self._known: dict[tuple[str, str], _Refusals] = {}  # by message and address
         self._due = 0.0  # when the next summary may be
 
     def report(self, message: str, address: str, now: float) -> bool:
@@ -73,10 +73,9 @@ class RefusalLog:
             if key not in self._known and len(self._known) >= MOST_NAMED:
                 key = (message, OTHERS)
             if known := self._known.get(key):
-                known.further += 1
+                self._known[key] = _Refusals(known.since, known.further + 1)
                 return False
-            self._known[key] = _Refusals(now)
-            self._due = min(known.since for known in self._known.values()) + SUMMARY
+            self._begin(key, now)
         self._log.warning(message, remote_ip=key[1])
         return True
 
@@ -85,13 +84,17 @@ class RefusalLog:
         if not self._known or now < self._due:
             return
         with self._lock:
-            over = [key for key, known in self._known.items() if now >= known.since + SUMMARY]
-            counted = [(*key, self._known.pop(key)) for key in over]
-            for message, address, known in counted:
-                if known.further:  # it goes on: the next summary follows in place of another first line
-                    self._known[message, address] = _Refusals(now)
+            over = {key: known for key, known in self._known.items() if now >= known.since + SUMMARY}
+            for key, known in over.items():
+                del self._known[key]
+                if known.further:  # it may go on: then the next line is a summary, too
+                    self._begin(key, now)
             self._due = min((known.since for known in self._known.values()), default=now) + SUMMARY
-        for message, address, known in counted:
+        for (message, address), known in over.items():
             if known.further:
                 seconds = round(now - known.since)
                 self._log.warning(f"{message}, again", remote_ip=address, times=known.further, seconds=seconds)
+
+    def _begin(self, key: tuple[str, str], now: float) -> None:
+        self._known[key] = _Refusals(now)
+        self._due = min(known.since for known in self._known.values()) + SUMMARY

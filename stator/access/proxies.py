@@ -49,7 +49,7 @@ def _addresses(nodes: Iterable[str]) -> list[str]:
 
 
 def _address(node: str) -> str:
-    found = _NODE.fullmatch(node)
+    found = _NODE.fullmatch(node) if "%" not in node else None  # a zone is known on its own host alone
     try:
         return str(parse_address(found["ipv6"] or found["ipv4"] or found["bare"] or "")) if found else UNKNOWN
     except ValueError:

@@ -1,9 +1,7 @@
 """What is known of a request by which is decided, read out of ASGI's scope or WSGI's environ."""
 
 from collections.abc import Mapping
-from typing import Any
-
-from attrs import frozen
+from typing import Any, NamedTuple
 
 from stator.access.proxies import TrustedProxies
 
@@ -14,8 +12,7 @@ _ENVIRON_KEY = f"HTTP_{KEY_HEADER.upper().replace('-', '_')}"
 _FORWARDED_FOR, _FORWARDED = b"x-forwarded-for", b"forwarded"
 
 
-@frozen
-class Request:
+class Request(NamedTuple):
     """What is known of a request; texts are empty where there is none."""
 
     address: str

@@ -37,7 +37,6 @@ from stator.version import build_labels
 from stator.web import app as web
 from stator.web.access_log import App
 from stator.web.checks import CheckMetrics, Checks
-from stator.web.guarded import guarded_asgi, guarded_resource, guarded_wsgi
 from stator.web.health import Check
 from stator.web.metrics import Metrics
 from stator.web.monitor import Monitor
@@ -163,12 +162,20 @@ class Parts:
     def asgi_app(self) -> App:
         """Returns an ASGI application of this process."""
         app = web.asgi_app(self._exporter(), self._config.formats(), None, self._log, self._checks())
-        return guarded_asgi(app, self._guard(), self._proxies)
+        if guard := self._guard():
+            from stator.web.guarded import guarded_asgi  # most applications have none
+
+            app = guarded_asgi(app, guard, self._proxies)
+        return app
 
     def wsgi_app(self) -> WSGIApplication:
         """Returns a WSGI application of this process."""
         app = web.wsgi_app(self._exporter(), self._config.formats(), self._log, self._checks())
-        return guarded_wsgi(app, self._guard(), self._proxies)
+        if guard := self._guard():
+            from stator.web.guarded import guarded_wsgi
+
+            app = guarded_wsgi(app, guard, self._proxies)
+        return app
 
     def resources(self) -> dict[str, PerProcessResource]:
         """Returns the Falcon resources by path."""
@@ -180,7 +187,14 @@ class Parts:
         return {path: PerProcessResource(self._guarded(path, build)) for path, build in builds.items()}
 
     def _guarded(self, path: str, build: Callable[[], object]) -> Callable[[], object]:
-        return lambda: guarded_resource(build(), path, self._guard(), self._proxies)
+        def build_guarded() -> object:
+            if guard := self._guard():
+                from stator.web.guarded import GuardedResource
+
+                return GuardedResource(build(), path, guard, self._proxies)
+            return build()
+
+        return build_guarded
 
 
 def with_service(config: Config, **changes: Any) -> Config:

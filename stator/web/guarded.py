@@ -8,7 +8,6 @@ from typing import Any
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 import falcon.asgi
-from attrs import evolve
 
 from stator.access.guard import Decision, Guard
 from stator.access.proxies import TrustedProxies
@@ -40,10 +39,8 @@ def decide(guard: Guard, request: Request) -> Decision:
     return guard.decide(request) or guard.decide_by_hashing(request)
 
 
-def guarded_asgi(app: App, guard: Guard | None, proxies: TrustedProxies) -> App:
-    """Returns an ASGI application before which a guard stands, if there is one."""
-    if guard is None:
-        return app
+def guarded_asgi(app: App, guard: Guard, proxies: TrustedProxies) -> App:
+    """Returns an ASGI application before which a guard stands."""
     waiting = AsyncGuard(guard)
 
     async def guarded(scope: Scope, receive: Receive, send: Send) -> None:
@@ -58,10 +55,8 @@ def guarded_asgi(app: App, guard: Guard | None, proxies: TrustedProxies) -> App:
     return guarded
 
 
-def guarded_wsgi(app: WSGIApplication, guard: Guard | None, proxies: TrustedProxies) -> WSGIApplication:
-    """Returns a WSGI application before which a guard stands, if there is one."""
-    if guard is None:
-        return app
+def guarded_wsgi(app: WSGIApplication, guard: Guard, proxies: TrustedProxies) -> WSGIApplication:
+    """Returns a WSGI application before which a guard stands."""
 
     def guarded(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         decision = decide(guard, request_of_environ(environ, proxies))
@@ -75,9 +70,9 @@ def guarded_wsgi(app: WSGIApplication, guard: Guard | None, proxies: TrustedProx
     return guarded
 
 
-def doubts(guard: Guard | None, proxies: TrustedProxies) -> Callable[[Scope], bool]:
+def doubts(guard: Guard, proxies: TrustedProxies) -> Callable[[Scope], bool]:
     """Returns what returns whether a request has credentials that are not known to be right."""
-    return lambda scope: guard is not None and guard.is_doubtful(request_of_scope(scope, proxies))
+    return lambda scope: guard.is_doubtful(request_of_scope(scope, proxies))
 
 
 def mark(source: Any, decision: Decision) -> None:
@@ -88,13 +83,15 @@ def mark(source: Any, decision: Decision) -> None:
         source[COUNTED] = True
 
 
-def guarded_resource(resource: Any, path: str, guard: Guard | None, proxies: TrustedProxies) -> Any:
-    """Returns a Falcon resource before which a guard stands, if there is one; `path` is that of an endpoint."""
-    return resource if guard is None else _GuardedResource(resource, path, guard, proxies)
+class GuardedResource:
+    """A Falcon resource before which a guard stands, for ASGI and for WSGI, in an application with other routes.
 
-
-class _GuardedResource:
-    """A Falcon resource, for ASGI and for WSGI, in an application that has other routes too."""
+    Args:
+        resource: The resource.
+        path: The endpoint that it answers, whatever its route.
+        guard: The guard.
+        proxies: Whose headers are believed.
+    """
 
     def __init__(self, resource: Any, path: str, guard: Guard, proxies: TrustedProxies) -> None:
         self._resource, self._path, self._proxies = resource, path, proxies
@@ -103,7 +100,7 @@ class _GuardedResource:
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Answers over WSGI."""
         request = request_of_environ(req.env, self._proxies)
-        decision = decide(self._guard, evolve(request, path=self._path))
+        decision = decide(self._guard, request._replace(path=self._path))
         mark(req.env, decision)
         if not _refuse_by(resp, decision):
             self._resource.on_get(req, resp)
@@ -111,7 +108,7 @@ class _GuardedResource:
     async def on_get_async(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
         """Answers over ASGI."""
         request = request_of_scope(req.scope, self._proxies)
-        decision = await self._waiting.decide(evolve(request, path=self._path))
+        decision = await self._waiting.decide(request._replace(path=self._path))
         mark(req.scope, decision)
         if not _refuse_by(resp, decision):
             await self._resource.on_get_async(req, resp)

@@ -4,6 +4,8 @@ from threading import Event, Thread
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from stator.access.endpoints import ALL
 from stator.access.files import digest
@@ -88,6 +90,17 @@ def test_refuses_wrong_credentials(asker: Asker, text: str) -> None:
     decision = asker.ask({"Authorization": text})
     assert decision.status == 401
     assert [name for name, _ in decision.headers] == ["WWW-Authenticate", "WWW-Authenticate"]
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(authorization=st.text(), probe_key=st.text(st.characters(max_codepoint=255)))
+def test_whatever_a_client_sends_is_refused_and_no_error(
+    story: CapturedLog, authorization: str, probe_key: str
+) -> None:
+    guard = Guard(story.log, lambda: CREDENTIALS, probe_key=lambda: KEY, passwords=Passwords(lambda *_: False))
+    for text in (authorization, f"Basic {authorization}", f"Bearer {authorization}"):
+        request = Request("127.0.0.2", "/metrics", text, probe_key)
+        assert (guard.decide(request) or guard.decide_by_hashing(request)).status == 401
 
 
 @pytest.mark.parametrize(

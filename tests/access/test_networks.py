@@ -1,4 +1,8 @@
+from ipaddress import ip_address
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from stator.access.networks import Networks, are_networks
 from stator.access.proxies import TrustedProxies
@@ -47,6 +51,7 @@ def test_refuses_what_is_no_network(text: str) -> None:
         ("10.0.0.1", "10.1.2.3, 10.1.2.4", "", "10.1.2.3"),
         ("10.0.0.1", "127.0.0.1, gibberish", "", "unknown"),
         ("10.0.0.1", "127.0.0.1,", "", "unknown"),
+        ("10.0.0.1", "fe80::1%anything", "", "unknown"),
         ("10.0.0.1", "198.51.100.1:4711", "", "198.51.100.1"),
         ("10.0.0.1", "[2001:db8::1]:4711", "", "2001:db8::1"),
         ("10.0.0.1", "2001:DB8::1", "", "2001:db8::1"),
@@ -65,6 +70,12 @@ def test_refuses_what_is_no_network(text: str) -> None:
 )
 def test_finds_the_client_behind_trusted_proxies(peer: str, forwarded_for: str, forwarded: str, client: str) -> None:
     assert PROXIES.client(peer, forwarded_for, forwarded) == client
+
+
+@given(st.text(), st.text())
+def test_a_client_is_an_address_or_unknown_whatever_headers_say(forwarded_for: str, forwarded: str) -> None:
+    client = PROXIES.client("10.0.0.1", forwarded_for, forwarded)
+    assert client == "unknown" or str(ip_address(client)) == client
 
 
 def test_believes_no_header_where_no_proxy_is_trusted() -> None:

@@ -166,6 +166,7 @@ def test_it_is_registered_and_healthy_where_even_the_monitor_needs_credentials(t
     if check == "http":
         variables["STTR_CONSUL_CHECKHEADERS"] = f"Authorization,Bearer {TOKEN}"
     variables |= {"STTR_ROSTER_SERVICE_IPADDRESS": "127.0.0.1", "STTR_CONSUL_CHECKINTERVAL": "1s"}
+    variables |= {"STTR_LOGGER_LEVEL": "debug", "STTR_LOGGER_MAXLEN": "0"}
     folder = tmp_path / "consul"
     folder.mkdir()
     with Consul(folder) as consul, Program({**variables, "STTR_CLIENT_BASEURI": consul.url}, tmp_path) as program:
@@ -176,6 +177,10 @@ def test_it_is_registered_and_healthy_where_even_the_monitor_needs_credentials(t
         assert not program.lines(level="error")
         assert not program.lines("wrong credentials")
         assert TOKEN not in program.output
+        keys = {
+            key for line in program.lines() for key in json.loads(line.get("headers", "{}")).get("X-Stator-Probe", [])
+        }
+        assert keys == {"--redacted--"}
 
 
 def test_files_are_replaced_under_load_without_a_failed_scrape(tmp_path: Path) -> None:
