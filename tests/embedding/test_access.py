@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.credentials import OTHER_TOKEN, TOKEN, basic, bearer, settings, write_private
-from tests.embedding.applications import Command, gunicorn, uvicorn
+from tests.embedding.applications import Command, gunicorn, hypercorn, uvicorn, wsgiref
 from tests.embedding.conftest import ServeApp, Served
 from tests.embedding.registering import Shops
 from tests.program import Answer, eventually
@@ -69,6 +69,8 @@ stator.add_routes(app, prefix="/internal", checks={{"db": lambda: 1 / 0}})
 EMBEDDED: dict[str, tuple[str, Command, str]] = {
     "asgi": (ASGI, uvicorn("--workers=4"), ""),
     "asgi, mounted": (ASGI_MOUNTED, uvicorn(), "/internal"),
+    "asgi, trio": (ASGI_MOUNTED, hypercorn("--worker-class=trio"), "/internal"),
+    "wsgi, wsgiref": (WSGI, wsgiref, ""),
     "asgi, add_routes": (ROUTES.format(kind=".asgi", suffix=", suffix='async'"), uvicorn(), "/internal"),
     "wsgi": (WSGI, gunicorn("-w=3", "-k=gthread", "--threads=4"), ""),
     "wsgi, preloaded": (WSGI, gunicorn("-w=2", "--preload"), ""),
