@@ -54,11 +54,13 @@ class AccessConfig:
         """Yields what is weak about the files."""
         if not (self.users_file or self.tokens_file):
             return
-        from stator.access.files import ContentError, short_tokens, warnings_of
+        from stator.access.files import ContentError, costly_hashes, short_tokens, warnings_of
 
         with suppress(OSError, ContentError):
             for _, path, _ in self._files():
                 yield from warnings_of(path)
+            if self.users_file:
+                yield from costly_hashes(self.users_file)
             if self.tokens_file:
                 yield from short_tokens(self.tokens_file)
 

@@ -7,6 +7,7 @@ from hashlib import sha256
 from pathlib import Path
 
 LONGEST = 1 << 20  # bytes of a file
+COSTLY = 15  # of a hash: that of one password takes two seconds or more
 SHORT = 16  # characters; a token with fewer may be guessed
 _HASH = re.compile(r"\$2[abxy]?\$(?:0[4-9]|[12]\d|3[01])\$[./A-Za-z0-9]{53}")
 _TOKEN = re.compile(r"[!-~]+")
@@ -62,6 +63,14 @@ def warnings_of(path: str) -> Iterator[str]:
     mode = Path(path).stat().st_mode
     if mode & stat.S_IROTH:
         yield f"{path} can be read by all users of this host (mode {stat.S_IMODE(mode):03o}): chmod o-r"
+
+
+def costly_hashes(path: str) -> Iterator[str]:
+    """Yields which hashes of a file take long; raises OSError and ContentError."""
+    for number, line in _lines(path):
+        cost = line.split("$")[2:3]
+        if cost and int(cost[0]) >= COSTLY:
+            yield f"{path}, line {number}: a hash of cost {cost[0]} takes seconds, and one is checked at a time"
 
 
 def short_tokens(path: str) -> Iterator[str]:

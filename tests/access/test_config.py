@@ -83,7 +83,7 @@ def test_what_is_no_network_or_endpoint_is_a_problem(name: str, text: str, expec
     assert f"expected {expected}" in problem(**{name: text})
 
 
-def test_warns_of_files_that_others_read_and_of_short_tokens(tmp_path: Path) -> None:
+def test_warns_of_files_that_others_read_of_slow_hashes_and_of_short_tokens(tmp_path: Path) -> None:
     users, tokens = tmp_path / "users", write_private(tmp_path / "tokens", f"{TOKEN}\n# short\nshort\n")
     users.write_text(USERS)
     users.chmod(0o644)
@@ -93,6 +93,10 @@ def test_warns_of_files_that_others_read_and_of_short_tokens(tmp_path: Path) -> 
     ]
     users.chmod(0o640)
     assert list(config(USERSFILE=str(users)).warnings()) == []
+    write_private(users, f"{USERS}slow:{HASH.replace('$04', '$15')}\n")
+    assert list(config(USERSFILE=str(users)).warnings()) == [
+        f"{users}, line 3: a hash of cost 15 takes seconds, and one is checked at a time"
+    ]
 
 
 def test_there_is_no_guard_where_all_may_ask_for_all(tmp_path: Path) -> None:

@@ -99,6 +99,14 @@ def test_a_bcrypt_that_can_not_be_loaded_stops_the_start_with_a_line(tmp_path: P
     assert reasons == ["passwords can't be checked: libgcc_s.so.1: cannot open shared object file"]
 
 
+def test_what_checks_passwords_is_loaded_only_where_there_are_users(tmp_path: Path) -> None:
+    for variables, is_loaded in ((settings(tmp_path), True), ({"STTR_SERVER_ALLOW": "127.0.0.1"}, False)):
+        with Program(variables, tmp_path) as program:
+            program.wait_for("ready")
+            maps = [Path(f"/proc/{each.pid}/maps").read_text() for each in program.workers]
+        assert [("_bcrypt" in text) for text in maps] == [is_loaded]
+
+
 def test_a_wrong_file_later_is_a_line_and_the_old_users_stay(program: Program, tmp_path: Path) -> None:
     assert program.get("/metrics", basic()).status == 200
     write(tmp_path / "users", "geheim\n")
