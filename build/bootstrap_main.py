@@ -15,10 +15,12 @@ from zipimport import zipimporter
 # pyz.py puts these in.
 BUILD_ID = "@BUILD_ID@"
 BUILT_FOR = "@BUILT_FOR@"
+PLATFORMS = "@PLATFORMS@"
 SUFFIXES = "@SUFFIXES@"
 # What names of compiled modules end in for this Python: .cpython-311-x86_64-linux-gnu.so. importlib.machinery, which
 # has it too, takes longer to import than all else here.
 SUFFIX = _imp.extension_suffixes()[0]
+PLATFORM = "-".join(SUFFIX[1:-3].split("-")[2:])  # x86_64-linux-gnu
 # Flags whose answer is mostly the same, and stands in the archive: to work it out takes many times as long.
 ANSWERS = {"-h": "help", "--help": "help", "-V": "version", "--version": "version"}
 # Each interpreter has a folder of its own to unpack to, with what it needs; this begins the folders' names.
@@ -51,9 +53,12 @@ def main() -> int:
     if is_noexec(root):
         sys.exit(f"stator.pyz: {root} is mounted noexec, so no compiled module can be loaded from it: {ELSEWHERE}")
 
-    while not os.path.isdir(site) or not hold(target):
-        unpack(archive, target)
+    # Not left to shiv, which would unpack what is for other platforms, too.
+    is_forced = bool(os.environ.pop("SHIV_FORCE_EXTRACT", ""))
+    while is_forced or not os.path.isdir(site) or not hold(target):
+        unpack(archive, target, is_forced=is_forced)
         check_owners(site)
+        is_forced = False
 
     if any(key.startswith("SHIV_") and key != "SHIV_ROOT" for key in os.environ):
         from _bootstrap import bootstrap  # type: ignore[import-not-found]
@@ -130,27 +135,37 @@ def check_owners(path: str) -> None:
             owners = {0, os.geteuid()} if is_open else owners
 
 
-def unpack(archive: str, target: str) -> None:
-    """Unpacks what this Python needs, compiled, whole or not at all; a second process waits for the first."""
+def unpack(archive: str, target: str, *, is_forced: bool) -> None:
+    """Unpacks what this Python needs, compiled, whole or not at all; a second process waits for the first.
+
+    What is there already is replaced only if that is forced.
+    """
+    from copy import copy
     from pathlib import Path
+    from typing import Any
     from zipfile import ZipFile, ZipInfo
 
     from _bootstrap import extract_site_packages
 
     class Needed(ZipFile):
-        """The archive without other Pythons' compiled modules."""
+        """The archive without what is compiled for other Pythons and platforms."""
 
         def infolist(self) -> list[ZipInfo]:
-            return [
-                info for info in super().infolist() if info.filename.endswith(SUFFIX) or info.filename[-3:] != ".so"
-            ]
+            others = tuple(f".{each}" for each in PLATFORMS.split() if each != PLATFORM)
+            infos = (info for info in super().infolist() if not info.filename.endswith(others))
+            return [info for info in infos if info.filename.endswith(SUFFIX) or info.filename[-3:] != ".so"]
+
+        def extract(self, member: str | ZipInfo, path: Any = None, pwd: bytes | None = None) -> str:
+            info = copy(self.getinfo(member) if isinstance(member, str) else member)
+            info.filename = info.filename.removesuffix(f".{PLATFORM}")
+            return super().extract(info, path, pwd)
 
     # What others can write, they can make us run.
     umask = os.umask(0o022)
     try:
         with Needed(archive) as packed:
             # One worker: as quick for so few files, and needs no shared memory, which a sandbox may refuse.
-            extract_site_packages(packed, Path(target), compile_pyc=True, compile_workers=1)
+            extract_site_packages(packed, Path(target), compile_pyc=True, compile_workers=1, force=is_forced)
     except OSError as error:
         sys.exit(f"stator.pyz: can't unpack to {target}, {error.strerror}: {ELSEWHERE}")
     finally:

@@ -1,7 +1,9 @@
 """Makes dist/stator.pyz: one file for several CPythons, byte for byte the same wherever a commit is built.
 
 A compiled module carries its Python's version and platform in its file name. So the locked wheels are installed once
-for each, into a folder of its own, the folders are laid over each other, and shiv packs the result.
+for each, into a folder of its own, the folders are laid over each other, and shiv packs the result. One for the stable
+ABI, and a library that comes with it, carries neither: there it has the platform's name behind its own, which is taken
+away when it is unpacked.
 """
 
 import hashlib
@@ -86,6 +88,7 @@ def build(platforms: Sequence[str], output: Path) -> None:
         pack(site, draft, epoch)
         facts = {
             "BUILT_FOR": f"CPython {', '.join(PYTHONS)} on {', '.join(platforms)}",
+            "PLATFORMS": " ".join(platforms),
             "SUFFIXES": " ".join(suffix(python, platform) for python, platform in every),
         }
         seal(draft, output, epoch, facts, {flag: said(site, f"--{flag}") for flag in ("help", "version")})
@@ -131,7 +134,7 @@ def installed(python: str, platform: str) -> Path:
         options += [f"--platform={tag}" for tag in PLATFORMS[platform]]
         options += [f"--target={wheels}", f"--requirement={LOCK}"]
         run(sys.executable, "-m", "pip", "install", *options)
-        keep(wheels, site, suffix(python, platform))
+        keep(wheels, site, suffix(python, platform), platform)
         # Moved when complete, so that an interrupted build leaves nothing that the next would take.
         site.replace(folder)
     return folder
@@ -142,24 +145,27 @@ def suffix(python: str, platform: str) -> str:
     return f".cpython-{python.replace('.', '')}-{platform}.so"
 
 
-def keep(wheels: Path, site: Path, ending: str) -> None:
-    """Copies what can run of installed wheels, with compiled modules trimmed and named for one Python and platform.
+def keep(wheels: Path, site: Path, ending: str, platform: str) -> None:
+    """Copies what can run of installed wheels, with what is compiled trimmed and named for one Python or platform.
 
     Args:
         wheels: Where they are installed.
         site: The folder to copy to.
         ending: What names of compiled modules end in.
+        platform: Python's name for the platform.
     """
     for path, name in files(wheels):
         if any(fnmatch(name, pattern) for pattern in UNUSED):
             continue
         target = site / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        if path.suffix != ".so":
+        if name.endswith(".abi3.so") or fnmatch(name, "*.libs/*"):
+            # The same for each Python, so that the archive has it once for a platform.
+            target.with_name(f"{path.name}.{platform}").write_bytes(trimmed(path.read_bytes()))
+        elif path.suffix != ".so":
             shutil.copyfile(path, target)
-        elif name.endswith((ending, ".abi3.so")):
-            # The stable ABI's names are the same on each platform.
-            target.with_name(path.name.partition(".")[0] + ending).write_bytes(trimmed(path.read_bytes()))
+        elif name.endswith(ending):
+            target.write_bytes(trimmed(path.read_bytes()))
         else:
             sys.exit(f"build/pyz.py: {name} is not made for {ending}")
 
@@ -187,7 +193,7 @@ def add_stator(wheels: Path, site: Path) -> None:
     unpacked = wheels / "unpacked"
     with zipfile.ZipFile(next(wheels.glob("*.whl"))) as wheel:
         wheel.extractall(unpacked)
-    keep(unpacked, site, "")
+    keep(unpacked, site, "", "")
 
 
 def pack(site: Path, draft: Path, epoch: int) -> None:

@@ -79,8 +79,8 @@ class Config:
         named = (Secret(value) for name, value in pairs if name.lower() in self.client.secret_headers)
         return KnownSecrets([*named, *chain.from_iterable(map(secrets_of, configs))], user=self.client.user)
 
-    def registrar(self, log: Log) -> Registrar | None:
-        """Returns the chosen registrar; None registers nowhere."""
+    def registrar(self, log: Log, probe_headers: Mapping[str, str] | None = None) -> Registrar | None:
+        """Returns the chosen registrar, which probes our own health with some headers; None registers nowhere."""
         if plugin := self.registrars.found.get(self.roster.registrar):
             registrar: Registrar = plugin.build()
             return registrar
@@ -92,7 +92,7 @@ class Config:
         if not self.client.base_uri:
             return None
         mask = self.known_secrets().mask
-        return self.consul.build(self.client.build(log, mask), self.consul.heartbeat(log, mask))
+        return self.consul.build(self.client.build(log, mask), self.consul.heartbeat(log, mask, probe_headers))
 
     def child_check(self) -> Check | None:
         """Returns what raises while the wrapped program is not healthy; None if nothing is known of its health."""

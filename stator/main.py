@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from functools import partial
 from importlib import import_module
 
+from stator.access.requests import KEY_HEADER
 from stator.check.trial import try_out
 from stator.config import Config, Environment
 from stator.exporter import Exporter
@@ -31,7 +32,6 @@ from stator.version import __version__, build_labels
 
 APP_ID = "stator"
 CHILD = "child"  # the collector, and the health check, of a wrapped program
-OPEN_PATHS = ("/monitor", "/monitor/*")  # which need no client certificate: Consul's agent has none by default
 ABOUT = "'stator' makes a service observable: it registers, answers /monitor and /metrics, and logs what happened"
 
 
@@ -87,7 +87,7 @@ def main(
         log = log.bind(app_id=APP_ID, run_id=run_id)
         adopt_stdlib(log)
         log.info("starting up", config=loaded.redacted)
-        for warning in loaded.warnings:
+        for warning in (*loaded.warnings, *loaded.config.server.access.warnings()):
             log.warning(warning)
         try:
             supervisor = assemble(loaded, run_id, manager or ServiceManager(), log)
@@ -127,11 +127,14 @@ def assemble(loaded: Loaded[Config], run_id: str, manager: ServiceManager, log: 
     listener = listen(config.server.host, config.server.port)
     bound = listening_address(listener)
     mask = config.known_secrets().mask
+    # By which the server knows our own probes, whoever else needs credentials.
+    key = os.urandom(16).hex()
+    probe = partial(is_serving, bound, config.server.scheme, key)
     roster = config.roster.build(
-        config.registrar(log),
+        config.registrar(log, {KEY_HEADER: key}),
         config.client.base_uri,
         Endpoint(*bound, config.server.scheme),
-        partial(is_serving, bound, config.server.scheme, timeout=1 + config.monitor.check_timeout.seconds),
+        partial(probe, timeout=1 + config.monitor.check_timeout.seconds),
         log,
         report=lambda status: manager.status(mask(status)),
     )
@@ -153,12 +156,17 @@ def assemble(loaded: Loaded[Config], run_id: str, manager: ServiceManager, log: 
         collectors["checks"] = CheckMetrics(lambda: checks)
     exporter = Exporter(collectors | roster.collectors(), config.metrics, build_labels(), log)
 
-    inner = app.asgi_app(exporter, formats, loaded.redacted, log, checks)
+    access, is_doubtful = config.server.access, lambda _: False
+    inner, proxies = app.asgi_app(exporter, formats, loaded.redacted, log, checks), access.proxies()
+    if guard := access.build(log, lambda: key):
+        from stator.web.guarded import doubts, guarded_asgi  # most services have none
+
+        inner, is_doubtful = guarded_asgi(inner, guard, proxies), doubts(guard, proxies)
     tls = config.server.tls_options()
     if tls is not None and tls.client_ca_file:
         from stator.web.certificates import ClientCertificateMiddleware
 
-        inner = ClientCertificateMiddleware(inner, frozenset(tls.client_names), PathSet(OPEN_PATHS))
+        inner = ClientCertificateMiddleware(inner, frozenset(tls.client_names), PathSet(access.open_paths), key)
     answers = access_log.AccessLogMiddleware(
         inner,
         log,
@@ -166,6 +174,8 @@ def assemble(loaded: Loaded[Config], run_id: str, manager: ServiceManager, log: 
         config.server.timeout.seconds,
         PathSet(config.logger.quiet_paths),
         "full" if config.logger.access == "auto" else config.logger.access,
+        proxies,
+        is_doubtful,
     )
     drain = config.roster.drain.seconds
     return Supervisor(
@@ -177,6 +187,7 @@ def assemble(loaded: Loaded[Config], run_id: str, manager: ServiceManager, log: 
         processes=processes,
         manager=manager,
         log=log,
+        probe=probe,
         program=program,
         forwarded=FORWARDED_SIGNALS if program else frozenset(),
     )

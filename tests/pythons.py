@@ -153,7 +153,7 @@ PEERS: dict[str, Peer] = {
             "bookworm",
             "python3.11-minimal",
             program="python3.11",
-            libraries=(*_packages("3.11"), *_LIBRARIES, "libssl3"),
+            libraries=(*_packages("3.11"), *_LIBRARIES, "libssl3", "libgcc-s1"),
             architecture="arm64",
         ),
         Peer("python-2.7", "bullseye", "python2.7-minimal", program="python2.7", libraries=("libpython2.7-minimal",)),

@@ -1,4 +1,4 @@
-"""What users read, byte for byte: help, configuration, one scrape, the log of one run, and the public interface.
+"""What users read, byte for byte: help, configuration, one scrape, a run's log, the public interface, and statuses.
 
 The files in golden/ are written again by `python -m tests.test_golden`, where a change means to change them.
 """
@@ -9,6 +9,8 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import closing
+from http.client import HTTPConnection
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -18,6 +20,7 @@ import pytest
 import stator
 from stator.embedding.keywords import Keywords
 from stator.log.render import TRUNCATED
+from tests.credentials import basic, settings
 from tests.program import MODULE, ROOT, Program
 
 GOLDEN = Path(__file__).with_name("golden")
@@ -33,6 +36,11 @@ ENV = {
     "STTR_CLIENT_USER": "someone",
     "STTR_SERVER_TIMEOUT": "1m30s",
 }
+PATHS = (
+    *("/", "/status", "/assets/none", "/metrics", "/metrics/", "/config", "/none", "/monitor", "/monitor/"),
+    *("/monitor/ready", "/monitor/live", "/monitor/none", "/monitor/../config", "//monitor", "/Monitor"),
+)
+METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "TRACE", "FOO")
 # What differs from run to run, or from machine to machine.
 VOLATILE = {
     "ts": "TS",
@@ -119,9 +127,34 @@ def outputs(folder: Path) -> Iterator[tuple[str, str]]:
         stator.request("POST", "/metrics", b"some body")
         assert stator.stop() == 0
         lines = [json.dumps(steady(line)) for line in stator.lines()]
+    yield "statuses.txt", statuses(folder)
     yield "scrape.txt", samples(text.body.decode())
     yield "scrape-openmetrics.txt", samples(modern.body.decode())
     yield "run.log", "\n".join(lines) + "\n"
+
+
+def statuses(folder: Path) -> str:
+    """The status of each path and method, with right credentials, with wrong ones and without."""
+    columns: dict[str, dict[str, str]] = {"none": {}, "wrong": basic("prom", "wrong"), "right": basic()}
+    lines = [f"{'path':<20}{'method':<10}{''.join(f'{name:<7}' for name in columns)}"]
+    with Program({"STTR_COLLECTORS": "wave", **settings(folder)}, folder) as stator:
+        for path in PATHS:
+            for nth, method in enumerate(METHODS):
+                # Each from an address of its own: one that fails too often is not answered any more.
+                found = [
+                    status(stator, f"127.0.{1 + nth}.{1 + PATHS.index(path)}", method, path, headers)
+                    for headers in columns.values()
+                ]
+                lines.append(f"{path:<20}{method:<10}{''.join(f'{each:<7}' for each in found)}")
+    return "\n".join(map(str.rstrip, lines)) + "\n"
+
+
+def status(stator: Program, address: str, method: str, path: str, headers: Mapping[str, str]) -> int:
+    """The status of a request from an address of this host."""
+    connection = HTTPConnection("127.0.0.1", stator.port, timeout=10, source_address=(address, 0))
+    with closing(connection):
+        connection.request(method, path, headers=dict(headers))
+        return connection.getresponse().status
 
 
 @pytest.fixture(scope="module")
@@ -130,7 +163,9 @@ def actual(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(
-    "name", ["help.txt", "interface.txt", "config.json", "scrape.txt", "scrape-openmetrics.txt", "run.log"]
+    "name",
+    ["help.txt", "interface.txt", "config.json", "scrape.txt", "scrape-openmetrics.txt", "run.log", "statuses.txt"],
+    ["help.txt", "interface.txt", "config.json", "scrape.txt", "scrape-openmetrics.txt", "run.log", "statuses.txt"],
 )
 def test_what_users_read_is_the_golden_file(actual: dict[str, str], name: str) -> None:
     assert actual[name] == (GOLDEN / name).read_text("utf-8")

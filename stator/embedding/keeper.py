@@ -12,6 +12,7 @@ from math import inf
 
 from attrs import define, field
 
+from stator.access.requests import KEY_HEADER
 from stator.client.probe import is_ready
 from stator.embedding.membership import Membership
 from stator.embedding.registration import STARTED, KeeperTask
@@ -36,12 +37,13 @@ STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 class Server:
     """The server of a task as its keeper sees it; raises OSError if its main process has ended."""
 
-    def __init__(self, task: KeeperTask) -> None:
+    def __init__(self, task: KeeperTask, probe_key: str) -> None:
         self._task, self._pidfd = task, os.pidfd_open(task.server)
+        self._headers = {KEY_HEADER: probe_key}
 
     def is_serving(self) -> bool:
         """Returns whether its /monitor answers 200."""
-        return is_ready(self._task.own_url)
+        return is_ready(self._task.own_url, headers=self._headers)
 
     def is_listening(self) -> bool:
         """Returns whether a process listens at its port."""
@@ -127,8 +129,9 @@ def main() -> int:
         config, endpoint = task.config, Endpoint(task.host, task.port)
         log = config.logger.build(Sink(2), terminal=os.isatty(2), secrets=secrets)
         log = log.bind(app_id=task.service.name, run_id=new_id())
-        server, registrar = Server(task), config.registrar(log)
-        state = StateFile(state_path(task.folder, task.service.name, task.server))
+        key = os.urandom(16).hex()
+        server, registrar = Server(task, key), config.registrar(log, {KEY_HEADER: key})
+        state = StateFile(state_path(task.folder, task.service.name, task.server), key)
     except (StartError, OSError) as error:
         membership.resign()
         _report(secrets.mask(str(error)).encode())

@@ -3,7 +3,7 @@
 import logging
 import os
 import re
-from collections.abc import Collection, Container, Iterable, Mapping
+from collections.abc import Callable, Collection, Container, Iterable, Mapping
 from functools import partial
 from random import Random
 from typing import Any
@@ -105,6 +105,8 @@ class Settings:
             problems += [f"collectors: expected different names, but two are called {name!r}" for name in twice]
         if problems:
             raise ConfigError(problems)
+        for warning in config.server.access.warnings():
+            log.warning(warning)
         if version := good.get("version"):
             meta = {**dict(config.roster.service.meta), "version": version}
             config = with_service(config, meta=tuple(meta.items()))
@@ -142,7 +144,8 @@ class Parts:
             has_sizes=settings.body_sizes,
             target=_target(config, run_id),
         )
-        self._observer = Observer(metrics, settings.access, log)
+        access, self._proxies = config.server.access, config.server.access.proxies()
+        self._observer = Observer(metrics, settings.access, log, self._proxies)
         collectors.setdefault(REQUESTS, metrics)
         keeper = KeeperState(service, log)
         if config.registers:
@@ -151,6 +154,7 @@ class Parts:
         self._checks = PerProcess(lambda: Checks(settings.checks, log, timeout, keeper.is_draining, mask))
         if settings.checks:
             collectors.setdefault("checks", CheckMetrics(self._checks))
+        self._guard = PerProcess(lambda: access.build(log, keeper.probe_key))
         self._exporter = PerProcess(lambda: Exporter(collectors, config.metrics, build_labels(), log))
 
     def observer(self) -> Observer:
@@ -161,19 +165,40 @@ class Parts:
 
     def asgi_app(self) -> App:
         """Returns an ASGI application of this process."""
-        return web.asgi_app(self._exporter(), self._config.formats(), None, self._log, self._checks())
+        app = web.asgi_app(self._exporter(), self._config.formats(), None, self._log, self._checks())
+        if guard := self._guard():
+            from stator.web.guarded import guarded_asgi  # most applications have none
+
+            app = guarded_asgi(app, guard, self._proxies)
+        return app
 
     def wsgi_app(self) -> WSGIApplication:
         """Returns a WSGI application of this process."""
-        return web.wsgi_app(self._exporter(), self._config.formats(), self._log, self._checks())
+        app = web.wsgi_app(self._exporter(), self._config.formats(), self._log, self._checks())
+        if guard := self._guard():
+            from stator.web.guarded import guarded_wsgi
+
+            app = guarded_wsgi(app, guard, self._proxies)
+        return app
 
     def resources(self) -> dict[str, PerProcessResource]:
         """Returns the Falcon resources by path."""
-        return {
-            METRICS: PerProcessResource(lambda: Metrics(self._exporter(), self._config.formats())),
-            **dict.fromkeys((MONITOR, READY), PerProcessResource(lambda: Monitor(self._checks()))),
-            LIVE: PerProcessResource(lambda: Monitor(Checks({}, self._log))),
+        builds: dict[str, Callable[[], object]] = {
+            METRICS: lambda: Metrics(self._exporter(), self._config.formats()),
+            **dict.fromkeys((MONITOR, READY), lambda: Monitor(self._checks())),
+            LIVE: lambda: Monitor(Checks({}, self._log)),
         }
+        return {path: PerProcessResource(self._guarded(path, build)) for path, build in builds.items()}
+
+    def _guarded(self, path: str, build: Callable[[], object]) -> Callable[[], object]:
+        def build_guarded() -> object:
+            if guard := self._guard():
+                from stator.web.guarded import GuardedResource
+
+                return GuardedResource(build(), path, guard, self._proxies)
+            return build()
+
+        return build_guarded
 
 
 def with_service(config: Config, **changes: Any) -> Config:

@@ -4,8 +4,10 @@ import fcntl
 import mmap
 import os
 import tempfile
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import TypeVar
 
 from attrs import frozen
 
@@ -16,6 +18,9 @@ from stator.processes.discovery import server_pid
 from stator.processes.procfs import Stat
 from stator.roster.metrics import SIZE, RosterMetrics
 
+T = TypeVar("T")
+LONGEST_KEY = 64  # bytes of a key, which stands behind the roster's numbers
+
 
 def state_path(folder: Path, service: str, server: int) -> Path:
     """Returns the path of the state of the keeper of a service and a server's main process; OSError without one."""
@@ -23,13 +28,17 @@ def state_path(folder: Path, service: str, server: int) -> Path:
 
 
 class StateFile:
-    """The file of a keeper that starts; `memory` is what it holds, `is_successor` whether there was one before."""
+    """The file of a keeper that starts; `memory` is what it holds, `is_successor` whether there was one before.
 
-    def __init__(self, path: Path) -> None:
+    By `probe_key` the server's processes know the keeper's probes.
+    """
+
+    def __init__(self, path: Path, probe_key: str = "") -> None:
         self._path, self.is_successor = path, path.exists()
         path.unlink(missing_ok=True)
         self._fd = open_own(path, os.O_CREAT | os.O_EXCL)
         os.posix_fallocate(self._fd, 0, SIZE)  # or else a full disk would end the keeper by SIGBUS
+        os.pwrite(self._fd, probe_key.encode(), SIZE)
         fcntl.flock(self._fd, fcntl.LOCK_EX)
         self.memory = mmap.mmap(self._fd, SIZE)
 
@@ -64,13 +73,21 @@ class KeeperState:
         metrics = self._metrics()
         return metrics is not None and metrics.is_draining()
 
+    def probe_key(self) -> str:
+        """Returns the key by which the keeper's probes are known; empty while there is no keeper."""
+        return self._read(lambda fd: os.pread(fd, LONGEST_KEY, SIZE).decode("ascii")) or ""
+
     def _metrics(self) -> RosterMetrics | None:
+        return self._read(lambda fd: RosterMetrics(self.log, memory=mmap.mmap(fd, SIZE, prot=mmap.PROT_READ)))
+
+    def _read(self, read: Callable[[int], T]) -> T | None:
+        """Returns what is read of the file; None without a living keeper."""
         with suppress(OSError, ValueError):
             fd = open_own(state_path(Path(tempfile.gettempdir()), self.service, server_pid()))
             try:  # a living keeper holds the lock: the file of one that was killed counts for nothing
                 fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:
-                return RosterMetrics(self.log, memory=mmap.mmap(fd, SIZE, prot=mmap.PROT_READ))
+                return read(fd)
             finally:
                 os.close(fd)
         return None

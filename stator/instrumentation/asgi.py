@@ -6,6 +6,7 @@ https://asgi.readthedocs.io/en/latest/specs/www.html
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, TypeAlias
 
+from stator.access.requests import remote_of_scope
 from stator.instrumentation import frameworks
 from stator.instrumentation.access import Headers, Peer
 from stator.instrumentation.exchange import Exchange, Observer
@@ -120,8 +121,8 @@ class ASGIExchange(Exchange):
     def peer(self) -> Peer:
         """Returns what the log says of the request."""
         scope = self.source
-        host, port = scope.get("client") or ("", 0)
-        return scope["method"], self._path, host.removeprefix("::ffff:"), str(port or "")
+        address, port = remote_of_scope(scope, self.observer.proxies)
+        return scope["method"], self._path, address, port
 
     def query(self) -> str:
         """Returns the request's query, as it came."""

@@ -7,6 +7,7 @@ from contextlib import suppress
 from time import perf_counter_ns
 from typing import Any
 
+from stator.access.proxies import TrustedProxies
 from stator.instrumentation.access import AccessLog, Headers, Peer
 from stator.instrumentation.requests import RequestMetrics
 from stator.instrumentation.routes import ERROR, ROUTE
@@ -24,8 +25,10 @@ class Observer:
     Nothing that fails in it is the application's: `fault` logs it, once for each reason.
     """
 
-    def __init__(self, metrics: RequestMetrics, access: AccessLog | None, log: Log) -> None:
-        self.metrics, self.access = metrics, access
+    def __init__(
+        self, metrics: RequestMetrics, access: AccessLog | None, log: Log, proxies: TrustedProxies | None = None
+    ) -> None:
+        self.metrics, self.access, self.proxies = metrics, access, proxies or TrustedProxies()
         self._faults = ChangeLog(log, "part", "failed to observe a request", "observes requests again", level="error")
 
     def fault(self, part: str, error: BaseException) -> None:

@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import Any
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
+from stator.access.requests import remote_of_environ
 from stator.instrumentation import frameworks
 from stator.instrumentation.access import Headers, Peer
 from stator.instrumentation.exchange import Exchange, Observer, error_type
@@ -124,8 +125,8 @@ class WSGIExchange(Exchange):
         path = self._root + environ.get("PATH_INFO", "")
         if not path.isascii():  # https://peps.python.org/pep-3333/#unicode-issues
             path = path.encode("latin-1", "replace").decode(errors="replace")
-        ip, port = environ.get("REMOTE_ADDR") or "", environ.get("REMOTE_PORT") or ""
-        return environ["REQUEST_METHOD"], path, ip.removeprefix("::ffff:"), str(port)
+        address, port = remote_of_environ(environ, self.observer.proxies)
+        return environ["REQUEST_METHOD"], path, address, port
 
     def query(self) -> str:
         """Returns the request's query, as it came."""

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Literal
 
 from attrs import frozen
 
-from stator.settings.declare import at_least, between, positive, setting
+from stator.access.config import AccessConfig
+from stator.settings.declare import at_least, between, positive, section, setting
 from stator.settings.duration import Duration
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ class ServerConfig:
         (), desc="names, of which a client's certificate must have one: common, DNS, IP, URI or email; unset: any"
     )
     tls_min_version: Literal["1.2", "1.3"] = setting("1.2", desc="oldest version of TLS: 1.2 or 1.3")
+    access: AccessConfig = section(AccessConfig, env="")
 
     def problems(self) -> Iterator[tuple[str, str]]:
         """Yields what is wrong between settings, or with a file that they name."""

@@ -13,6 +13,7 @@ from typing import NoReturn
 
 from attrs import define, field
 
+from stator.access.requests import KEY_HEADER
 from stator.client.probe import is_ready
 from stator.log.logger import Log
 from stator.processes.service import ServiceProcesses
@@ -31,11 +32,14 @@ LOCAL = "127.0.0.1"
 LIVE = "/monitor/live"
 
 
-def is_serving(address: tuple[str, int], scheme: str, path: str = "/monitor", timeout: float = 1.0) -> bool:
-    """Returns whether the service answers 200 within some seconds; an empty host stands for all addresses."""
+def is_serving(address: tuple[str, int], scheme: str, key: str, path: str = "/monitor", timeout: float = 1.0) -> bool:
+    """Returns whether the service answers 200 within some seconds; an empty host stands for all addresses.
+
+    `key` is that by which it knows our probes.
+    """
     host, port = address[0] or LOCAL, address[1]
     netloc = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    return is_ready(f"{scheme}://{netloc}{path}", timeout)
+    return is_ready(f"{scheme}://{netloc}{path}", timeout, {KEY_HEADER: key})
 
 
 @define
@@ -57,6 +61,7 @@ class Supervisor:
     _processes: ServiceProcesses
     _manager: ServiceManager
     _log: Log
+    _probe: Callable[[str], bool]  # returns whether the service answers 200 at a path
     _program: Program | None = None
     _forwarded: AbstractSet[int] = frozenset()  # signals that are for the program
     _signals: set[signal.Signals] = field(factory=set, init=False)
@@ -76,7 +81,7 @@ class Supervisor:
         try:
             if self._wait_until_ready(address) and self._start_program():
                 # Not /monitor, which fails while the service is unregistered and drains.
-                self._manager.ready(partial(is_serving, address, self._config.scheme, LIVE))
+                self._manager.ready(partial(self._probe, LIVE))
                 self._roster.start()
                 self._has_registered = True
                 self._wait(inf)
@@ -131,7 +136,7 @@ class Supervisor:
     def _wait_until_ready(self, address: tuple[str, int]) -> bool:
         """Waits until the service answers; returns False if the server has ended."""
         # Health checks may fail: the program that they look at need not run yet.
-        while not is_serving(address, self._config.scheme, LIVE):
+        while not self._probe(LIVE):
             if not self._wait(0.01):
                 return False
         host, port = address

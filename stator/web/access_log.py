@@ -8,6 +8,8 @@ from typing import Any, Literal, TypeAlias
 import msgspec
 from attrs import frozen
 
+from stator.access.proxies import TrustedProxies
+from stator.access.requests import remote_of_scope
 from stator.client.probe import USER_AGENT
 from stator.log.logger import Log
 from stator.log.redact import redact_headers, redact_query
@@ -26,6 +28,8 @@ _REQUEST_ID = REQUEST_ID.lower().encode()
 # No request that we answer has a body; if a client sends one, it is logged, up to this length.
 MAX_BODY = 64 * 1024
 MAX_DIGITS = len(str(MAX_BODY))
+# A key of a scope: the request is one of many that are refused, and that are logged by their number.
+COUNTED = "stator.counted"
 # In place of a status, if the client left before its request was whole.
 CLIENT_DISCONNECTED = -1
 REFUSALS = {408: b'{"error":"request body took too long"}', 413: b'{"error":"request body too long"}'}
@@ -35,7 +39,7 @@ REFUSALS = {408: b'{"error":"request body took too long"}', 413: b'{"error":"req
 class AccessLogMiddleware:
     """ASGI middleware that logs each request, and its response before the client gets the last of it.
 
-    A request for a quiet path is logged only with its response, as the level depends on the status.
+    A request for a quiet path, or one that may be refused, is logged only with its response: the level depends on that.
     """
 
     _app: App
@@ -44,6 +48,8 @@ class AccessLogMiddleware:
     _timeout: float = 10.0  # seconds that a request's body may take
     _quiet_paths: PathSet = PathSet()  # noqa: RUF009 # it does not change
     _mode: Literal["full", "line", "off"] = "full"  # two lines with headers, one line, or none
+    _proxies: TrustedProxies = TrustedProxies()  # noqa: RUF009
+    _is_doubtful: Callable[[Scope], bool] = lambda _: False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Passes a request on; answers with status 413 or 408 if its body is too long or does not come in time."""
@@ -53,6 +59,7 @@ class AccessLogMiddleware:
         context = _bound_context(scope)
         log = self._log.debug if _is_own_probe(scope) else self._log.info
         start, has_ended, is_quiet = time.perf_counter_ns(), False, scope["path"] in self._quiet_paths
+        is_late = is_quiet or self._is_doubtful(scope)
         status, headers, body, request_body = 0, (), b"", b""
 
         async def log_and_send(message: Message) -> None:
@@ -64,8 +71,8 @@ class AccessLogMiddleware:
                 body = body or message.get("body", b"")
                 if not message.get("more_body", False):
                     has_ended = True
-                    if is_quiet:
-                        log = self._log.debug if is_success(status) else log
+                    if is_late:
+                        log = self._log.debug if (is_quiet and is_success(status)) or COUNTED in scope else log
                         self._log_request(log, scope, request_body)
                     elapsed = time.perf_counter_ns() - start
                     self._log_response(log, scope, status, headers, body, elapsed)
@@ -73,7 +80,7 @@ class AccessLogMiddleware:
 
         try:
             request_body, refusal = await _read_body(scope["headers"], receive, self._timeout)
-            if not is_quiet:
+            if not is_late:
                 self._log_request(log, scope, request_body)
             if refusal == CLIENT_DISCONNECTED:
                 return
@@ -82,7 +89,7 @@ class AccessLogMiddleware:
             else:
                 await self._app(scope, _replay(request_body, receive), log_and_send)
         finally:
-            if not has_ended and is_quiet:
+            if not has_ended and is_late:
                 self._log_request(log, scope, request_body)
             if not has_ended:
                 self._log.warning("response was not sent", elapsed=time.perf_counter_ns() - start)
@@ -96,7 +103,7 @@ class AccessLogMiddleware:
             method=scope["method"],
             path=scope["path"],
             query=redact_query(scope["query_string"].decode("latin-1")),
-            **_peer(scope),
+            **self._peer(scope),
             headers=self._headers_text(scope["headers"]),
             body=body,
         )
@@ -108,7 +115,11 @@ class AccessLogMiddleware:
             log("sending response", status=status, headers=self._headers_text(headers), body=body, elapsed=elapsed)
         elif self._mode == "line":
             about = {"method": scope["method"], "path": scope["path"], "status": status, "elapsed": elapsed}
-            log("answered request", **about, **_peer(scope))
+            log("answered request", **about, **self._peer(scope))
+
+    def _peer(self, scope: Scope) -> dict[str, str]:
+        address, port = remote_of_scope(scope, self._proxies)
+        return {"remote_ip": address, "remote_port": port}
 
     def _headers_text(self, headers: Headers) -> str:
         pairs = ((name.decode("latin-1"), value.decode("latin-1")) for name, value in headers)
@@ -121,11 +132,6 @@ def _bound_context(scope: Scope) -> RequestContext:
     context.read_headers(scope["headers"])
     context.bind()
     return context
-
-
-def _peer(scope: Scope) -> dict[str, str]:
-    host, port = scope.get("client") or ("", 0)
-    return {"remote_ip": host.removeprefix("::ffff:"), "remote_port": str(port)}
 
 
 def _is_own_probe(scope: Scope) -> bool:

@@ -43,6 +43,7 @@ class ConfigResource:
     async def on_get_async(self, _req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
         """Answers."""
         resp.data = self._body
+        resp.set_header("Cache-Control", "no-store")
 
     on_head_async = on_get_async
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from attrs import field, frozen
 
+from stator.access.requests import is_own_probe
 from stator.log.counted import CountedLog
 from stator.settings.paths import PathSet
 from stator.web.access_log import App, Receive, Scope, Send
@@ -21,11 +22,13 @@ class ClientCertificateMiddleware:
     _app: App
     _names: AbstractSet[str]  # of which a certificate must have one; empty: any
     _open_paths: PathSet  # which need none
+    _probe_key: str  # by which our own probes are known, which have none
     _log: CountedLog = field(factory=lambda: CountedLog(logging.getLogger(__name__)), init=False)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Passes a request on, or refuses it."""
-        if scope["type"] != "http" or scope["path"] in self._open_paths:
+        is_http = scope["type"] == "http"
+        if not is_http or scope["path"] in self._open_paths or is_own_probe(scope, self._probe_key):
             await self._app(scope, receive, send)
             return
         problem = certificate_problem(scope.get("extensions", {}).get("tls", {}), self._names)

@@ -22,17 +22,18 @@ from stator.web.health import Check, CheckError
 
 # Seconds that a check may take; whoever asks for /monitor waits ten mostly, some five.
 TIMEOUT = 2.0
-HEALTHY, DRAINING = b'{"status":"ok"}', b'{"status":"draining"}'
+HEALTHY, FAILING, DRAINING = (b'{"status":"%s"}' % status for status in (b"ok", b"failing", b"draining"))
 # Longest reason in an answer; the log has all of it.
 LONGEST_REASON = 300
 
 
 @frozen
 class Health:
-    """Whether all checks passed and the service does not drain; also as JSON, with the state of each check."""
+    """Whether all checks passed and the service does not drain; also as JSON, with and without each check's state."""
 
     ok: bool
     body: bytes
+    brief: bytes
 
 
 class Checks:
@@ -59,13 +60,14 @@ class Checks:
     def run(self, await_: Awaiter = await_alone) -> Health:
         """Makes all checks; what they return to be awaited is given to `await_`."""
         if self._is_draining():
-            return Health(ok=False, body=DRAINING)
+            return Health(ok=False, body=DRAINING, brief=DRAINING)
         outcomes = self.outcomes(await_)
         if not outcomes:
-            return Health(ok=True, body=HEALTHY)
+            return Health(ok=True, body=HEALTHY, brief=HEALTHY)
         ok = all(outcome.error is None for outcome in outcomes.values())
         states = {name: _state(outcome, self._mask) for name, outcome in outcomes.items()}
-        return Health(ok, msgspec.json.encode({"status": "ok" if ok else "failing", "checks": states}))
+        body = msgspec.json.encode({"status": "ok" if ok else "failing", "checks": states})
+        return Health(ok, body, HEALTHY if ok else FAILING)
 
     def outcomes(self, await_: Awaiter) -> dict[str, Outcome[None]]:
         """Makes all checks, also while the service drains; logs changes."""

@@ -5,6 +5,9 @@ from attrs import frozen
 
 from stator.web.checks import Checks, Health
 
+# A key of ASGI's scope and WSGI's environ: whoever asks may know whether the service is healthy, and no more.
+BRIEF = "stator.brief"
+
 
 @frozen
 class Monitor:
@@ -12,17 +15,17 @@ class Monitor:
 
     checks: Checks
 
-    def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
+    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Makes the checks."""
-        _fill(resp, self.checks.run())
+        _fill(resp, self.checks.run(), is_brief=BRIEF in req.env)
 
-    async def on_get_async(self, _req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
+    async def on_get_async(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
         """Makes the checks."""
-        _fill(resp, await self.checks.run_async())
+        _fill(resp, await self.checks.run_async(), is_brief=BRIEF in req.scope)
 
     on_head, on_head_async = on_get, on_get_async
 
 
-def _fill(resp: falcon.Response, health: Health) -> None:
+def _fill(resp: falcon.Response, health: Health, *, is_brief: bool) -> None:
     resp.status = falcon.HTTP_200 if health.ok else falcon.HTTP_503
-    resp.data = health.body
+    resp.data = health.brief if is_brief else health.body

@@ -5,12 +5,12 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from socket import create_server
 from tempfile import TemporaryFile
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 import psutil
 
@@ -40,16 +40,21 @@ class Started(NamedTuple):
 
 @contextmanager
 def started(
-    command: list[str], port: int, env: dict[str, str] | None = None, path: str = "/monitor"
+    command: list[str],
+    port: int,
+    env: dict[str, str] | None = None,
+    path: str = "/monitor",
+    log: IO[bytes] | None = None,
 ) -> Iterator[Started]:
-    """Starts a service and stops it in the end.
+    """Starts a service and stops it in the end; what it writes goes to `log`, where that is given.
 
     Raises:
         TimeoutError: It does not answer.
     """
     begin = time.perf_counter()
-    with TemporaryFile() as log:
-        process = subprocess.Popen(command, cwd=ROOT, env=os.environ | (env or {}), stdout=log, stderr=log)
+    with TemporaryFile() as scratch:
+        output = log or scratch
+        process = subprocess.Popen(command, cwd=ROOT, env=os.environ | (env or {}), stdout=output, stderr=output)
     try:
         while not is_serving(port, path):
             if time.perf_counter() - begin > GIVE_UP or process.poll() is not None:
@@ -79,10 +84,11 @@ def free_port() -> int:
 
 
 @contextmanager
-def stator() -> Iterator[Started]:
-    """The .pyz with nothing but its defaults, on a port of its own."""
+def stator(env: Mapping[str, str] | None = None, log: IO[bytes] | None = None) -> Iterator[Started]:
+    """The .pyz on a port of its own, with nothing but its defaults and these variables."""
     port = free_port()
-    with started([sys.executable, str(PYZ)], port, {"STTR_SERVER_PORT": str(port)}) as running:
+    variables = {"STTR_SERVER_PORT": str(port), **(env or {})}
+    with started([sys.executable, str(PYZ)], port, variables, log=log) as running:
         yield running
 
 

@@ -65,10 +65,10 @@ def described(name: str, loads: Iterable[Loaded]) -> str:
     )
 
 
-def loaded(service: Started, connections: int, scrapes: int = SCRAPES) -> Loaded:
+def loaded(service: Started, connections: int, scrapes: int = SCRAPES, headers: str = PROMETHEUS) -> Loaded:
     """A load on a service, and what it cost."""
     before = cpu_seconds(service)
-    result = load(service.port, scrapes, connections)
+    result = load(service.port, scrapes, connections, headers)
     return Loaded(result, (cpu_seconds(service) - before) / len(result.latencies))
 
 

@@ -14,6 +14,7 @@ import pytest
 from stator.collectors.catalog import BUILT_IN
 from tests import pythons
 from tests.conftest import ROOT
+from tests.credentials import USERS, basic, write_private
 from tests.fakes import Agent
 from tests.program import Program, eventually
 
@@ -42,6 +43,11 @@ def environment(version: str, python: str, resolution: str) -> str:
     return str(own)
 
 
+REQUEST = "\r\n".join(
+    ["GET {path} HTTP/1.1", "Host: stator", "Connection: close", f"Authorization: {basic()['Authorization']}", "", ""]
+)
+
+
 class Load:
     """Clients that ask again and again, on a connection each time, until they are refused."""
 
@@ -62,7 +68,7 @@ class Load:
                 if self._tls:
                     connection = self._tls.wrap_socket(connection, server_hostname="127.0.0.1")
                 with connection, connection.makefile("rb") as answer:
-                    connection.sendall(f"GET {path} HTTP/1.1\r\nHost: stator\r\nConnection: close\r\n\r\n".encode())
+                    connection.sendall(REQUEST.format(path=path).encode())
                     self.outcomes.append(answer.read()[:15].decode())
             except OSError as error:
                 self.outcomes.append(repr(error))
@@ -89,6 +95,7 @@ def test_starts_answers_and_stops_without_losing_a_request(
             "STTR_TEXTFILE_PATHS": str(tmp_path),
             "STTR_SCRAPE_TARGETS": target.uri,
             "STTR_SERVER_WORKERS": "2",
+            "STTR_SERVER_USERSFILE": str(write_private(tmp_path / "users", USERS)),
         }
         file = tmp_path / "stator.env"
         file.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
@@ -97,7 +104,7 @@ def test_starts_answers_and_stops_without_losing_a_request(
         environ = {"PYTHONPATH": str(wheel), "PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
         with Program(environ, tmp_path, command=command) as program:
             program.wait_for("registered", within=30)
-            text = program.get("/metrics", {"Accept": "text/plain; version=1.0.0"}).body.decode()
+            text = program.get("/metrics", {"Accept": "text/plain; version=1.0.0", **basic()}).body.decode()
             assert "\ndepth 1\n" in text
             assert "\nup 1\n" in text
             assert text.count("\nstator_collector_success") == len(BUILT_IN) + 1

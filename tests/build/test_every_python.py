@@ -13,6 +13,7 @@ from tests import pythons
 from tests.build.test_dependencies import environment
 from tests.build.test_pyz import start
 from tests.certificates import Authority
+from tests.credentials import basic, settings
 from tests.integration.programs import Consul, free_ports
 from tests.program import Program, cannot, eventually
 
@@ -194,11 +195,12 @@ def test_a_start_has_no_thread_any_more_when_it_forks(version: str, wheel: Path)
 
 
 def scraped(command: Sequence[str], release: Path, folder: Path, within: float) -> str:
-    """What the file answers to a scrape when a command runs it, from its start to its stop in order."""
-    env = {"STTR_ROSTER_REGISTRAR": "none", "PYTHONPATH": ""}
+    """What the file answers to a user's scrape when a command runs it, from its start to its stop in order."""
+    env = {"STTR_ROSTER_REGISTRAR": "none", "PYTHONPATH": "", **settings(folder)}
     with Program(env, folder, command=[*command, str(release)]) as program:
         program.wait_for("ready", within=within)
-        text = program.get("/metrics").body.decode()
+        assert program.get("/metrics", basic("prom", "wrong")).status == 401
+        text = program.get("/metrics", basic()).body.decode()
         assert program.stop(within=within) == 0
     return text
 

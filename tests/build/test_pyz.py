@@ -48,7 +48,8 @@ def test_unpacks_at_most_twelve_megabytes_with_one_pythons_compiled_modules(pyz:
     unpacked = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in unpacked) <= 12_000_000
     endings = {path.name.partition(".")[2] for path in unpacked if path.suffix == ".so"}
-    assert endings == {EXTENSION_SUFFIXES[0].removeprefix(".")}
+    assert endings == {EXTENSION_SUFFIXES[0].removeprefix("."), "abi3.so"}
+    assert not [path.name for path in unpacked if "musl" in path.name]
 
 
 def test_holds_the_distribution_under_its_name_and_the_package_under_its_own(pyz: Path) -> None:
@@ -73,11 +74,21 @@ def test_answers_from_the_archive_what_the_program_answers(pyz: Path, flag: str)
 
 @EVERY_PYTHON
 def test_loads_the_compiled_parts_for_each_python(pyz: Path, python: str) -> None:
-    parts = "import httptools.parser.parser as h, msgspec._core as m, psutil._psutil_linux as p"
-    code = f"{parts}; print(h.__file__, m.__file__, p.__file__)"
+    parts = "import bcrypt._bcrypt as b, httptools.parser.parser as h, msgspec._core as m, psutil._psutil_linux as p"
+    code = f"{parts}; print(b.__file__, h.__file__, m.__file__, p.__file__)"
     done = start(pyz, "-c", code, python=python, SHIV_INTERPRETER="1")
-    assert len(done.stdout.split()) == 3, done
+    assert len(done.stdout.split()) == 4, done
     assert all(f"/{pyz.name}_" in path for path in done.stdout.split())
+
+
+def test_unpacks_anew_what_this_python_needs_where_that_is_asked_for(pyz: Path, tmp_path: Path) -> None:
+    first = start(pyz, "--check", SHIV_ROOT=str(tmp_path))
+    before = sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("*.so"))
+    (library,) = tmp_path.rglob("_psutil_linux*.so")
+    library.unlink()
+    again = start(pyz, "--check", SHIV_ROOT=str(tmp_path), SHIV_FORCE_EXTRACT="1")
+    assert (first.returncode, again.returncode) == (0, 0), again
+    assert sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("*.so")) == before
 
 
 def test_takes_its_own_packages_before_those_of_the_machine(pyz: Path, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from typing import Any, Literal, get_args, get_origin
 
 from hypothesis import strategies as st
 
+from stator.access.endpoints import ALL
 from stator.config import Config
 from stator.settings.declare import Secret, Setting, declared_fields, iter_settings, options_of
 from stator.settings.duration import LONGEST, Duration
@@ -17,6 +18,7 @@ KEYS = WORDS.map(lambda text: text.replace("=", "").strip()).filter(bool)
 HEADERS = st.tuples(st.from_regex(r"[A-Za-z-]{1,8}", fullmatch=True), WORDS.filter(str.isprintable))
 HEADER_LISTS = st.lists(HEADERS, max_size=2).map(lambda pairs: tuple(word for pair in pairs for word in pair))
 NAMES = st.sampled_from(["", "default", "team-1"])
+NETWORKS = st.lists(st.sampled_from(["10.0.0.1", "10.0.0.0/8", "fd00::/8", "::1", "unix"]), unique=True).map(tuple)
 ENDPOINTS = st.sampled_from(["10.0.0.1:8087", "stator.example", "[2001:db8::1]:8087", "[::1]"])
 # What Consul can look up, and what it keeps.
 ADDRESSABLE = WORDS.map(lambda text: "".join(filter(str.isprintable, text.replace("/", ""))).strip()).filter(bool)
@@ -84,6 +86,10 @@ PARTICULAR: dict[str, st.SearchStrategy[Any]] = {
     "STTR_SERVER_KEYFILE": st.just(""),
     "STTR_SERVER_CLIENTCAFILE": st.just(""),
     "STTR_SERVER_CLIENTNAMES": st.just(()),
+    "STTR_SERVER_USERSFILE": st.just(""),
+    "STTR_SERVER_TOKENSFILE": st.just(""),
+    **dict.fromkeys(("STTR_SERVER_ALLOW", "STTR_SERVER_TRUSTEDPROXIES"), NETWORKS),
+    "STTR_SERVER_ENDPOINTS": st.lists(st.sampled_from(ALL), unique=True).map(tuple),
     "STTR_LOGGER_QUIETPATHS": st.lists(st.sampled_from(["/metrics", "/monitor/*", "/*"])).map(tuple),
     "STTR_METRICS_BUCKETS": st.lists(POSITIVE, min_size=1, max_size=4, unique=True).map(
         lambda each: tuple(sorted(each))

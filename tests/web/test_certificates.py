@@ -1,6 +1,7 @@
 """Which requests a client's certificate lets in."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -26,7 +27,10 @@ def test_a_certificate_and_one_of_the_names_are_needed(tls: dict[str, Any], name
     assert problem in found
 
 
-async def statuses(*paths: str) -> list[int]:
+KEY = "b3f1"
+
+
+async def statuses(*paths: str, headers: Sequence[tuple[bytes, bytes]] = ()) -> list[int]:
     sent: list[Any] = []
 
     async def app(_scope: Any, _receive: Any, send: Any) -> None:
@@ -38,12 +42,17 @@ async def statuses(*paths: str) -> list[int]:
     async def receive() -> Any:
         raise AssertionError
 
-    middleware = ClientCertificateMiddleware(app, frozenset(), PathSet(("/monitor", "/monitor/*")))
+    middleware = ClientCertificateMiddleware(app, frozenset(), PathSet(("/monitor", "/monitor/*")), KEY)
     for path in paths:
-        await middleware({"type": "http", "path": path, "client": ("10.0.0.1", 1)}, receive, send)
+        await middleware({"type": "http", "path": path, "client": ("10.0.0.1", 1), "headers": headers}, receive, send)
     return [each["status"] for each in sent if each["type"] == "http.response.start"]
 
 
 def test_only_what_is_below_an_open_path_needs_none() -> None:
     paths = ("/monitor", "/monitor/", "/monitor/live", "/metrics", "/monitors", "/x/monitor", "//monitor", "")
     assert asyncio.run(statuses(*paths)) == [200, 200, 200, 403, 403, 403, 403, 403]
+
+
+def test_our_own_probes_need_none() -> None:
+    assert asyncio.run(statuses("/metrics", headers=[(b"x-stator-probe", KEY.encode())])) == [200]
+    assert asyncio.run(statuses("/metrics", headers=[(b"x-stator-probe", b"other")])) == [403]

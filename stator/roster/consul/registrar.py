@@ -1,8 +1,9 @@
 """Registers with Consul's agent."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from http import HTTPStatus
+from itertools import chain
 from math import ceil
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote
@@ -73,11 +74,15 @@ class ConsulConfig:
         check = http_check(service, self.check_interval, self.check_timeout, headers, skip_verify=skip_verify)
         return registration(service, check, self.deregister_after)
 
-    def heartbeat(self, log: Log, mask: Mask = mask_uris) -> Heartbeat | None:
-        """Returns what reports health to the agent, without secrets, unless the agent checks it."""
+    def heartbeat(self, log: Log, mask: Mask = mask_uris, headers: Mapping[str, str] | None = None) -> Heartbeat | None:
+        """Returns what reports health to the agent, without secrets, unless the agent checks it.
+
+        `headers` are sent with its probes, beside those of the setting.
+        """
         if self.check == "http":
             return None
-        probe = HealthProbe(self.check_timeout, self.check_headers, log, mask)
+        own = chain.from_iterable((headers or {}).items())
+        probe = HealthProbe(self.check_timeout, (*self.check_headers, *own), log, mask)
         return Heartbeat(probe, self.check_interval.seconds, log)
 
     def build(self, client: "LoggedClient", heartbeat: Heartbeat | None = None) -> "Consul":

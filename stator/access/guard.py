@@ -1,0 +1,201 @@
+"""Decides what becomes of a request, by where it comes from, what it asks for, and its credentials."""
+
+import time
+from base64 import b64decode
+from binascii import Error
+from collections.abc import Callable, Collection, Mapping
+from hmac import compare_digest
+from types import MappingProxyType
+from typing import Literal, NamedTuple, TypeAlias
+
+from stator.access.endpoints import ALL, ENDPOINTS, OPEN_PATHS
+from stator.access.files import digest
+from stator.access.limits import FailureLimit, RefusalLog
+from stator.access.networks import Networks
+from stator.access.passwords import Busy, Passwords
+from stator.access.requests import Request
+from stator.log.logger import Log
+from stator.settings.paths import PathSet
+
+BASIC, BEARER = 'Basic realm="stator", charset="UTF-8"', 'Bearer realm="stator"'
+
+
+class Credentials(NamedTuple):
+    """Who is let in: bcrypt hashes by user, and digests of tokens, as `files.digest` makes them."""
+
+    users: Mapping[str, str] = MappingProxyType({})
+    tokens: Collection[bytes] = ()
+
+
+class Decision(NamedTuple):
+    """What becomes of a request.
+
+    Attributes:
+        status: With which it is refused; 0 lets it pass.
+        body: Of the refusal.
+        headers: Of the refusal.
+        is_brief: Whether the answer is to leave out what only those with credentials may read.
+        is_counted: Whether it is one of many failures that are summed up in the log, where it needs no line.
+    """
+
+    status: int = 0
+    body: bytes = b""
+    headers: tuple[tuple[str, str], ...] = ()
+    is_brief: bool = False
+    is_counted: bool = False
+
+
+PASSED = Decision()
+FORBIDDEN = Decision(403, b'{"error":"forbidden"}')
+NOT_FOUND = Decision(404, b'{"not":"found"}')
+
+
+# What a request's credentials are; a password that must be hashed first is not known.
+_Trust: TypeAlias = Literal["right", "missing", "wrong", "unknown"]
+
+
+class Guard:
+    """Decides what becomes of each request. Thread-safe; one for each process.
+
+    Args:
+        log: Where refusals are logged.
+        credentials: Returns who is let in, at each request; None where nobody needs credentials.
+        allow: Addresses that may ask; none: all may.
+        open_paths: Paths for which nobody needs credentials.
+        endpoints: Names of those that answer.
+        probe_key: Returns the key by which our own probes are known; empty: there are none.
+        passwords: What checks passwords.
+        clock: Returns the time in seconds.
+    """
+
+    def __init__(
+        self,
+        log: Log,
+        credentials: Callable[[], Credentials | None] = lambda: None,
+        *,
+        allow: Networks | None = None,
+        open_paths: PathSet | None = None,
+        endpoints: Collection[str] = ALL,
+        probe_key: Callable[[], str] = lambda: "",
+        passwords: Passwords | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._credentials, self._allow, self._probe_key = credentials, allow or Networks(), probe_key
+        self._open_paths = PathSet(OPEN_PATHS) if open_paths is None else open_paths
+        self._closed = [paths for name, paths in ENDPOINTS.items() if name not in endpoints]
+        self._passwords, self._clock = passwords or Passwords(), clock
+        self._limit, self._refusals = FailureLimit(), RefusalLog(log)
+
+    def decide(self, request: Request) -> Decision | None:
+        """Returns what becomes of a request; None where `decide_by_hashing` must be called, which takes a while."""
+        return self._decide(request, may_hash=False)
+
+    def decide_by_hashing(self, request: Request) -> Decision:
+        """Returns what becomes of a request; waits until its password is hashed."""
+        try:
+            with self._passwords.turn():
+                decision = self._decide(request, may_hash=True)
+        except Busy:
+            now = self._clock()
+            is_counted = not self._refusals.report("too many passwords wait to be hashed", request.address, now)
+            is_open = request.path in self._open_paths
+            return Decision(is_brief=True) if is_open else _too_many(1, is_counted=is_counted)
+        assert decision is not None  # noqa: S101 # after hashing, nothing is left open
+        return decision
+
+    def is_doubtful(self, request: Request) -> bool:
+        """Returns whether a request has credentials, and they are not known to be right, or were wrong too often."""
+        credentials = self._credentials() if request.authorization else None
+        if credentials is None:
+            return False
+        is_blocked = self._limit.wait(request.address, self._clock()) > 0
+        return is_blocked or self._trust(request, credentials, may_hash=False) != "right"
+
+    def _decide(self, request: Request, *, may_hash: bool) -> Decision | None:
+        now = self._clock()
+        self._refusals.sum_up(now)
+        if self._is_own_probe(request):
+            return PASSED
+        if self._allow and request.address not in self._allow:
+            self._refusals.report("refused an address that STTR_SERVER_ALLOW does not name", request.address, now)
+            return FORBIDDEN
+        credentials = self._credentials()
+        decision = PASSED if credentials is None else self._authenticate(request, credentials, now, may_hash=may_hash)
+        if decision is not None and not decision.status and any(request.path in paths for paths in self._closed):
+            return NOT_FOUND
+        return decision
+
+    def _authenticate(
+        self, request: Request, credentials: Credentials, now: float, *, may_hash: bool
+    ) -> Decision | None:
+        is_open, wait = request.path in self._open_paths, 0
+        trust: _Trust
+        if not request.authorization:
+            trust = "missing"
+        elif wait := self._limit.wait(request.address, now):
+            # Right ones too: whoever guesses would learn by the answer that they are.
+            trust = "wrong"
+        else:
+            trust = self._trust(request, credentials, may_hash=may_hash)
+        if trust == "right":
+            return PASSED
+        if trust == "unknown":
+            return None
+        is_counted = trust == "wrong" and self._count(request, now, is_failure=not wait)
+        if is_open:
+            return Decision(is_brief=True, is_counted=is_counted)
+        if wait:
+            return _too_many(wait, is_counted=is_counted)
+        return _unauthorized(credentials, is_counted=is_counted)
+
+    def _count(self, request: Request, now: float, *, is_failure: bool) -> bool:
+        """Counts a try with wrong credentials; returns whether it is not logged by itself."""
+        if is_failure:
+            self._limit.add(request.address, now)
+        return not self._refusals.report("wrong credentials", request.address, now)
+
+    def _trust(self, request: Request, credentials: Credentials, *, may_hash: bool) -> _Trust:
+        scheme, _, value = request.authorization.partition(" ")
+        value = value.strip()
+        if scheme.lower() == "bearer":
+            return "right" if _is_token(value, credentials.tokens) else "wrong"
+        parsed = _user_and_password(value) if scheme.lower() == "basic" and credentials.users else None
+        if parsed is None:
+            return "wrong"
+        user, password = parsed
+        if self._passwords.is_known(credentials.users, user, password):
+            return "right"
+        if not may_hash:
+            return "unknown"
+        return "right" if self._passwords.is_right(credentials.users, user, password) else "wrong"
+
+    def _is_own_probe(self, request: Request) -> bool:
+        if not request.probe_key:
+            return False
+        key = self._probe_key()
+        return bool(key) and compare_digest(key.encode(), request.probe_key.encode(errors="replace"))
+
+
+def _user_and_password(text: str) -> tuple[str, bytes] | None:
+    """Returns what Basic credentials hold, as RFC 7617 has them; None where they are malformed."""
+    try:
+        name, colon, password = b64decode(text, validate=True).partition(b":")
+    except (Error, ValueError):
+        return None
+    return (name.decode(errors="surrogateescape"), password) if colon else None
+
+
+def _is_token(token: str, digests: Collection[bytes]) -> bool:
+    """Returns whether a token is one of those with these digests; takes as long whichever it is."""
+    wanted = digest(token)
+    return sum(compare_digest(wanted, each) for each in digests) > 0
+
+
+def _unauthorized(credentials: Credentials, *, is_counted: bool) -> Decision:
+    schemes = [scheme for scheme, known in ((BASIC, credentials.users), (BEARER, credentials.tokens)) if known]
+    headers = tuple(("WWW-Authenticate", scheme) for scheme in schemes)
+    return Decision(401, b'{"error":"unauthorized"}', headers, is_counted=is_counted)
+
+
+def _too_many(wait: int, *, is_counted: bool) -> Decision:
+    return Decision(429, b'{"error":"too many requests"}', (("Retry-After", str(wait)),), is_counted=is_counted)
