@@ -165,7 +165,6 @@ def actual(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 @pytest.mark.parametrize(
     "name",
     ["help.txt", "interface.txt", "config.json", "scrape.txt", "scrape-openmetrics.txt", "run.log", "statuses.txt"],
-    ["help.txt", "interface.txt", "config.json", "scrape.txt", "scrape-openmetrics.txt", "run.log", "statuses.txt"],
 )
 def test_what_users_read_is_the_golden_file(actual: dict[str, str], name: str) -> None:
     assert actual[name] == (GOLDEN / name).read_text("utf-8")
