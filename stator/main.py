@@ -3,10 +3,11 @@
 import gc
 import os
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from stator.check.trial import try_out
 from stator.config import Config, Environment
@@ -17,6 +18,7 @@ from stator.log.stdlib import adopt_stdlib
 from stator.log.writer import Sink
 from stator.points import CollectorContext
 from stator.processes.service import ServiceProcesses
+from stator.roster.roster import Roster
 from stator.server.listener import listening_address
 from stator.server.service_manager import ServiceManager
 from stator.server.signals import FORWARDED_SIGNALS, block_signals, startup_guard
@@ -27,6 +29,10 @@ from stator.settings import command_line
 from stator.settings.command_line import Loaded
 from stator.settings.declare import StartError
 from stator.version import __version__, build_labels
+from stator.web.status.collections import LastCollections
+
+if TYPE_CHECKING:
+    from stator.web.status.facts import RegistrationFacts
 
 APP_ID = "stator"
 CHILD = "child"  # the collector, and the health check, of a wrapped program
@@ -98,6 +104,18 @@ def main(
             return FAILED
 
 
+def registration_facts(registrar: str, name: str, roster: Roster) -> "RegistrationFacts":
+    """Returns what the page says of the registration, in whichever process."""
+    from stator.web.status.facts import RegistrationFacts
+
+    if registrar == "none":
+        return RegistrationFacts("nowhere")
+    state, confirmed = roster.metrics.registration()
+    if (service := roster.service()) is None:
+        return RegistrationFacts(state, registrar, name, confirmed=confirmed)
+    return RegistrationFacts(state, registrar, name, service.id, service.address, service.port, confirmed)
+
+
 def import_server() -> None:
     """Imports what the server's process and its workers need, and would else import when they start."""
     # What can't be imported is reported by the server's process.
@@ -143,12 +161,18 @@ def assemble(loaded: Loaded[Config], run_id: str, manager: ServiceManager, log: 
     checks = Checks(found, log, timeout, roster.metrics.is_draining, mask)
     if found:
         collectors["checks"] = CheckMetrics(lambda: checks)
-    exporter = Exporter(collectors | roster.collectors(), config.metrics, build_labels(), log)
+    collectors |= roster.collectors()
+    collections = LastCollections(processes, collectors)
+    exporter = Exporter(collectors, config.metrics, build_labels(), log, collected=collections.report)
 
     def app() -> Any:
         from stator.web import access_log, app  # Falcon is for the server's process alone
+        from stator.web.status.facts import About, Status
 
-        inner = app.asgi_app(exporter, formats, loaded.redacted, log, checks)
+        about = About(config.roster.service.name, run_id)
+        registration = partial(registration_facts, config.registrar_name, config.roster.service.name, roster)
+        status = Status(about, checks, collections, processes, registration, time.time)
+        inner = app.asgi_app(exporter, formats, loaded.redacted, log, checks, status)
         mode = "full" if config.logger.access == "auto" else config.logger.access
         secret, timeout = config.client.secret_headers, config.server.timeout.seconds
         quiet = QuietPaths(config.logger.quiet_paths)

@@ -1,0 +1,153 @@
+// Keeps the page up to date while somebody looks: the tables, and the plots of the chosen families.
+
+import { parse } from "./exposition.js";
+import { Plot } from "./plot.js";
+import { isDrawable } from "./series.js";
+
+const POLL = 1000; // milliseconds from one scrape for the plots to the next
+const REFRESH = 10000; // milliseconds from one look at the facts to the next
+const SCRAPE_TIMEOUT = 10000;
+// Chosen at first, as far as they are there, up to so many.
+const FAVOURITES = [
+  "wave_sine",
+  "http_server_request_duration_seconds",
+  "pyrt_cpu_user_seconds_total",
+  "pyrt_mem_resident_bytes",
+];
+const AT_FIRST = 3;
+
+const root = document.body.dataset.root;
+const picker = document.getElementById("family");
+const pause = document.getElementById("pause");
+const span = document.getElementById("span");
+const figures = document.getElementById("figures");
+const said = document.getElementById("said");
+
+const collectorOf = new Map(); // by family
+const plots = new Map(); // by family
+let isPaused = false;
+
+/** Returns the families that these collectors have now, or that all have. */
+async function scrape(collectors) {
+  const query = collectors.map((name) => `collect[]=${encodeURIComponent(name)}`).join("&");
+  const options = { headers: { Accept: "text/plain; version=0.0.4" }, signal: AbortSignal.timeout(SCRAPE_TIMEOUT) };
+  const response = await fetch(`${root}metrics${query && `?${query}`}`, options);
+  if (!response.ok) throw new Error(`/metrics answered with ${response.status}`);
+  return parse(await response.text());
+}
+
+/** Asks each collector what it has, so that later only those are asked whose families are drawn. */
+async function learn() {
+  const response = await fetch(`${root}status`);
+  if (!response.ok) throw new Error(`/status answered with ${response.status}`);
+  const { collectors } = await response.json();
+  const names = collectors.map((each) => each.name);
+  await Promise.all(names.map(learnFrom));
+}
+
+async function learnFrom(collector) {
+  const families = await scrape([collector]);
+  const found = [...families.values()].filter((each) => isDrawable(each) && !collectorOf.has(each.name));
+  const group = document.createElement("optgroup");
+  group.label = collector;
+  for (const family of found) {
+    collectorOf.set(family.name, collector);
+    group.append(new Option(family.name, family.name));
+  }
+  if (found.length) picker.append(group);
+}
+
+function chosen() {
+  const wanted = decodeURIComponent(location.hash.slice(1)).split(",").filter((name) => collectorOf.has(name));
+  return wanted.length ? wanted : FAVOURITES.filter((name) => collectorOf.has(name)).slice(0, AT_FIRST);
+}
+
+function add(name, family) {
+  if (plots.has(name)) return;
+  const plot = new Plot(family, Number(span.value), { onRemove: () => remove(name), said: (text) => (said.textContent = text) });
+  plots.set(name, plot);
+  figures.append(plot.element);
+  plot.add(family, Date.now() / 1000);
+}
+
+function remove(name) {
+  plots.get(name).remove();
+  plots.delete(name);
+  remember();
+  picker.focus();
+}
+
+/** Keeps the choice in the address, so that it can be sent to others. */
+function remember() {
+  history.replaceState(null, "", `#${[...plots.keys()].map(encodeURIComponent).join(",")}`);
+}
+
+async function show(names) {
+  const families = await scrape([...new Set(names.map((name) => collectorOf.get(name)))]);
+  for (const name of names) if (families.has(name)) add(name, families.get(name));
+}
+
+async function poll() {
+  if (!isPaused && !document.hidden && plots.size) {
+    const families = await scrape([...new Set([...plots.keys()].map((name) => collectorOf.get(name)))]);
+    const now = Date.now() / 1000;
+    for (const [name, plot] of plots) if (families.has(name)) plot.add(families.get(name), now);
+  }
+}
+
+/** Takes the tables from the page as it is now. */
+async function refresh() {
+  if (isPaused || document.hidden) return;
+  const response = await fetch(location.pathname, { headers: { Accept: "text/html" } });
+  if (!response.ok) throw new Error(`the page answered with ${response.status}`);
+  const fresh = new DOMParser().parseFromString(await response.text(), "text/html");
+  document.title = fresh.title;
+  for (const part of fresh.querySelectorAll("[data-fact]")) {
+    const old = document.getElementById(part.id);
+    if (old.innerHTML !== part.innerHTML) old.replaceChildren(...part.childNodes);
+  }
+}
+
+/** Calls a function again and again; while the service can't be reached, the page says so. */
+async function repeat(act, pauseMs) {
+  for (;;) {
+    const began = performance.now();
+    try {
+      await act();
+      document.body.classList.remove("unreachable");
+    } catch {
+      document.body.classList.add("unreachable");
+    }
+    const left = Math.max(100, pauseMs - (performance.now() - began));
+    await new Promise((resume) => setTimeout(resume, left));
+  }
+}
+
+picker.addEventListener("change", async () => {
+  const name = picker.value;
+  picker.value = "";
+  if (name && !plots.has(name)) {
+    await show([name]);
+    remember();
+  }
+});
+pause.addEventListener("click", () => {
+  isPaused = !isPaused;
+  pause.setAttribute("aria-pressed", String(isPaused));
+  pause.textContent = isPaused ? "Resume" : "Pause";
+});
+span.addEventListener("change", () => {
+  for (const plot of plots.values()) {
+    plot.span = Number(span.value);
+    plot.draw();
+  }
+});
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
+  for (const plot of plots.values()) plot.restyle();
+});
+
+document.getElementById("controls").hidden = false;
+await learn();
+await show(chosen());
+repeat(poll, POLL);
+setTimeout(() => repeat(refresh, REFRESH), REFRESH);
