@@ -55,12 +55,13 @@ class Page:
 
 
 def _cards(facts: Facts) -> str:
-    service = facts.service
+    service, up = facts.service, UNKNOWN
+    if service.started is not None:
+        up = f"{units.duration(max(0, round(facts.at - service.started)))}<small>since {_time(service.started)}</small>"
     cards = [
+        ("Up", up),
         ("Version", escape(service.version or service.stator)),
         ("Run", f"<code>{escape(service.run_id)}</code>"),
-        ("Up", UNKNOWN if service.started is None else units.duration(max(0.0, facts.at - service.started))),
-        ("Since", UNKNOWN if service.started is None else _time(service.started)),
         ("Memory", units.size(sum(each.resident_bytes for each in facts.processes))),
         ("Processes", units.count(len(facts.processes))),
     ]
@@ -125,7 +126,7 @@ def _processes(processes: Iterable[ProcessFacts]) -> str:
         for each in processes
     ]
     headings = ("Process", "Role", "CPU time", "Memory", "Started")
-    return _table("Processes of the service", headings, rows, numbers=("Process", "CPU time", "Memory", "Started"))
+    return _table("Processes of the service", headings, rows, numbers=("CPU time", "Memory", "Started"))
 
 
 def _table(caption: str, headings: Sequence[str], rows: Iterable[Sequence[str]], numbers: Sequence[str] = ()) -> str:

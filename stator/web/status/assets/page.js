@@ -150,4 +150,4 @@ document.getElementById("controls").hidden = false;
 await learn();
 await show(chosen());
 repeat(poll, POLL);
-setTimeout(() => repeat(refresh, REFRESH), REFRESH);
+repeat(refresh, REFRESH);

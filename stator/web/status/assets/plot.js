@@ -7,7 +7,11 @@ import { describe, format } from "./units.js";
 const MOST = 12; // series that a plot shows
 const COLOURS = 6;
 const LONGEST = 900; // seconds that are kept
+const SHORTEST = 30; // seconds that are drawn at least
 const GAP = 5; // seconds without a value after which a line is interrupted
+const WINDOW = 10; // seconds over which rates and quantiles are taken, as far as they were watched
+// Distances of marks of bytes: powers of two.
+const BINARY = Array.from({ length: 51 }, (_, nth) => 2 ** nth);
 
 export class Plot {
   /** `families` is what was scraped last; `said` is told what the cursor shows. */
@@ -20,7 +24,7 @@ export class Plot {
     this.hidden = new Set();
     this.more = 0;
     this.said = said;
-    this.before = null;
+    this.scrapes = []; // the families of the last seconds, with their times
     this.element = this.#figure(family, onRemove);
     this.element.plot = this; // for whoever inspects the page
     this.#watch = new ResizeObserver(() => this.#resize());
@@ -40,9 +44,10 @@ export class Plot {
     const time = timeOf(family, now);
     const last = this.times.at(-1);
     if (last !== undefined && time <= last) return;
-    const before = this.before && time - this.before.time <= 2 * GAP ? this.before : null;
+    while (this.scrapes.length && time - this.scrapes[0].time > WINDOW) this.scrapes.shift();
+    const [before] = this.scrapes;
     const values = valuesOf(family, before?.family, time - (before?.time ?? time));
-    this.before = { family, time };
+    this.scrapes.push({ family, time });
     if (last !== undefined && time - last > GAP) this.#push(last + 1, new Map());
     this.#push(time, values);
     this.draw();
@@ -55,7 +60,8 @@ export class Plot {
     if (!this.#chart || this.drawn !== names.join("\n")) this.#build(names);
     this.#chart.setData(this.data, false);
     const end = this.times.at(-1);
-    this.#chart.setScale("x", { min: end - this.span, max: end });
+    const start = Math.max(end - this.span, Math.min(this.times[0], end - SHORTEST));
+    this.#chart.setScale("x", { min: start, max: end });
     if (this.#chart.cursor.idx === null || this.#chart.cursor.left < 0) this.#label(this.times.length - 1);
   }
 
@@ -133,8 +139,8 @@ export class Plot {
         cursor: { sync: { key: "plots" }, drag: { x: false, y: false }, points: { size: 7 } },
         scales: { x: { time: true } },
         axes: [
-          { ...axis, size: 28 },
-          { ...axis, size: 66, values: label },
+          { ...axis, size: 26, space: 70, values: clock },
+          { ...axis, size: 68, values: label, ...(this.unit.startsWith("bytes") ? { incrs: BINARY } : {}) },
         ],
         series: [{}, ...series],
         hooks: { setCursor: [(chart) => this.#label(chart.cursor.idx ?? this.times.length - 1)] },
@@ -173,8 +179,8 @@ export class Plot {
 
   #summary(at) {
     const values = [...this.lines].filter(([name]) => !this.hidden.has(name));
-    const clock = new Date(this.times[at] * 1000).toLocaleTimeString();
-    return `${clock}: ${values.map(([name, line]) => `${name} ${format(line[at], this.unit)}`).join(", ")}`;
+    const time = new Date(this.times[at] * 1000).toLocaleTimeString([], { hourCycle: "h23" });
+    return `${time}: ${values.map(([name, line]) => `${name} ${format(line[at], this.unit)}`).join(", ")}`;
   }
 
   /** Arrows move the cursor from value to value, Home and End to the ends, Escape removes it. */
@@ -211,6 +217,12 @@ export class Plot {
   #resize() {
     this.#chart?.setSize(this.#size());
   }
+}
+
+/** Labels the marks of the time axis, in the local time. */
+function clock(_, times, __, ___, step) {
+  const options = { hour: "2-digit", minute: "2-digit", second: step < 60 ? "2-digit" : undefined, hourCycle: "h23" };
+  return times.map((time) => new Date(time * 1000).toLocaleTimeString([], options));
 }
 
 function element(tag, properties = {}) {

@@ -23,8 +23,8 @@ export function drawnAs(family) {
 }
 
 /**
- * Returns the values to draw by series' names, at the time of `family`. `before` is the same family as it was at the
- * scrape before; what needs it is null without it.
+ * Returns the values to draw by series' names, at the time of `family`. `before` is the same family as it was some
+ * `seconds` earlier; what needs it is null without it.
  */
 export function valuesOf(family, before, seconds) {
   switch (family.type) {
@@ -44,8 +44,10 @@ export function timeOf(family, now) {
   return family.samples.find((each) => each.time !== null)?.time ?? now;
 }
 
-function nameOf(labels, but = "") {
-  const telling = labels.filter(([name]) => !EVERYWHERE.has(name) && name !== but);
+/** Returns a text for a series: its labels, or of a single one the value. */
+function nameOf(labels) {
+  const telling = labels.filter(([name]) => !EVERYWHERE.has(name));
+  if (telling.length === 1) return telling[0][1] || telling[0][0];
   return telling.map(([name, value]) => `${name}=${value}`).join(" ") || "value";
 }
 
