@@ -3,7 +3,8 @@
 import logging
 import os
 import re
-from collections.abc import Collection, Container, Iterable, Mapping
+import time
+from collections.abc import Callable, Collection, Container, Iterable, Mapping
 from functools import partial
 from random import Random
 from typing import Any
@@ -17,7 +18,7 @@ from stator.collectors.prometheus_client import PrometheusClient
 from stator.config import Config, Environment
 from stator.embedding.keywords import Keywords, check_keywords, is_registry, split_collectors
 from stator.embedding.mounting import LIVE, METRICS, MONITOR, READY, PerProcess, PerProcessResource
-from stator.embedding.state import KeeperState
+from stator.embedding.state import KeeperState, registration_facts
 from stator.exporter import Exporter
 from stator.instrumentation.access import LOGGER as ACCESS_LOGGER
 from stator.instrumentation.access import AccessLog, Mode
@@ -40,6 +41,9 @@ from stator.web.checks import CheckMetrics, Checks
 from stator.web.health import Check
 from stator.web.metrics import Metrics
 from stator.web.monitor import Monitor
+from stator.web.status.collections import LastCollections
+from stator.web.status.facts import About, Status
+from stator.web.status.resources import EMBEDDED, page_resources
 
 PREFIX = "STTR"
 COLLECTORS = f"{PREFIX}_COLLECTORS"
@@ -66,6 +70,7 @@ class Settings:
     collectors: Mapping[str, Any]
     checks: Mapping[str, Check]
     check_timeout: float
+    has_page: bool
     exclude: Collection[str]
     body_sizes: bool
     log: Log
@@ -110,6 +115,7 @@ class Settings:
             own,
             {**config.monitor.build(config.public_environ), **good.get("checks", {})},
             good.get("check_timeout", config.monitor.check_timeout.seconds),
+            good.get("page", False),
             good.get("exclude", ()),
             good.get("body_sizes", False),
             masked_logger(log, mask),
@@ -119,9 +125,12 @@ class Settings:
 
 
 class Parts:
-    """What answers /metrics and /monitor, in each process that is forked from this one."""
+    """What answers /metrics and /monitor, in each process that is forked from this one.
 
-    def __init__(self, settings: Settings) -> None:
+    `address` returns host and port with which this process has registered the service, if it has.
+    """
+
+    def __init__(self, settings: Settings, address: Callable[[], tuple[str, int] | None] = lambda: None) -> None:
         config, log, service = settings.config, settings.log, settings.config.roster.service.name
         self._config, self._log = config, log
         processes = Siblings(service, lambda error: log.warning("metrics are of this process alone", reason=str(error)))
@@ -147,7 +156,16 @@ class Parts:
         self._checks = PerProcess(lambda: Checks(settings.checks, log, timeout, keeper.is_draining, mask))
         if settings.checks:
             collectors.setdefault("checks", CheckMetrics(self._checks))
-        self._exporter = PerProcess(lambda: Exporter(collectors, config.metrics, build_labels(), log))
+        collections = LastCollections(processes, collectors)
+        self._exporter = PerProcess(
+            lambda: Exporter(collectors, config.metrics, build_labels(), log, collected=collections.report)
+        )
+        about = About(service, run_id, dict(config.roster.service.meta).get("version", ""))
+        registration = partial(registration_facts, config, keeper, address)
+        self._status = PerProcess(
+            lambda: Status(about, self._checks(), collections, processes, registration, time.time)
+        )
+        self._has_page = settings.has_page
 
     def observer(self) -> Observer:
         """Returns what observes the requests of an application that is wrapped, and counts those of all workers."""
@@ -155,17 +173,27 @@ class Parts:
             self._metrics.move(SharedStore(memory, self._config.roster.service.name, GAUGES))
         return self._observer
 
+    def _page_resource(self, path: str) -> Any:
+        return page_resources(self._status(), EMBEDDED, web.LINKS)[path]
+
     def asgi_app(self) -> App:
         """Returns an ASGI application of this process."""
-        return web.asgi_app(self._exporter(), self._config.formats(), None, self._log, self._checks())
+        status = self._status() if self._has_page else None
+        return web.asgi_app(self._exporter(), self._config.formats(), None, self._log, self._checks(), status)
 
     def wsgi_app(self) -> WSGIApplication:
         """Returns a WSGI application of this process."""
-        return web.wsgi_app(self._exporter(), self._config.formats(), self._log, self._checks())
+        status = self._status() if self._has_page else None
+        return web.wsgi_app(self._exporter(), self._config.formats(), self._log, self._checks(), status)
 
     def resources(self) -> dict[str, PerProcessResource]:
         """Returns the Falcon resources by path."""
+        page = {
+            path: PerProcessResource(partial(self._page_resource, path))
+            for path in (page_resources(self._status(), EMBEDDED, web.LINKS) if self._has_page else ())
+        }
         return {
+            **page,
             METRICS: PerProcessResource(lambda: Metrics(self._exporter(), self._config.formats())),
             **dict.fromkeys((MONITOR, READY), PerProcessResource(lambda: Monitor(self._checks()))),
             LIVE: PerProcessResource(lambda: Monitor(Checks({}, self._log))),

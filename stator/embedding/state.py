@@ -4,17 +4,20 @@ import fcntl
 import mmap
 import os
 import tempfile
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 from attrs import frozen
 
+from stator.config import Config
 from stator.embedding.membership import is_at, open_own, path_for
 from stator.log.logger import Log
 from stator.points import PointsAt
 from stator.processes.discovery import server_pid
 from stator.processes.procfs import Stat
-from stator.roster.metrics import SIZE, RosterMetrics
+from stator.roster.metrics import SIZE, Registration, RosterMetrics
+from stator.web.status.facts import RegistrationFacts
 
 
 def state_path(folder: Path, service: str, server: int) -> Path:
@@ -64,6 +67,11 @@ class KeeperState:
         metrics = self._metrics()
         return metrics is not None and metrics.is_draining()
 
+    def registration(self) -> Registration:
+        """Returns the state of the registration."""
+        metrics = self._metrics()
+        return metrics.registration() if metrics else Registration("not registered", 0.0)
+
     def _metrics(self) -> RosterMetrics | None:
         with suppress(OSError, ValueError):
             fd = open_own(state_path(Path(tempfile.gettempdir()), self.service, server_pid()))
@@ -74,3 +82,18 @@ class KeeperState:
             finally:
                 os.close(fd)
         return None
+
+
+def registration_facts(
+    config: Config, keeper: KeeperState, find_address: Callable[[], tuple[str, int] | None]
+) -> RegistrationFacts:
+    """Returns what the page says of the registration; id, address and port only where this process has them."""
+    if not config.registers:
+        return RegistrationFacts("nowhere")
+    state, confirmed = keeper.registration()
+    registrar, name = config.registrar_name, config.roster.service.name
+    if address := find_address():
+        with suppress(OSError):  # our address can't be looked up
+            service = config.roster.service.build(address[1], config.client.base_uri, address[0])
+            return RegistrationFacts(state, registrar, name, service.id, service.address, service.port, confirmed)
+    return RegistrationFacts(state, registrar, name, confirmed=confirmed)
