@@ -88,10 +88,7 @@ class Peer:
         """
         with tempfile.TemporaryDirectory(dir=FOLDER) as scratch:
             fresh = Path(scratch) / self.name
-            if self.root_with:
-                version = apt.unpack_root(self.packages, fresh)
-            else:
-                version = apt.unpack(self.packages, fresh)
+            version = apt.unpack_root(self.packages, fresh) if self.root_with else apt.unpack(self.packages, fresh)
             self.finish(fresh)
             (fresh / "stamp").write_text(self.pin)
             if (FOLDER / self.name).exists():

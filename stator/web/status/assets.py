@@ -54,11 +54,11 @@ class Assets:
             raise falcon.HTTPRouteNotFound()
         is_packed = choose_encoding(req.get_header("Accept-Encoding", default="")) == "gzip"
         # A strong tag stands for one sequence of bytes: https://www.rfc-editor.org/rfc/rfc9110#section-8.8.3
-        resp.etag = f"{asset.tag}-gzip" if is_packed else asset.tag
+        resp.etag = tag = f"{asset.tag}-gzip" if is_packed else asset.tag
         # Another version of Stator may serve the next request: the client asks whether its file is the newest.
         resp.cache_control = ["no-cache"]
         resp.set_header("Vary", "Accept-Encoding")
-        if resp.etag in (req.if_none_match or ()):
+        if tag in (req.if_none_match or ()):
             resp.status = falcon.HTTP_304
             return
         resp.content_type = asset.content_type

@@ -131,16 +131,26 @@ def _processes(processes: Iterable[ProcessFacts]) -> str:
 
 def _table(caption: str, headings: Sequence[str], rows: Iterable[Sequence[str]], numbers: Sequence[str] = ()) -> str:
     """Returns a table; cells are HTML, and the first of each row is its heading."""
+    # With their roles, which browsers forget where rows are blocks, as on a phone.
     classes = [' class="number"' if each in numbers else "" for each in headings]
-    head = "".join(f'<th scope="col"{kind}>{each}</th>' for each, kind in zip(headings, classes, strict=True))
+    head = "".join(
+        f'<th role="columnheader" scope="col"{kind}>{each}</th>' for each, kind in zip(headings, classes, strict=True)
+    )
     lines = []
     for first, *others in rows:
-        cells = [f'<th scope="row"{classes[0]}>{first}</th>']
+        cells = [f'<th role="rowheader" scope="row"{classes[0]}>{first}</th>']
         for heading, cell, kind in zip(headings[1:], others, classes[1:], strict=True):
-            cells.append(f'<td{kind} data-heading="{heading}">{cell}</td>')
-        lines.append(f"<tr>{''.join(cells)}</tr>")
+            cells.append(f'<td role="cell"{kind} data-heading="{heading}">{cell}</td>')
+        lines.append(f'<tr role="row">{"".join(cells)}</tr>')
     body = "\n".join(lines)
-    return f"<table>\n<caption>{caption}</caption>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>"
+    parts = (
+        '<table role="table">',
+        f"<caption>{caption}</caption>",
+        f'<thead role="rowgroup"><tr role="row">{head}</tr></thead>',
+        f'<tbody role="rowgroup">\n{body}\n</tbody>',
+        "</table>",
+    )
+    return "\n".join(parts)
 
 
 def _state(words: str, kind: str) -> str:

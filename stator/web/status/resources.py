@@ -1,11 +1,13 @@
 """The resources of the page: the page itself, /status, and the page's files."""
 
+import gzip
 from collections.abc import Iterable
 from typing import Any
 
 import falcon.asgi
 from attrs import field, frozen
 
+from stator.exposition.negotiation import choose_encoding
 from stator.web.status.assets import Assets
 from stator.web.status.facts import Facts, Status, as_json
 from stator.web.status.page import Page
@@ -58,12 +60,12 @@ class PageResource:
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Answers whoever accepts HTML."""
         self._check(req)
-        self._fill(resp, self.status.gather())
+        self._fill(req, resp, self.status.gather())
 
     async def on_get_async(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
         """Answers whoever accepts HTML."""
         self._check(req)
-        self._fill(resp, await self.status.gather_async())
+        self._fill(req, resp, await self.status.gather_async())
 
     on_head, on_head_async = on_get, on_get_async
 
@@ -71,11 +73,14 @@ class PageResource:
         if not req.client_accepts("text/html"):
             raise falcon.HTTPRouteNotFound()
 
-    def _fill(self, resp: falcon.Response, facts: Facts) -> None:
+    def _fill(self, req: falcon.Request, resp: falcon.Response, facts: Facts) -> None:
         resp.content_type = "text/html; charset=utf-8"
         resp.data = self.page.render(facts)
+        if choose_encoding(req.get_header("Accept-Encoding", default="")) == "gzip":
+            resp.data = gzip.compress(resp.data, compresslevel=6)
+            resp.set_header("Content-Encoding", "gzip")
         resp.cache_control = ["no-store"]
-        resp.set_header("Vary", "Accept")
+        resp.set_header("Vary", "Accept, Accept-Encoding")
 
 
 def page_resources(status: Status, place: Place, links: Iterable[str]) -> dict[str, Any]:

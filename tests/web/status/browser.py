@@ -54,8 +54,6 @@ def browser(
     ):
         options.add_argument(argument)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    if not scripts:
-        options.add_experimental_option("prefs", {"profile.managed_default_content_settings.javascript": 2})
     environ = {**CHROMIUM.environ(), "FONTCONFIG_FILE": str(fonts), "HOME": str(folder), "no_proxy": "*"}
     service = Service(str(driver), env=environ, log_output=str(folder / "chromedriver.log"))
     chrome = webdriver.Chrome(options=options, service=service)
@@ -63,6 +61,7 @@ def browser(
         chrome.set_page_load_timeout(30)
         scheme = "dark" if dark else "light"
         command(chrome, "Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+        command(chrome, "Emulation.setScriptExecutionDisabled", value=not scripts)
         resize(chrome, *size)
         yield chrome
     finally:
