@@ -32,6 +32,7 @@ from stator.version import __version__, build_labels
 from stator.web.status.collections import LastCollections
 
 if TYPE_CHECKING:
+    from stator.child.process import ChildProcess
     from stator.web.status.facts import RegistrationFacts
 
 APP_ID = "stator"
@@ -116,6 +117,11 @@ def registration_facts(registrar: str, name: str, roster: Roster) -> "Registrati
     return RegistrationFacts(state, registrar, name, service.id, service.address, service.port, confirmed)
 
 
+def program_pids(program: "ChildProcess") -> list[int]:
+    """Returns the ids of the wrapped program's processes, in whichever process."""
+    return [each.pid for each in program.metrics.processes()]
+
+
 def import_server() -> None:
     """Imports what the server's process and its workers need, and would else import when they start."""
     # What can't be imported is reported by the server's process.
@@ -171,7 +177,8 @@ def assemble(loaded: Loaded[Config], run_id: str, manager: ServiceManager, log: 
 
         about = About(config.roster.service.name, run_id)
         registration = partial(registration_facts, config.registrar_name, config.roster.service.name, roster)
-        status = Status(about, checks, collections, processes, registration, time.time)
+        pids = partial(program_pids, program) if program else tuple
+        status = Status(about, checks, collections, processes, registration, time.time, pids)
         inner = app.asgi_app(exporter, formats, loaded.redacted, log, checks, status)
         mode = "full" if config.logger.access == "auto" else config.logger.access
         secret, timeout = config.client.secret_headers, config.server.timeout.seconds

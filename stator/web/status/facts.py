@@ -1,7 +1,8 @@
 """What the page and /status say: the facts, the same whichever process of the service answers."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from functools import partial
 from math import inf
 
@@ -11,11 +12,13 @@ from attrs import field, frozen
 from stator.concurrency.loops import Awaiter, await_alone, awaiter, result_of
 from stator.concurrency.single_flight import SingleFlight
 from stator.concurrency.threads import DaemonThreads
-from stator.processes.procfs import PAGE, TICKS
-from stator.processes.service import Process, ServiceProcesses
+from stator.processes.procfs import PAGE, TICKS, Stat
+from stator.processes.service import ServiceProcesses
 from stator.version import __version__
 from stator.web.checks import Checks
 from stator.web.status.collections import LastCollections
+
+PROGRAM = "program"  # the role of a wrapped program's processes
 
 
 class ServiceFacts(msgspec.Struct, frozen=True):
@@ -100,12 +103,13 @@ class Status:
     processes: ServiceProcesses
     registration: Callable[[], RegistrationFacts]
     now: Callable[[], float]
+    program: Callable[[], Iterable[int]] = tuple  # returns the ids of a wrapped program's processes
     _looks: SingleFlight[str, Facts] = field(factory=lambda: SingleFlight(DaemonThreads().run), init=False)
 
     def gather(self, await_: Awaiter = await_alone) -> Facts:
         """Makes the health checks, and returns all facts."""
         states = self.checks.states(await_)
-        processes = _processes(self.processes)
+        processes = _processes(self.processes, self.program())
         return Facts(
             self.now(),
             ServiceFacts(
@@ -134,28 +138,32 @@ def _collectors(collections: LastCollections) -> list[CollectorFacts]:
     ]
 
 
-def _processes(processes: ServiceProcesses) -> list[ProcessFacts]:
+def _processes(processes: ServiceProcesses, program: Iterable[int]) -> list[ProcessFacts]:
+    """Returns the processes of the service and of the program, the oldest first; none where /proc can't be read."""
     import psutil
 
     try:
-        members = processes.snapshot()
-    except OSError:  # there is no /proc
+        found: list[tuple[int, str, int, Stat]] = [
+            (each.pid, each.role, each.worker, each.stat) for each in processes.snapshot()
+        ]
+    except OSError:
         return []
+    for pid in program:
+        with suppress(OSError):  # it has ended
+            found.append((pid, PROGRAM, 0, Stat.of(pid)))
     booted = psutil.boot_time()
-    alive = (each for each in members if each.stat.is_alive)
-    return [_process(each, booted) for each in sorted(alive, key=lambda each: (each.stat.started, each.pid))]
-
-
-def _process(process: Process, booted: float) -> ProcessFacts:
-    stat = process.stat
-    return ProcessFacts(
-        process.pid,
-        process.role,
-        process.worker,
-        (stat.user + stat.system) / TICKS,
-        stat.resident * PAGE,
-        round(booted + stat.started / TICKS, 2),
-    )
+    return [
+        ProcessFacts(
+            pid,
+            role,
+            worker,
+            (stat.user + stat.system) / TICKS,
+            stat.resident * PAGE,
+            round(booted + stat.started / TICKS, 2),
+        )
+        for pid, role, worker, stat in sorted(found, key=lambda each: (each[3].started, each[0]))
+        if stat.is_alive
+    ]
 
 
 def as_json(facts: Facts) -> bytes:

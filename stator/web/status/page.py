@@ -57,7 +57,7 @@ class Page:
 def _cards(facts: Facts) -> str:
     service, up = facts.service, UNKNOWN
     if service.started is not None:
-        up = f"{units.duration(max(0, round(facts.at - service.started)))}<small>since {_time(service.started)}</small>"
+        up = f"{units.duration(max(0, round(facts.at - service.started)))}<small>{_time(service.started)}</small>"
     cards = [
         ("Up", up),
         ("Version", escape(service.version or service.stator)),

@@ -83,3 +83,9 @@ def resize(chrome: webdriver.Chrome, width: int, height: int) -> None:
         deviceScaleFactor=1,
         mobile=width < 500,
     )
+
+
+def logged(chrome: webdriver.Chrome, log: str) -> list[dict[str, Any]]:
+    """Gives what was logged since the last call: ``browser`` is the console, ``performance`` the devtools' events."""
+    entries: list[dict[str, Any]] = chrome.get_log(log)  # type: ignore[no-untyped-call]
+    return entries

@@ -14,7 +14,7 @@ from selenium.webdriver.support.ui import Select
 from stator.collectors.wave import PERIOD
 from tests.integration.programs import program_path
 from tests.program import Program, eventually
-from tests.web.status.browser import browser, command, resize
+from tests.web.status.browser import browser, command, logged, resize
 
 # What a plot holds: its times, and its values by series.
 DATA = """
@@ -46,7 +46,7 @@ def chrome(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
 def page(chrome: Chrome, stator: Program) -> Chrome:
     """The page, with its first plots, of which each has some values."""
     for log in ("browser", "performance"):
-        chrome.get_log(log)
+        logged(chrome, log)  # what was logged before is not of this page
     resize(chrome, 1280, 900)
     chrome.get("about:blank")
     chrome.get(f"http://127.0.0.1:{stator.port}/")
@@ -214,8 +214,8 @@ def test_a_screen_reader_finds_landmarks_headings_tables_and_names(page: Chrome)
 
 def test_nothing_is_on_the_console_and_nobody_else_is_asked(page: Chrome, stator: Program) -> None:
     eventually(lambda: len(drawn(page, "wave_sine")[0]) >= 6, within=20)
-    assert page.get_log("browser") == []
-    events = [json.loads(entry["message"])["message"] for entry in page.get_log("performance")]
+    assert logged(page, "browser") == []
+    events = [json.loads(entry["message"])["message"] for entry in logged(page, "performance")]
     urls = [each["params"]["request"]["url"] for each in events if each["method"] == "Network.requestWillBeSent"]
     ours = f"http://127.0.0.1:{stator.port}/"
     assert len(urls) > 10
@@ -236,7 +236,7 @@ def test_the_policy_blocks_an_injected_script_and_style(page: Chrome) -> None:
     )
     assert "injected" not in page.title
     assert page.find_element(By.ID, "injected").value_of_css_property("color") != "rgba(255, 0, 0, 1)"
-    refused = " ".join(entry["message"] for entry in page.get_log("browser"))
+    refused = " ".join(entry["message"] for entry in logged(page, "browser"))
     for directive in ("script-src", "style-src", "default-src"):
         assert directive in refused
 

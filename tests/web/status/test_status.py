@@ -194,3 +194,14 @@ def test_the_latest_of_several_processes_counts_and_what_is_over_the_limit_is_un
 )
 def test_numbers_are_written_as_people_read_them(text: str, expected: str) -> None:
     assert text == expected
+
+
+def test_a_wrapped_programs_processes_are_there_too(tmp_path: Path) -> None:
+    with Program({}, tmp_path, args=["--", "sh", "-c", "sleep 60 & wait"]) as stator:
+        stator.wait_for("program started")
+        roles = eventually(lambda: (found := roles_of(stator)).count("program") == 2 and found)
+        assert sorted(roles) == ["arbiter", "main", "program", "program", "worker"]
+
+
+def roles_of(stator: Program) -> list[str]:
+    return [each["role"] for each in status_of(stator)["processes"]]

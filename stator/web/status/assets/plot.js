@@ -9,7 +9,8 @@ const COLOURS = 6;
 const LONGEST = 900; // seconds that are kept
 const SHORTEST = 30; // seconds that are drawn at least
 const GAP = 5; // seconds without a value after which a line is interrupted
-const WINDOW = 10; // seconds over which rates and quantiles are taken, as far as they were watched
+const WINDOW = 10; // seconds over which rates and quantiles are taken, or as many as were watched, from
+const SOONEST = 2; // seconds on: the kernel counts CPU time in steps
 // Distances of marks of bytes: powers of two.
 const BINARY = Array.from({ length: 51 }, (_, nth) => 2 ** nth);
 
@@ -45,7 +46,7 @@ export class Plot {
     const last = this.times.at(-1);
     if (last !== undefined && time <= last) return;
     while (this.scrapes.length && time - this.scrapes[0].time > WINDOW) this.scrapes.shift();
-    const [before] = this.scrapes;
+    const [before] = this.scrapes.filter((each) => time - each.time >= SOONEST);
     const values = valuesOf(family, before?.family, time - (before?.time ?? time));
     this.scrapes.push({ family, time });
     if (last !== undefined && time - last > GAP) this.#push(last + 1, new Map());
