@@ -199,8 +199,8 @@ def test_numbers_are_written_as_people_read_them(text: str, expected: str) -> No
 def test_a_wrapped_programs_processes_are_there_too(tmp_path: Path) -> None:
     with Program({}, tmp_path, args=["--", "sh", "-c", "sleep 60 & wait"]) as stator:
         stator.wait_for("program started")
-        roles = eventually(lambda: (found := roles_of(stator)).count("program") == 2 and found)
-        assert sorted(roles) == ["arbiter", "main", "program", "program", "worker"]
+        eventually(lambda: roles_of(stator).count("program") == 2)
+        assert sorted(roles_of(stator)) == ["arbiter", "main", "program", "program", "worker"]
 
 
 def roles_of(stator: Program) -> list[str]:
