@@ -3,8 +3,11 @@
 import gzip
 import hashlib
 import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from zipfile import ZipFile
 
 import pytest
 
@@ -81,3 +84,19 @@ def test_our_scripts_are_short_and_ask_nobody_else() -> None:
             assert len(text.splitlines()) < LONGEST, script.name
             assert not re.search(r"\beval\b|new Function|innerHTML =|style=", text)
             assert set(re.findall(r"https?://[\w.]+", text)) <= {"https://prometheus.io"}  # in a comment
+
+
+def test_they_can_be_read_from_an_archive(tmp_path: Path) -> None:
+    archive = tmp_path / "stator.zip"
+    with ZipFile(archive, "w") as packed:
+        for file in (ROOT / "stator").rglob("*"):
+            if file.suffix != ".pyc":
+                packed.write(file, file.relative_to(ROOT))
+    code = """
+from stator.web.status import assets, page
+assert assets.__file__.startswith({archive!r}), assets.__file__
+assert len(assets.read_assets()) == {count}
+assert page.Page("", ())
+"""
+    code = code.format(archive=str(archive), count=len(read_assets()))
+    subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": str(archive)}, cwd=tmp_path, check=True)
