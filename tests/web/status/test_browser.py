@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import Select
 
 from stator.collectors.wave import PERIOD
-from tests.integration.programs import program_path
+from tests.integration.programs import free_ports, program_path
 from tests.program import Program, eventually
 from tests.web.status.browser import browser, command, logged, resize
 
@@ -288,3 +289,89 @@ def test_without_scripts_all_tables_are_there(stator: Program, tmp_path: Path) -
         assert "Live plots need JavaScript" in (note.get_attribute("textContent") or "")
         assert note.rect["height"] > 10
         assert not chrome.find_element(By.ID, "controls").is_displayed()
+
+
+SLOW = """
+import time
+
+
+class Slow:
+    def collect(self, now):
+        time.sleep(3600)
+        yield from ()
+"""
+
+
+def test_a_collector_that_hangs_holds_up_no_plot(chrome: Chrome, tmp_path: Path) -> None:
+    (tmp_path / "slow.py").write_text(SLOW)
+    env = {"STTR_COLLECTORS": "wave,slow", "STTR_PLUGINS_PATH": str(tmp_path), "STTR_METRICS_TIMEOUT": "3s"}
+    with Program(env, tmp_path) as stator:
+        chrome.get(f"http://127.0.0.1:{stator.port}/")
+        eventually(lambda: drawn(chrome, "wave_sine") and len(drawn(chrome, "wave_sine")[0]) >= 3, within=30)
+        failing = "return document.querySelector('#collectors').textContent.includes('fails')"
+        eventually(lambda: chrome.execute_script(failing), within=30)
+        assert figures(chrome) == ["wave_sine"]
+
+
+def test_a_service_that_is_gone_is_said_to_be_and_taken_up_again_when_it_is_back(
+    chrome: Chrome, tmp_path: Path
+) -> None:
+    (port,) = free_ports(1)
+    env = {"STTR_COLLECTORS": "wave", "STTR_SERVER_PORT": str(port)}
+    is_lost = "return getComputedStyle(document.body, '::before').content.includes('does not answer')"
+    with Program(env, tmp_path) as first:
+        first.wait_for("ready")
+        chrome.get(f"http://127.0.0.1:{port}/")
+        eventually(lambda: drawn(chrome, "wave_sine"), within=20)
+        assert not chrome.execute_script(is_lost)
+    eventually(lambda: chrome.execute_script(is_lost), within=20)
+    length = len(drawn(chrome, "wave_sine")[0])
+    with Program(env, tmp_path) as second:
+        second.wait_for("ready")
+        eventually(lambda: not chrome.execute_script(is_lost), within=20)
+        eventually(lambda: len(drawn(chrome, "wave_sine")[0]) > length + 2, within=20)
+
+
+HISTOGRAM = """
+# TYPE job_seconds histogram
+job_seconds_bucket{{le="0.1"}} {fast}
+job_seconds_bucket{{le="0.5"}} {all}
+job_seconds_bucket{{le="+Inf"}} {all}
+job_seconds_sum {sum}
+job_seconds_count {all}
+# TYPE text gauge
+text{{a="<img src=x onerror=alert(1)>",b="say \\"hi\\", {{c}}"}} 1
+"""
+
+
+def test_of_a_histogram_quantiles_and_the_mean_are_drawn_and_no_label_is_html(chrome: Chrome, tmp_path: Path) -> None:
+    folder = tmp_path / "texts"
+    folder.mkdir()
+
+    def write(times: int) -> None:
+        text = HISTOGRAM.format(fast=5 * times, all=10 * times, sum=2.5 * times)
+        (folder / "new").write_text(text)
+        (folder / "new").rename(folder / "jobs.prom")
+
+    write(1)
+    with Program({"STTR_COLLECTORS": "textfile", "STTR_TEXTFILE_PATHS": str(folder)}, tmp_path) as stator:
+        chrome.get(f"http://127.0.0.1:{stator.port}/#job_seconds,text")
+        eventually(lambda: drawn(chrome, "job_seconds"), within=20)
+        times = count(2)
+
+        def has_mean() -> bool:
+            write(next(times))
+            return any(drawn(chrome, "job_seconds")[1]["mean"])
+
+        eventually(has_mean, within=20)
+        _, lines = drawn(chrome, "job_seconds")
+        last = {name: next(value for value in values if value is not None) for name, values in lines.items()}
+        assert last == {
+            "mean": pytest.approx(0.25),
+            "50 %": pytest.approx(0.1),
+            "90 %": pytest.approx(0.42),
+            "99 %": pytest.approx(0.492),
+        }
+        assert drawn(chrome, "text")[1].keys() == {'a=<img src=x onerror=alert(1)> b=say "hi", {c}'}
+        assert not chrome.find_elements(By.CSS_SELECTOR, "main img")
+        assert chrome.find_element(By.TAG_NAME, "output").text == "250 ms"

@@ -7,6 +7,9 @@ import { isDrawable } from "./series.js";
 const POLL = 1000; // milliseconds from one scrape for the plots to the next
 const REFRESH = 10000; // milliseconds from one look at the facts to the next
 const SCRAPE_TIMEOUT = 10000;
+const PATIENCE = 2000; // milliseconds after which the plots no longer wait for a slow collector
+// What each answer has of the collectors that were asked: only all of them together give all of it.
+const OWN = /^stator_(collector|build)_/;
 // Chosen at first, as far as they are there, up to so many.
 const FAVOURITES = [
   "wave_sine",
@@ -23,13 +26,16 @@ const span = document.getElementById("span");
 const figures = document.getElementById("figures");
 const said = document.getElementById("said");
 
-const collectorOf = new Map(); // by family
+const collectorOf = new Map(); // by family; empty where it takes all of them
 const plots = new Map(); // by family
 let isPaused = false;
+let hasBegun = false;
+let hasChosen = false; // whether the one who looks has added or removed a plot
 
-/** Returns the families that these collectors have now, or that all have. */
+/** Returns the families that these collectors have now. */
 async function scrape(collectors) {
-  const query = collectors.map((name) => `collect[]=${encodeURIComponent(name)}`).join("&");
+  const asked = collectors.includes("") ? [] : collectors;
+  const query = asked.map((name) => `collect[]=${encodeURIComponent(name)}`).join("&");
   const options = { headers: { Accept: "text/plain; version=0.0.4" }, signal: AbortSignal.timeout(SCRAPE_TIMEOUT) };
   const response = await fetch(`${root}metrics${query && `?${query}`}`, options);
   if (!response.ok) throw new Error(`/metrics answered with ${response.status}`);
@@ -41,24 +47,30 @@ async function learn() {
   const response = await fetch(`${root}status`);
   if (!response.ok) throw new Error(`/status answered with ${response.status}`);
   const { collectors } = await response.json();
-  const names = collectors.map((each) => each.name);
-  await Promise.all(names.map(learnFrom));
+  await Promise.allSettled(collectors.map((each) => learnFrom(each.name)));
 }
 
 async function learnFrom(collector) {
-  const families = await scrape([collector]);
-  const found = [...families.values()].filter((each) => isDrawable(each) && !collectorOf.has(each.name));
+  const families = [...(await scrape([collector])).values()].filter(isDrawable);
+  offer(collector, collector, families.filter((each) => !OWN.test(each.name)));
+  offer("stator", "", families.filter((each) => OWN.test(each.name)));
+}
+
+/** Lets families of a collector be picked. */
+function offer(label, collector, families) {
+  const fresh = families.filter((each) => !collectorOf.has(each.name));
   const group = document.createElement("optgroup");
-  group.label = collector;
-  for (const family of found) {
+  group.label = label;
+  for (const family of fresh) {
     collectorOf.set(family.name, collector);
     group.append(new Option(family.name, family.name));
   }
-  if (found.length) picker.append(group);
+  const next = [...picker.querySelectorAll("optgroup")].find((each) => each.label > label) ?? null;
+  if (fresh.length) picker.insertBefore(group, next);
 }
 
 function chosen() {
-  const wanted = decodeURIComponent(location.hash.slice(1)).split(",").filter((name) => collectorOf.has(name));
+  const wanted = location.hash.slice(1).split(",").filter((name) => collectorOf.has(name));
   return wanted.length ? wanted : FAVOURITES.filter((name) => collectorOf.has(name)).slice(0, AT_FIRST);
 }
 
@@ -79,17 +91,35 @@ function remove(name) {
 
 /** Keeps the choice in the address, so that it can be sent to others. */
 function remember() {
-  history.replaceState(null, "", `#${[...plots.keys()].map(encodeURIComponent).join(",")}`);
+  hasChosen = true;
+  history.replaceState(null, "", `#${[...plots.keys()].join(",")}`);
+}
+
+/** Scrapes the collectors of some families. */
+function scrapeFor(names) {
+  return scrape([...new Set(names.map((name) => collectorOf.get(name)))]);
 }
 
 async function show(names) {
-  const families = await scrape([...new Set(names.map((name) => collectorOf.get(name)))]);
-  for (const name of names) if (families.has(name)) add(name, families.get(name));
+  const fresh = names.filter((name) => !plots.has(name));
+  if (fresh.length === 0) return;
+  const families = await scrapeFor(fresh);
+  for (const name of fresh) if (families.has(name)) add(name, families.get(name));
+}
+
+/** Shows what was chosen; what belongs to a slow collector comes later. */
+async function begin() {
+  const learning = learn();
+  await Promise.race([learning, new Promise((resume) => setTimeout(resume, PATIENCE))]);
+  await show(chosen());
+  hasBegun = true;
+  learning.then(() => hasChosen || show(chosen())).catch(lost);
 }
 
 async function poll() {
+  if (!hasBegun) await begin();
   if (!isPaused && !document.hidden && plots.size) {
-    const families = await scrape([...new Set([...plots.keys()].map((name) => collectorOf.get(name)))]);
+    const families = await scrapeFor([...plots.keys()]);
     const now = Date.now() / 1000;
     for (const [name, plot] of plots) if (families.has(name)) plot.add(families.get(name), now);
   }
@@ -108,6 +138,11 @@ async function refresh() {
   }
 }
 
+/** Says that the service can't be reached; the next answer takes that back. */
+function lost() {
+  document.body.classList.add("unreachable");
+}
+
 /** Calls a function again and again; while the service can't be reached, the page says so. */
 async function repeat(act, pauseMs) {
   for (;;) {
@@ -116,7 +151,7 @@ async function repeat(act, pauseMs) {
       await act();
       document.body.classList.remove("unreachable");
     } catch {
-      document.body.classList.add("unreachable");
+      lost();
     }
     const left = Math.max(100, pauseMs - (performance.now() - began));
     await new Promise((resume) => setTimeout(resume, left));
@@ -126,10 +161,7 @@ async function repeat(act, pauseMs) {
 picker.addEventListener("change", async () => {
   const name = picker.value;
   picker.value = "";
-  if (name && !plots.has(name)) {
-    await show([name]);
-    remember();
-  }
+  if (name) await show([name]).then(remember, lost);
 });
 pause.addEventListener("click", () => {
   isPaused = !isPaused;
@@ -147,7 +179,5 @@ matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
 });
 
 document.getElementById("controls").hidden = false;
-await learn();
-await show(chosen());
 repeat(poll, POLL);
 repeat(refresh, REFRESH);
