@@ -2,6 +2,8 @@
 
 import json
 import math
+import socket
+import subprocess
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
@@ -375,3 +377,41 @@ def test_of_a_histogram_quantiles_and_the_mean_are_drawn_and_no_label_is_html(ch
         assert drawn(chrome, "text")[1].keys() == {'a=<img src=x onerror=alert(1)> b=say "hi", {c}'}
         assert not chrome.find_elements(By.CSS_SELECTOR, "main img")
         assert chrome.find_element(By.TAG_NAME, "output").text == "250 ms"
+
+
+NGINX = """
+daemon off;
+master_process off;
+pid nginx.pid;
+error_log stderr;
+events {{ worker_connections 64; }}
+http {{
+    access_log off;
+    client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path fastcgi; uwsgi_temp_path uwsgi;
+    scgi_temp_path scgi;
+    server {{ listen 127.0.0.1:{port}; location /services/shop/ {{ proxy_pass http://127.0.0.1:{upstream}/; }} }}
+}}
+"""
+
+
+def test_below_a_path_of_a_proxys_it_works_the_same(chrome: Chrome, stator: Program, tmp_path: Path) -> None:
+    (port,) = free_ports(1)
+    nginx = program_path("nginx")
+    (tmp_path / "nginx.conf").write_text(NGINX.format(port=port, upstream=stator.port))
+    with subprocess.Popen([nginx, "-p", tmp_path, "-c", tmp_path / "nginx.conf", "-e", "stderr"]) as proxy:
+        try:
+            eventually(lambda: is_open(port))
+            logged(chrome, "browser")
+            chrome.get(f"http://127.0.0.1:{port}/services/shop/")
+            eventually(lambda: drawn(chrome, "wave_sine") and len(drawn(chrome, "wave_sine")[0]) >= 3, within=30)
+            links = [each.get_attribute("href") for each in chrome.find_elements(By.CSS_SELECTOR, "nav a")]
+            assert links[0] == f"http://127.0.0.1:{port}/services/shop/metrics"
+            assert logged(chrome, "browser") == []
+        finally:
+            chrome.get("about:blank")
+            proxy.kill()
+
+
+def is_open(port: int) -> bool:
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0
