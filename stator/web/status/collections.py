@@ -1,11 +1,13 @@
 """What came of each collector when it was last asked, whichever process of the service asked it."""
 
+import os
 from collections.abc import Iterable, Mapping
 
 from stator.exporter import Collection
 from stator.processes.service import PUBLISHED, ServiceProcesses
 
 _NUMBERS = len(Collection._fields)
+NEVER = Collection(0.0, success=False, seconds=0.0, points=0)
 MOST = PUBLISHED // _NUMBERS  # collectors; of further ones nothing is known
 
 
@@ -14,10 +16,13 @@ class LastCollections:
 
     def __init__(self, processes: ServiceProcesses, names: Iterable[str]) -> None:
         self._processes, self._names = processes, sorted(names)[:MOST]
-        self._own = dict.fromkeys(self._names, Collection(0.0, success=False, seconds=0.0, points=0))
+        self._own: dict[str, Collection] = {}
+        self._pid = 0  # of the process whose these are
 
     def report(self, collections: Mapping[str, Collection]) -> None:
         """Notes what came of collectors in a scrape."""
+        if self._pid != os.getpid():  # its row may have been that of a worker which it replaces
+            self._own, self._pid = {name: last or NEVER for name, last in self.latest().items()}, os.getpid()
         self._own |= {name: each for name, each in collections.items() if name in self._own}
         self._processes.publish([number for each in self._own.values() for number in each])
 

@@ -174,6 +174,18 @@ def test_the_latest_of_several_processes_counts_and_what_is_over_the_limit_is_un
     assert names[MOST] not in latest
 
 
+def test_a_replaced_workers_collections_are_not_forgotten() -> None:
+    processes = ServiceProcesses(workers=2)
+    names = ["runtime", "wave"]
+    runtime, wave = Collection(1.0, True, 0.5, 7), Collection(2.0, True, 0.25, 3)
+    processes.register("worker", 1)
+    LastCollections(processes, names).report({"runtime": runtime})
+    processes.register("worker", 1)
+    successor = LastCollections(processes, names)
+    successor.report({"wave": wave})
+    assert successor.latest() == {"runtime": runtime, "wave": wave}
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
