@@ -18,7 +18,7 @@ help: ## list what there is to make
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: dist/stator.pyz ## build stator.pyz and run it with its defaults
-	@echo "look at http$${STTR_SERVER_CERTFILE:+s}://localhost:$${STTR_SERVER_PORT:-8087}/metrics, /monitor and /config; Ctrl-C stops"
+	@echo "look at http$${STTR_SERVER_CERTFILE:+s}://localhost:$${STTR_SERVER_PORT:-8087}/ in a browser; Ctrl-C stops"
 	@exec $(PYTHON) dist/stator.pyz
 
 pyz: dist/stator.pyz ## build dist/stator.pyz

@@ -5,6 +5,7 @@ They go to dist/, or to the folder that is named.
 
 import hashlib
 import json
+import re
 import sys
 import zipfile
 from collections.abc import Iterator
@@ -35,6 +36,7 @@ def bill_of_materials(archive: Path) -> dict[str, object]:
     packages: dict[str, Message] = {canonicalize_name(about["Name"]): about for about in metadata(archive)}
     own = packages.pop("stator-observability")
     digest = hashlib.sha256(archive.read_bytes()).hexdigest()
+    plots = plotting_library(archive)
     root = component(own) | {"type": "application", "hashes": [{"alg": "SHA-256", "content": digest}]}
     return {
         "bomFormat": "CycloneDX",
@@ -46,14 +48,40 @@ def bill_of_materials(archive: Path) -> dict[str, object]:
             "lifecycles": [{"phase": "build"}],
             "component": root,
         },
-        "components": [component(about) for about in packages.values()],
+        "components": [*(component(about) for about in packages.values()), plots],
         "dependencies": [
-            {
-                "ref": reference(about),
-                "dependsOn": sorted(reference(packages[name]) for name in packages.keys() & needs(about)),
-            }
-            for about in (own, *packages.values())
+            *(
+                {
+                    "ref": reference(about),
+                    "dependsOn": sorted(
+                        [
+                            *(reference(packages[name]) for name in packages.keys() & needs(about)),
+                            *([str(plots["bom-ref"])] if about is own else []),
+                        ]
+                    ),
+                }
+                for about in (own, *packages.values())
+            ),
+            {"ref": plots["bom-ref"], "dependsOn": []},
         ],
+    }
+
+
+def plotting_library(archive: Path) -> dict[str, object]:
+    """The script that draws the page's plots, an npm package of which the archive holds one file."""
+    with zipfile.ZipFile(archive) as contents:
+        script = contents.read("site-packages/stator/web/status/assets/uPlot.iife.min.js")
+    version = re.findall(rb"uPlot \(v([0-9.]+)\)", script)[0].decode()
+    url = f"pkg:npm/uplot@{version}"
+    return {
+        "type": "library",
+        "bom-ref": url,
+        "name": "uplot",
+        "version": version,
+        "description": "Draws the plots of the page",
+        "hashes": [{"alg": "SHA-256", "content": hashlib.sha256(script).hexdigest()}],
+        "purl": url,
+        "licenses": [{"expression": "MIT"}],
     }
 
 

@@ -67,10 +67,15 @@ class Config:
             yield from ((f"roster.service.{setting}", text) for setting, text in service_problems(self.roster.service))
 
     @property
+    def registrar_name(self) -> str:
+        """The name of the chosen registrar; none registers nowhere."""
+        name = self.roster.registrar or "auto"
+        return name if name != "auto" else "consul" if self.client.base_uri else "none"
+
+    @property
     def registers(self) -> bool:
         """Whether there is a registrar."""
-        name = self.roster.registrar or "auto"
-        return bool(self.client.base_uri) if name == "auto" else name != "none"
+        return self.registrar_name != "none"
 
     def known_secrets(self) -> KnownSecrets:
         """Returns what masks all that is secret in these settings, and in those of plugins."""

@@ -10,7 +10,7 @@ from concurrent.futures import Future
 from functools import partial
 from io import BytesIO
 from itertools import pairwise
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from attrs import frozen
 from msgspec.structs import replace
@@ -88,6 +88,15 @@ class ScrapeResponse:
     body: bytes
 
 
+class Collection(NamedTuple):
+    """What came of a collector in a scrape."""
+
+    at: float  # Unix time
+    success: bool
+    seconds: float
+    points: int
+
+
 class Exporter:
     """Exposes the points of collectors, and for each its success and its duration.
 
@@ -102,8 +111,10 @@ class Exporter:
         log: Log,
         *,
         now: Callable[[], float] = time.time,
+        collected: Callable[[Mapping[str, Collection]], object] = lambda _: None,
     ) -> None:
         self._collectors, self._config, self._build, self._now = dict(collectors), config, build, now
+        self._collected = collected  # called with what came of each collector of a scrape
         self.names = sorted(collectors, key=lambda name: name == ADDED_LAST)
         self._nonblocking = {name: each for name, each in collectors.items() if isinstance(each, NonBlockingCollector)}
         threads = DaemonThreads()
@@ -168,6 +179,7 @@ class Exporter:
                 _added(exposition, name, outcome)
         for name, error in errors.items():
             self._failures.report(name, error)
+        self._collected({name: _collection(stamp, each, errors[name]) for name, each in outcomes.items()})
         return exposition.pieces()
 
     def _own(
@@ -182,6 +194,11 @@ class Exporter:
             own.append(Point("collector_duration", desc, outcome.seconds, unit="seconds", labels=labels))
         own.append(Point("build_info", "Version of Stator and of Python", 1, labels=self._build))
         return PointsAt("stator", stamp, points=own)
+
+
+def _collection(stamp: float, outcome: Outcome[PointsAt], error: BaseException | None) -> Collection:
+    found = outcome.error.points_at if isinstance(outcome.error, IncompleteError) else outcome.value
+    return Collection(stamp, error is None, outcome.seconds, len(found.points) if found else 0)  # type: ignore[arg-type]
 
 
 def _added(exposition: Exposition, name: str, outcome: Outcome[PointsAt]) -> BaseException | None:

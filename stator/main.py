@@ -3,10 +3,12 @@
 import gc
 import os
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from functools import partial
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 from stator.access.requests import KEY_HEADER
 from stator.check.trial import try_out
@@ -17,6 +19,7 @@ from stator.log.stdlib import adopt_stdlib
 from stator.log.writer import Sink
 from stator.points import CollectorContext
 from stator.processes.service import ServiceProcesses
+from stator.roster.roster import Roster
 from stator.roster.service import Endpoint
 from stator.server.listener import listen, listening_address
 from stator.server.service_manager import ServiceManager
@@ -29,6 +32,11 @@ from stator.settings.command_line import Loaded
 from stator.settings.declare import StartError
 from stator.settings.paths import PathSet
 from stator.version import __version__, build_labels
+from stator.web.status.collections import LastCollections
+
+if TYPE_CHECKING:
+    from stator.child.process import ChildProcess
+    from stator.web.status.facts import RegistrationFacts
 
 APP_ID = "stator"
 CHILD = "child"  # the collector, and the health check, of a wrapped program
@@ -100,6 +108,23 @@ def main(
             return FAILED
 
 
+def registration_facts(registrar: str, name: str, roster: Roster) -> "RegistrationFacts":
+    """Returns what the page says of the registration, in whichever process."""
+    from stator.web.status.facts import RegistrationFacts
+
+    if registrar == "none":
+        return RegistrationFacts("nowhere")
+    state, confirmed = roster.metrics.registration()
+    if (service := roster.service()) is None:
+        return RegistrationFacts(state, registrar, name, confirmed=confirmed)
+    return RegistrationFacts(state, registrar, name, service.id, service.address, service.port, confirmed)
+
+
+def program_pids(program: "ChildProcess") -> list[int]:
+    """Returns the ids of the wrapped program's processes, in whichever process."""
+    return [each.pid for each in program.metrics.processes()]
+
+
 def import_parts() -> None:
     """Imports what the parts need, and would else import when they are built or start."""
     load_prctl()
@@ -118,6 +143,7 @@ def assemble(loaded: Loaded[Config], run_id: str, manager: ServiceManager, log: 
     from stator.server.arbiter import prepare
     from stator.web import access_log, app
     from stator.web.checks import CheckMetrics, Checks
+    from stator.web.status.facts import About, Status
 
     config = loaded.config
     processes = ServiceProcesses(config.server.workers)
@@ -154,10 +180,16 @@ def assemble(loaded: Loaded[Config], run_id: str, manager: ServiceManager, log: 
     checks = Checks(found, log, timeout, roster.metrics.is_draining, mask)
     if found:
         collectors["checks"] = CheckMetrics(lambda: checks)
-    exporter = Exporter(collectors | roster.collectors(), config.metrics, build_labels(), log)
+    collectors |= roster.collectors()
+    collections = LastCollections(processes, collectors)
+    exporter = Exporter(collectors, config.metrics, build_labels(), log, collected=collections.report)
 
+    about = About(config.roster.service.name, run_id)
+    registration = partial(registration_facts, config.registrar_name, config.roster.service.name, roster)
+    pids = partial(program_pids, program) if program else tuple
+    status = Status(about, checks, collections, processes, registration, time.time, pids)
     access, is_doubtful = config.server.access, lambda _: False
-    inner, proxies = app.asgi_app(exporter, formats, loaded.redacted, log, checks), access.proxies()
+    inner, proxies = app.asgi_app(exporter, formats, loaded.redacted, log, checks, status), access.proxies()
     if guard := access.build(log, lambda: key):
         from stator.web.guarded import doubts, guarded_asgi  # most services have none
 

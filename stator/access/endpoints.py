@@ -6,7 +6,7 @@ ENDPOINTS = {
     "metrics": PathSet(["/metrics"]),
     "monitor": PathSet(["/monitor", "/monitor/*"]),
     "config": PathSet(["/config"]),
-    "status": PathSet(["/", "/status", "/assets/*"]),
+    "status": PathSet(["/", "/status", "/status/*", "/assets/*"]),
 }
 ALL = tuple(ENDPOINTS)
 # Paths that need no credentials, unless others are chosen.

@@ -101,15 +101,21 @@ class ChildMetrics:
         return tree
 
     def _tree(self) -> Tree:
-        main, _, server, _, cpu, voluntary, involuntary = self._table.read(0)
+        *_, cpu, voluntary, involuntary = self._table.read(0)
         tree = Tree(cpu=cpu, voluntary=int(voluntary), involuntary=int(involuntary))
-        with suppress(psutil.NoSuchProcess):
-            others = {int(server), *(each.pid for each in psutil.Process(int(server)).children(recursive=True))}
-            for each in psutil.Process(int(main)).children(recursive=True):
-                if each.pid not in others:
-                    with suppress(OSError, psutil.Error):  # it has ended since
-                        tree.add(each)
+        for each in self.processes():
+            with suppress(OSError, psutil.Error):  # it has ended since
+                tree.add(each)
         return tree
+
+    def processes(self) -> list[psutil.Process]:
+        """Returns the program's processes, those that it has started included."""
+        main, _, server, *_ = self._table.read(0)
+        if main:
+            with suppress(psutil.NoSuchProcess):
+                others = {int(server), *(each.pid for each in psutil.Process(int(server)).children(recursive=True))}
+                return [each for each in psutil.Process(int(main)).children(recursive=True) if each.pid not in others]
+        return []
 
     def _rising(self, point: Point) -> Point:
         """Returns a point of a counter with the highest value so far: some of what ended processes did is unknown."""

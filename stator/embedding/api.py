@@ -10,10 +10,11 @@ from attrs import evolve
 
 from stator.collectors.catalog import Collectors
 from stator.embedding.keywords import Keywords, is_port
-from stator.embedding.mounting import PerProcess, asgi_mount, wsgi_mount
-from stator.embedding.parts import Parts, Settings, with_service
+from stator.embedding.mounting import ENDPOINTS, PerProcess, asgi_mount, wsgi_mount
+from stator.embedding.parts import Parts
 from stator.embedding.registration import KeeperTask, Registration
 from stator.embedding.serving import Serving
+from stator.embedding.settings import Settings, with_service
 from stator.instrumentation.asgi import observe_asgi
 from stator.instrumentation.sharing import share_metrics
 from stator.instrumentation.wsgi import observe_wsgi
@@ -44,6 +45,7 @@ class Stator:
             event loop of its own).
         check_timeout: Seconds that each check may take; left open, 2.
         share_metrics: Whether to call `stator.share_metrics`, with the group in ``STTR_METRICS_GROUP`` if that is set.
+        page: Whether ``/status/page`` shows the state of the service, with live plots, and ``/status`` as JSON.
         environ: The variables; left open, the process's environment.
         log: Where Stator logs; left open, the standard library's logger ``stator``.
 
@@ -53,13 +55,14 @@ class Stator:
 
     def __init__(self, **keywords: Unpack[Keywords]) -> None:
         self._settings = Settings.read(keywords)
+        self._address: tuple[str, int] | None = None
         if keywords.get("share_metrics"):
             share_metrics(self._settings.config.metrics.group or None)
 
     @cached_property
     def _parts(self) -> Parts:
         # Built when first needed: a process that only registers needs no collectors, nor memory shared with workers.
-        return Parts(self._settings)
+        return Parts(self._settings, lambda: self._address)
 
     def asgi_app(self, app: App | None = None) -> App:
         """Returns an ASGI application that answers ``/metrics`` and ``/monitor``.
@@ -71,7 +74,7 @@ class Stator:
             StartError: A collector can't be built.
         """
         wrapped = app and observe_asgi(app, self._parts.observer())
-        return asgi_mount(PerProcess(self._parts.asgi_app), wrapped)
+        return asgi_mount(PerProcess(self._parts.asgi_app), wrapped, has_page=self._settings.has_page)
 
     def wsgi_app(self, app: WSGIApplication | None = None) -> WSGIApplication:
         """Returns a WSGI application that answers ``/metrics`` and ``/monitor``.
@@ -83,7 +86,7 @@ class Stator:
             StartError: A collector can't be built.
         """
         wrapped = app and observe_wsgi(app, self._parts.observer())
-        return wsgi_mount(PerProcess(self._parts.wsgi_app), wrapped)
+        return wsgi_mount(PerProcess(self._parts.wsgi_app), wrapped, has_page=self._settings.has_page)
 
     def add_routes(self, app: "falcon.App[Any, Any]", *, prefix: str = "") -> None:
         """Adds ``/metrics`` and ``/monitor`` to a Falcon application, for ASGI or for WSGI.
@@ -107,7 +110,8 @@ class Stator:
         suffix = "async" if isinstance(app, falcon.asgi.App) else None
         for path, resource in self._parts.resources().items():
             app.add_route(f"{prefix}{path}", resource, suffix=suffix)
-            app.add_route(f"{prefix}{path}/", resource, suffix=suffix)
+            if path in ENDPOINTS:  # what the page links to is relative to its path
+                app.add_route(f"{prefix}{path}/", resource, suffix=suffix)
 
     def serve(self, port: int | None = None, *, host: str | None = None) -> Serving:
         """Answers ``/metrics`` and ``/monitor`` from threads, for a program that has no server: a consumer or a script.
@@ -173,7 +177,8 @@ class Stator:
         if monitor:
             config = with_service(config, monitor_spec=f"http://%s:%d{monitor.replace('%', '%%')}")
         config = evolve(config, collectors=Collectors())  # the keeper does not load them
-        return Registration(partial(KeeperTask, config, "" if host in ("0.0.0.0", "::") else host, port), log)
+        self._address = "" if host in ("0.0.0.0", "::") else host, port
+        return Registration(partial(KeeperTask, config, *self._address), log)
 
 
 def asgi_app(app: App | None = None, **keywords: Unpack[Keywords]) -> App:

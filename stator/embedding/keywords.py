@@ -28,6 +28,7 @@ class Keywords(TypedDict, total=False):
     exclude: Collection[str] | None
     body_sizes: bool | None
     share_metrics: bool | None
+    page: bool | None
     environ: Mapping[str, str] | None
     log: Log | logging.Logger | None
 
@@ -131,7 +132,7 @@ _EXPECTED: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "access_log": (lambda value: value in ("line", "full", "off"), "line, full or off"),
     "exclude": (_are_texts, "a list of routes' templates, as in exclude=['/items/{id}']"),
     "body_sizes": (lambda value: isinstance(value, bool), "True or False"),
-    "share_metrics": (lambda value: isinstance(value, bool), "True or False"),
+    **dict.fromkeys(("share_metrics", "page"), (lambda value: isinstance(value, bool), "True or False")),
     "environ": (lambda value: isinstance(value, Mapping), "texts by name, as in os.environ"),
     "log": (lambda value: callable(getattr(value, "warning", None)), "a logging.Logger"),
 }

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from attrs import field, frozen
 
 from stator.config import Environment
-from stator.embedding.parts import PREFIX, VARIABLES
+from stator.embedding.settings import PREFIX, VARIABLES
 from stator.log.logger import LoggerConfig, new_id, structured_log
 from stator.log.render import Event
 from stator.log.request import add_ids_of_error

@@ -6,6 +6,8 @@ from typing import Any, Generic, TypeVar
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from stator.web.access_log import App, Receive, Scope, Send
+from stator.web.headers import SECURITY_HEADERS, send_securely, start_securely
+from stator.web.status.resources import EMBEDDED, STATUS
 
 T = TypeVar("T")
 METRICS, MONITOR, READY, LIVE = ENDPOINTS = "/metrics", "/monitor", "/monitor/ready", "/monitor/live"
@@ -26,34 +28,44 @@ class PerProcess(Generic[T]):
         return self._by_pid.get(pid) or self._by_pid.setdefault(pid, self._build())
 
 
-def asgi_mount(app: PerProcess[App], fallback: App | None) -> App:
-    """Returns what answers /metrics and /monitor by `app`, and the rest by the wrapped application, or with 404."""
+def asgi_mount(app: PerProcess[App], fallback: App | None, *, has_page: bool = False) -> App:
+    """Returns what answers /metrics and /monitor by `app`, and the rest by the wrapped application, or with 404.
+
+    With `has_page` it answers what belongs to the page too.
+    """
 
     async def mount(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and (fallback is None or scope["path"].endswith(ENDINGS)):
+        if scope["type"] == "http" and (fallback is None or _may_match(scope["path"], has_page)):
             root = scope.get("root_path", "").rstrip("/")
             for path in _paths_below(root, scope["path"]):
-                if endpoint := match_endpoint(root, path, is_alone=fallback is None):
-                    await app()({**scope, "path": endpoint, "root_path": ""}, receive, send)
+                if endpoint := match_endpoint(root, path, is_alone=fallback is None, has_page=has_page):
+                    await app()({**scope, "path": endpoint, "root_path": ""}, receive, send_securely(send))
                     return
-        await (fallback or app())(scope, receive, send)
+        if fallback is not None:
+            await fallback(scope, receive, send)
+        else:
+            await app()(scope, receive, send_securely(send))
 
     # Python's own TypeError for a call with other arguments, a WSGI server's, begins with this name.
     mount.__qualname__ = "asgi_app() is for ASGI servers, a WSGI server needs wsgi_app(): mount"
     return mount
 
 
-def wsgi_mount(app: PerProcess[WSGIApplication], fallback: WSGIApplication | None) -> WSGIApplication:
+def wsgi_mount(
+    app: PerProcess[WSGIApplication], fallback: WSGIApplication | None, *, has_page: bool = False
+) -> WSGIApplication:
     """Returns the same for WSGI."""
 
     def mount(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         path = environ.get("PATH_INFO", "")
-        if fallback and not path.endswith(ENDINGS):
+        if fallback and not _may_match(path, has_page):
             return fallback(environ, start_response)
         root = environ.get("SCRIPT_NAME", "").rstrip("/")
-        if endpoint := match_endpoint(root, path, is_alone=fallback is None):
-            return app()({**environ, "PATH_INFO": endpoint, "SCRIPT_NAME": ""}, start_response)
-        return (fallback or app())(environ, start_response)
+        if endpoint := match_endpoint(root, path, is_alone=fallback is None, has_page=has_page):
+            environ = {**environ, "PATH_INFO": endpoint, "SCRIPT_NAME": ""}
+        elif fallback:
+            return fallback(environ, start_response)
+        return app()(environ, start_securely(start_response))
 
     mount.__qualname__ = "wsgi_app() is for WSGI servers, an ASGI server needs asgi_app(): mount"
     return mount
@@ -62,24 +74,34 @@ def wsgi_mount(app: PerProcess[WSGIApplication], fallback: WSGIApplication | Non
 class PerProcessResource(PerProcess[Any]):
     """A Falcon resource for ASGI and WSGI, built once in each process."""
 
-    def on_get(self, req: Any, resp: Any) -> None:
+    def on_get(self, req: Any, resp: Any, **parts: str) -> None:
         """Answers over WSGI."""
-        self().on_get(req, resp)
+        resp.set_headers(SECURITY_HEADERS)
+        self().on_get(req, resp, **parts)
 
-    async def on_get_async(self, req: Any, resp: Any) -> None:
+    async def on_get_async(self, req: Any, resp: Any, **parts: str) -> None:
         """Answers over ASGI."""
-        await self().on_get_async(req, resp)
+        resp.set_headers(SECURITY_HEADERS)
+        await self().on_get_async(req, resp, **parts)
 
     on_head, on_head_async = on_get, on_get_async
 
 
-def match_endpoint(root: str, path: str, *, is_alone: bool) -> str | None:
-    """Returns the one of `ENDPOINTS` that a request asks for by a path below its mount, or None."""
+def match_endpoint(root: str, path: str, *, is_alone: bool, has_page: bool = False) -> str | None:
+    """Returns the one of `ENDPOINTS`, or the path of the page, that a request asks for below its mount, or None."""
+    # Without a slash at the end, since the page's links are relative to it.
+    if has_page and (path == EMBEDDED.page or path.startswith(f"{EMBEDDED.assets}/")):
+        return path
+    endpoints = (*ENDPOINTS, STATUS) if has_page else ENDPOINTS
     # A mount at /metrics itself is that endpoint, but a wrapped application has its home page there.
     asked = path.rstrip("/")
-    if is_alone and asked not in ENDPOINTS:
+    if is_alone and asked not in endpoints:
         asked = root[root.rfind("/") :] + asked
-    return asked if asked in ENDPOINTS else None
+    return asked if asked in endpoints else None
+
+
+def _may_match(path: str, has_page: bool) -> bool:
+    return path.endswith(ENDINGS) or (has_page and STATUS in path)
 
 
 def _paths_below(root: str, path: str) -> Iterator[str]:

@@ -1,133 +1,48 @@
-"""What a Stator consists of: the Config of its keywords and variables, and the answers to /metrics and /monitor."""
+"""What a Stator consists of: collectors, health checks, and the answers to /metrics and /monitor."""
 
-import logging
-import os
-import re
-from collections.abc import Callable, Collection, Container, Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable
 from functools import partial
 from random import Random
 from typing import Any
 from wsgiref.types import WSGIApplication
 
-from attrs import evolve, frozen
-
-from stator.collectors.catalog import BUILT_IN
 from stator.collectors.process import FAMILIES as PROCESS_FAMILIES
 from stator.collectors.prometheus_client import PrometheusClient
-from stator.config import Config, Environment
-from stator.embedding.keywords import Keywords, check_keywords, is_registry, split_collectors
+from stator.config import Config
+from stator.embedding.keywords import is_registry
 from stator.embedding.mounting import LIVE, METRICS, MONITOR, READY, PerProcess, PerProcessResource
-from stator.embedding.state import KeeperState
+from stator.embedding.settings import Settings
+from stator.embedding.state import KeeperState, registration_facts
 from stator.exporter import Exporter
-from stator.instrumentation.access import LOGGER as ACCESS_LOGGER
-from stator.instrumentation.access import AccessLog, Mode
 from stator.instrumentation.exchange import Observer
 from stator.instrumentation.requests import GAUGES, RequestMetrics
 from stator.instrumentation.sharing import process_memory
 from stator.instrumentation.store import LocalStore, SharedStore
-from stator.log.logger import Log, masked_logger, new_id
-from stator.log.stdlib import LOGGER, record_writer, stdlib_logger
+from stator.log.logger import new_id
 from stator.points import CollectorContext, LabelPairs
 from stator.processes.siblings import Siblings
-from stator.settings.declare import ConfigError
-from stator.settings.environment import quoted_values, unknown_variables
-from stator.settings.masking import Mask
-from stator.settings.paths import PathSet
 from stator.version import build_labels
 from stator.web import app as web
 from stator.web.access_log import App
 from stator.web.checks import CheckMetrics, Checks
-from stator.web.health import Check
 from stator.web.metrics import Metrics
 from stator.web.monitor import Monitor
+from stator.web.status.collections import LastCollections
+from stator.web.status.facts import About, Status
+from stator.web.status.resources import EMBEDDED, page_resources
 
-PREFIX = "STTR"
-COLLECTORS = f"{PREFIX}_COLLECTORS"
-# Collectors that run where neither the keyword nor the variable names any.
-DEFAULT = "runtime"
-# TLS is the affair of the application's server: these may name files that the application can't read.
-OTHERS = [f"{PREFIX}_SERVER_{name}" for name in ("CERTFILE", "KEYFILE", "CLIENTCAFILE", "CLIENTNAMES", "TLSMINVERSION")]
-# Keywords, and the variables over which they win.
-VARIABLES = {
-    "service": f"{PREFIX}_ROSTER_SERVICE_NAME",
-    "tags": f"{PREFIX}_ROSTER_SERVICE_TAGS",
-    "meta": f"{PREFIX}_ROSTER_SERVICE_META",
-    "consul": f"{PREFIX}_CLIENT_BASEURI",
-    "collectors": COLLECTORS,
-    "access_log": f"{PREFIX}_LOGGER_ACCESS",
-}
 # The collector of the wrapped applications' requests.
 REQUESTS = "http_server"
 
 
-@frozen
-class Settings:
-    """What keywords and variables say; `collectors` are those that were given as objects, registries among them."""
-
-    config: Config
-    collectors: Mapping[str, Any]
-    checks: Mapping[str, Check]
-    check_timeout: float
-    exclude: Collection[str]
-    body_sizes: bool
-    log: Log
-    access: AccessLog | None
-    mask: Mask
-
-    @classmethod
-    def read(cls, keywords: Keywords) -> "Settings":
-        """Checks keywords, reads the variables that they leave open, and logs those that nothing reads."""
-        good, problems = check_keywords(keywords)
-        environ, given_log = good.get("environ", os.environ), good.get("log", logging.getLogger(LOGGER))
-        log = stdlib_logger(given_log) if isinstance(given_log, logging.Logger) else given_log
-        names, own, wrong = split_collectors(good.get("collectors", ()))
-        problems += wrong
-        given = {variable: _plain(good[name]) for name, variable in VARIABLES.items() if name in good}
-        variables = {COLLECTORS: DEFAULT, **environ}
-        for name in OTHERS:
-            variables.pop(name, None)
-        if "collectors" in good:
-            given[COLLECTORS], variables[COLLECTORS] = names, ",".join(names)
-        environment = Environment.of(PREFIX, variables)
-        named = {name.strip() for name in environ.get(COLLECTORS, "").split(",")} - {""}
-        # Where collectors that the variable names are left out here, other variables may be theirs.
-        if "collectors" not in good or named <= {*names, *BUILT_IN}:
-            for warning in unknown_variables(environment.settings(), PREFIX, environ):
-                log.warning(warning)
-        for warning in quoted_values(environment.settings(), environ):
-            log.warning(warning)
-        try:
-            config = environment.decode(given)
-        except ConfigError as error:
-            problems += [_by_keyword(problem, given) for problem in error.problems]
-        else:
-            twice = [name for name in own if name in config.collectors.enabled]
-            problems += [f"collectors: expected different names, but two are called {name!r}" for name in twice]
-        if problems:
-            raise ConfigError(problems)
-        for warning in config.server.access.warnings():
-            log.warning(warning)
-        if version := good.get("version"):
-            meta = {**dict(config.roster.service.meta), "version": version}
-            config = with_service(config, meta=tuple(meta.items()))
-        mask = config.known_secrets().mask
-        return cls(
-            config,
-            own,
-            {**config.monitor.build(config.public_environ), **good.get("checks", {})},
-            good.get("check_timeout", config.monitor.check_timeout.seconds),
-            good.get("exclude", ()),
-            good.get("body_sizes", False),
-            masked_logger(log, mask),
-            _access_log(config, given_log, mask),
-            mask,
-        )
-
-
 class Parts:
-    """What answers /metrics and /monitor, in each process that is forked from this one."""
+    """What answers /metrics and /monitor, in each process that is forked from this one.
 
-    def __init__(self, settings: Settings) -> None:
+    `address` returns host and port with which this process has registered the service, if it has.
+    """
+
+    def __init__(self, settings: Settings, address: Callable[[], tuple[str, int] | None] = lambda: None) -> None:
         config, log, service = settings.config, settings.log, settings.config.roster.service.name
         self._config, self._log = config, log
         processes = Siblings(service, lambda error: log.warning("metrics are of this process alone", reason=str(error)))
@@ -155,7 +70,16 @@ class Parts:
         if settings.checks:
             collectors.setdefault("checks", CheckMetrics(self._checks))
         self._guard = PerProcess(lambda: access.build(log, keeper.probe_key))
-        self._exporter = PerProcess(lambda: Exporter(collectors, config.metrics, build_labels(), log))
+        collections = LastCollections(processes, collectors)
+        self._exporter = PerProcess(
+            lambda: Exporter(collectors, config.metrics, build_labels(), log, collected=collections.report)
+        )
+        about = About(service, run_id, dict(config.roster.service.meta).get("version", ""))
+        registration = partial(registration_facts, config, keeper, address)
+        self._status = PerProcess(
+            lambda: Status(about, self._checks(), collections, processes, registration, time.time)
+        )
+        self._has_page = settings.has_page
 
     def observer(self) -> Observer:
         """Returns what observes the requests of an application that is wrapped, and counts those of all workers."""
@@ -163,9 +87,16 @@ class Parts:
             self._metrics.move(SharedStore(memory, self._config.roster.service.name, GAUGES))
         return self._observer
 
+    def _page_resource(self, path: str) -> Any:
+        return page_resources(self._status(), EMBEDDED, web.LINKS)[path]
+
+    def _page_paths(self) -> Iterable[str]:
+        return page_resources(self._status(), EMBEDDED, web.LINKS) if self._has_page else ()
+
     def asgi_app(self) -> App:
         """Returns an ASGI application of this process."""
-        app = web.asgi_app(self._exporter(), self._config.formats(), None, self._log, self._checks())
+        status = self._status() if self._has_page else None
+        app = web.asgi_app(self._exporter(), self._config.formats(), None, self._log, self._checks(), status)
         if guard := self._guard():
             from stator.web.guarded import guarded_asgi  # most applications have none
 
@@ -174,7 +105,8 @@ class Parts:
 
     def wsgi_app(self) -> WSGIApplication:
         """Returns a WSGI application of this process."""
-        app = web.wsgi_app(self._exporter(), self._config.formats(), self._log, self._checks())
+        status = self._status() if self._has_page else None
+        app = web.wsgi_app(self._exporter(), self._config.formats(), self._log, self._checks(), status)
         if guard := self._guard():
             from stator.web.guarded import guarded_wsgi
 
@@ -187,6 +119,7 @@ class Parts:
             METRICS: lambda: Metrics(self._exporter(), self._config.formats()),
             **dict.fromkeys((MONITOR, READY), lambda: Monitor(self._checks())),
             LIVE: lambda: Monitor(Checks({}, self._log)),
+            **{path: partial(self._page_resource, path) for path in self._page_paths()},
         }
         return {path: PerProcessResource(self._guarded(path, build)) for path, build in builds.items()}
 
@@ -201,39 +134,9 @@ class Parts:
         return build_guarded
 
 
-def with_service(config: Config, **changes: Any) -> Config:
-    """Returns a Config in which settings of the service are changed."""
-    return evolve(config, roster=evolve(config.roster, service=evolve(config.roster.service, **changes)))
-
-
-def _access_log(config: Config, log: Any, mask: Mask) -> AccessLog | None:
-    """Returns the log of the application's requests, beside a logger of the standard library or in another."""
-    if config.logger.access == "off":
-        return None
-    mode: Mode = "full" if config.logger.access == "full" else "line"
-    quiet = PathSet(config.logger.quiet_paths)
-    build = partial(AccessLog, mode=mode, secret_headers=config.client.secret_headers, quiet_paths=quiet, mask=mask)
-    if isinstance(log, logging.Logger):
-        logger = log.getChild("access")
-        return build(record_writer(logger), is_enabled=partial(logger.isEnabledFor, logging.INFO))
-    own = log.bind(logger=ACCESS_LOGGER)
-    return build(lambda level, message, fields: own.log(level, message, **fields), is_enabled=lambda: True)
-
-
 def _target(config: Config, run_id: str) -> LabelPairs:
     """Returns the labels of target_info, by OpenTelemetry's names; all workers have the same."""
     service = config.roster.service
     version, instance = dict(service.meta).get("version", ""), service.id or run_id
     labels = (("service_name", service.name), ("service_version", version), ("service_instance_id", instance))
     return tuple((name, value) for name, value in labels if value)
-
-
-def _plain(value: str | Iterable[Any]) -> Any:
-    """Returns a keyword's value as a setting takes it: a text, a list, or a list of pairs."""
-    return value if isinstance(value, str) else list(value.items() if isinstance(value, Mapping) else value)
-
-
-def _by_keyword(problem: str, given: Container[str]) -> str:
-    """Returns a problem with the keyword's name in place of the variable's, if the keyword gave the value."""
-    keywords = {variable: keyword for keyword, variable in VARIABLES.items() if variable in given}
-    return re.sub(r"^\w+", lambda variable: keywords.get(variable[0], variable[0]), problem)

@@ -2,10 +2,11 @@
 
 import socket
 import threading
+from collections.abc import Iterable
 from socketserver import ThreadingMixIn
 from typing import Any, Self
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
-from wsgiref.types import WSGIApplication
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from stator.log.logger import Log
 from stator.server.listener import listening_address
@@ -51,7 +52,7 @@ class _Server(ThreadingMixIn, WSGIServer):
         # Not as WSGIServer does it, which asks the resolver for the host's name.
         self.server_name, self.server_port = listening_address(listener)
         self.setup_environ()
-        self.set_app(app)
+        self.set_app(_without_version(app))
         self._log, self._free = log, threading.BoundedSemaphore(MOST)
 
     def process_request(self, request: Any, client_address: Any) -> None:
@@ -71,6 +72,18 @@ class _Server(ThreadingMixIn, WSGIServer):
     def handle_error(self, _request: Any, client_address: Any) -> None:
         """Called for what a connection raises, mostly that the client has left."""
         self._log.debug("a connection failed", remote_ip=client_address[0], exc_info=True)
+
+
+def _without_version(app: WSGIApplication) -> WSGIApplication:
+    """Returns an application that names itself as the server; else wsgiref would, with its version and Python's."""
+
+    def answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        def start(status: str, headers: list[tuple[str, str]], *error: Any) -> Any:
+            return start_response(status, [*headers, ("Server", "stator")], *error)
+
+        return app(environ, start)
+
+    return answer
 
 
 class _Handler(WSGIRequestHandler):

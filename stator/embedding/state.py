@@ -11,12 +11,14 @@ from typing import TypeVar
 
 from attrs import frozen
 
+from stator.config import Config
 from stator.embedding.membership import is_at, open_own, path_for
 from stator.log.logger import Log
 from stator.points import PointsAt
 from stator.processes.discovery import server_pid
 from stator.processes.procfs import Stat
-from stator.roster.metrics import SIZE, RosterMetrics
+from stator.roster.metrics import SIZE, Registration, RosterMetrics
+from stator.web.status.facts import RegistrationFacts
 
 T = TypeVar("T")
 LONGEST_KEY = 64  # bytes of a key, which stands behind the roster's numbers
@@ -77,6 +79,11 @@ class KeeperState:
         """Returns the key by which the keeper's probes are known; empty while there is no keeper."""
         return self._read(lambda fd: os.pread(fd, LONGEST_KEY, SIZE).decode("ascii")) or ""
 
+    def registration(self) -> Registration:
+        """Returns the state of the registration."""
+        metrics = self._metrics()
+        return metrics.registration() if metrics else Registration("not registered", 0.0)
+
     def _metrics(self) -> RosterMetrics | None:
         return self._read(lambda fd: RosterMetrics(self.log, memory=mmap.mmap(fd, SIZE, prot=mmap.PROT_READ)))
 
@@ -91,3 +98,18 @@ class KeeperState:
             finally:
                 os.close(fd)
         return None
+
+
+def registration_facts(
+    config: Config, keeper: KeeperState, find_address: Callable[[], tuple[str, int] | None]
+) -> RegistrationFacts:
+    """Returns what the page says of the registration; id, address and port only where this process has them."""
+    if not config.registers:
+        return RegistrationFacts("nowhere")
+    state, confirmed = keeper.registration()
+    registrar, name = config.registrar_name, config.roster.service.name
+    if address := find_address():
+        with suppress(OSError):  # our address can't be looked up
+            service = config.roster.service.build(address[1], config.client.base_uri, address[0])
+            return RegistrationFacts(state, registrar, name, service.id, service.address, service.port, confirmed)
+    return RegistrationFacts(state, registrar, name, confirmed=confirmed)

@@ -19,6 +19,8 @@ GENERATIONS = 3
 COLUMNS = 3 + 4 * GENERATIONS
 # Rows for more than twice the configured workers: gunicorn can start new ones before the old are gone.
 SPARE = 4
+# Numbers that each process may publish for the others, beside what is known of it.
+PUBLISHED = 128
 
 
 class Generation(NamedTuple):
@@ -77,10 +79,12 @@ class ServiceProcesses:
     def __init__(self, workers: int = 0) -> None:
         self.rows = 2 + 2 * workers + SPARE if workers else 0
         self._table = SharedTable(max(1, self.rows), COLUMNS)
+        self._published = SharedTable(max(1, self.rows), PUBLISHED)
         self._row: int | None = None
         self._pid = self._started = 0
         self._self_stats = _SelfStats()
-        self._writing = threading.Lock()
+        self._writing, self._publishing = threading.Lock(), threading.Lock()
+        self._own_numbers: tuple[float, ...] = ()
         on_gc = weak_callback(self._on_gc)
         gc.callbacks.append(on_gc)
         finalize(self, _remove_gc_callback, on_gc)
@@ -89,7 +93,7 @@ class ServiceProcesses:
         """Takes the row of the main process, the arbiter or a worker; none if there are more workers than rows."""
         row = {"main": 0, "arbiter": 1}.get(role, 1 + worker)
         self._row = row if row < self.rows else None
-        self._writing = threading.Lock()  # a thread of the parent may have held the inherited one
+        self._writing, self._publishing = threading.Lock(), threading.Lock()  # a thread of the parent may have held one
         self._self_stats, self._pid, self._started = _SelfStats(), os.getpid(), 0
         with suppress(OSError):  # a snapshot raises it again
             self._started = Stat.of(self._pid).started
@@ -100,6 +104,23 @@ class ServiceProcesses:
         self._self_stats.count_blocks()
         self._write()
         return list(self._read())
+
+    def publish(self, numbers: Sequence[float]) -> None:
+        """Publishes numbers of this process, `PUBLISHED` at most, in place of those before.
+
+        Where two threads do so at the same time, only those of one of them are published.
+        """
+        self._own_numbers = (*numbers, *[0.0] * (PUBLISHED - len(numbers)))
+        if self._has_row() and self._publishing.acquire(blocking=False):
+            try:
+                self._published.write(self._row or 0, self._own_numbers)
+            finally:
+                self._publishing.release()
+
+    def published(self) -> list[tuple[float, ...]]:
+        """Returns the numbers that each process has published last, `PUBLISHED` each; 0 is what it left open."""
+        shared = [self._published.read(row) for row in range(self.rows) if self._published.is_written(row)]
+        return shared if self._has_row() or not self._own_numbers else [*shared, self._own_numbers]
 
     def stable_snapshot(self) -> list[Process]:
         """Like `snapshot`, but taken while no child is being reaped, so that no CPU time is lost or counted twice."""
@@ -118,11 +139,14 @@ class ServiceProcesses:
                 self._self_stats.count_blocks()  # not after the many young collections, which take less time than that
             self._write()
 
+    def _has_row(self) -> bool:
+        return self._row is not None and self._pid == os.getpid()
+
     def _write(self) -> None:
         """Writes this process's row, unless it has none or is being written, by a thread or before an interruption."""
-        if self._row is not None and self._pid == os.getpid() and self._writing.acquire(blocking=False):
+        if self._has_row() and self._writing.acquire(blocking=False):
             try:
-                self._table.write(self._row, (self._pid, self._started, *self._self_stats.numbers()))
+                self._table.write(self._row or 0, (self._pid, self._started, *self._self_stats.numbers()))
             finally:
                 self._writing.release()
 

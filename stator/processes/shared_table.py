@@ -15,7 +15,7 @@ class SharedTable:
     count of its writes says, even or odd, which one to read; a writer fills the other, and then increments the count.
     """
 
-    def __init__(self, rows: int, columns: int, memory: mmap | None = None) -> None:
+    def __init__(self, rows: int, columns: int, memory: mmap | memoryview | None = None) -> None:
         view = memoryview(mmap(-1, self.size(rows, columns)) if memory is None else memory)
         self._writes = view[: rows * _BYTES].cast("Q")
         self._values = view[rows * _BYTES :].cast("d")

@@ -15,7 +15,7 @@ import psutil
 
 from stator.processes.discovery import MEMFD, discovery_lock, links, open_memory, relatives, run_key, server_pid
 from stator.processes.procfs import Stat
-from stator.processes.service import COLUMNS, Process, ServiceProcesses, weak_callback
+from stator.processes.service import COLUMNS, PUBLISHED, Process, ServiceProcesses, weak_callback
 from stator.processes.shared_table import SharedTable
 
 WORKERS = 64
@@ -61,9 +61,11 @@ class Siblings(ServiceProcesses):
         # It stays open: siblings find the memory by it, and closing it would unlock the row.
         self._fd = fd
         finalize(self, os.close, fd)
-        size = SharedTable.size(ROWS, COLUMNS)
-        os.ftruncate(fd, size)  # it has this size already, unless it is new
-        self._table = SharedTable(ROWS, COLUMNS, mmap(fd, size))
+        size, more = SharedTable.size(ROWS, COLUMNS), SharedTable.size(ROWS, PUBLISHED)
+        os.ftruncate(fd, size + more)  # it has this size already, unless it is new
+        memory = memoryview(mmap(fd, size + more))
+        self._table = SharedTable(ROWS, COLUMNS, memory[:size])
+        self._published = SharedTable(ROWS, PUBLISHED, memory[size:])
         self._table.write(1, (parent, Stat.of(parent).started, *[0.0] * (COLUMNS - 2)))
 
     def _was_forked(self) -> None:
@@ -103,6 +105,6 @@ class Siblings(ServiceProcesses):
 
 def _name(service: str) -> str:
     """Returns the memory's name: another for each service, for other columns, and for each `Siblings` of a process."""
-    key = hashlib.sha256(repr((service, ROWS, COLUMNS)).encode()).hexdigest()[:16]
+    key = hashlib.sha256(repr((service, ROWS, COLUMNS, PUBLISHED)).encode()).hexdigest()[:16]
     own = {link for _, link in links(os.getpid()) if link.startswith(f"{MEMFD}stator-{key}-")}
     return f"stator-{key}-{len(own)}"

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from mmap import mmap
+from typing import Literal, NamedTuple, TypeAlias
 
 from stator.log.changes import error_fields
 from stator.log.logger import Log
@@ -13,6 +14,17 @@ from stator.roster.registrar import REASONS, RegistrarError
 
 _COLUMNS = 5 + len(REASONS)
 SIZE = SharedTable.size(1, _COLUMNS)  # bytes of the memory that the numbers take
+
+
+State: TypeAlias = Literal["registered", "not registered", "unregistered"]
+"""``unregistered`` is a service that will stop."""
+
+
+class Registration(NamedTuple):
+    """The state of a registration, and when it was last confirmed, in Unix time; 0: never."""
+
+    state: State
+    confirmed: float
 
 
 class RosterMetrics:
@@ -95,6 +107,13 @@ class RosterMetrics:
     def is_draining(self) -> bool:
         """Returns whether the service is unregistered and will stop, the same in every process."""
         return bool(self._table.read(0)[4])
+
+    def registration(self) -> Registration:
+        """Returns the state of the registration, the same in every process."""
+        registered, confirmed, _, _, is_draining, *_ = self._table.read(0)
+        return Registration(
+            "unregistered" if is_draining else "registered" if registered else "not registered", confirmed
+        )
 
     def is_nonblocking(self) -> bool:
         """Returns True: the numbers are in memory."""

@@ -98,6 +98,14 @@ class Roster:
         """Returns the collector of the roster's metrics, by name; none if it registers nowhere."""
         return {} if self._registrar is None else {"roster": self.metrics}
 
+    def service(self) -> Service | None:
+        """Returns the service that is registered; None while our address can't be looked up."""
+        try:
+            self._service = self._service or self._find_service()
+        except OSError:
+            return None
+        return self._service
+
     def start(self) -> None:
         """Starts to register, in the background; raises StartError if no thread can be started."""
         if self._registrar is None:

@@ -11,6 +11,13 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 # Limits of a request's head: bytes of its target, bytes in all, number of headers.
 MAX_TARGET, MAX_HEAD, MAX_HEADERS = 8190, 16 * 1024, 100
 
+# What matters of `stator.web.headers` to an answer that is no page.
+SECURITY = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+    (b"referrer-policy", b"no-referrer"),
+)
+
 
 class Refused(Exception):  # noqa: N818 # an answer rather than an error
     """A request is refused, with a status and for a reason."""
@@ -22,7 +29,7 @@ class Refused(Exception):  # noqa: N818 # an answer rather than an error
     def answer(self, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
         """Returns the answer to the client, with headers that all answers have."""
         body = msgspec.json.encode({"error": self.reason})
-        own = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body)), CLOSE_HEADER]
+        own = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body)), *SECURITY, CLOSE_HEADER]
         lines = [b"%s: %s\r\n" % header for header in (*headers, *own)]
         return b"".join([STATUS_LINE[self.status], *lines, b"\r\n", body])
 

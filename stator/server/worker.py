@@ -32,6 +32,7 @@ class Worker(UvicornWorker):
         "interface": "asgi3",
         "access_log": False,
         "proxy_headers": False,
+        "server_header": False,
         "timeout_notify": TICK,
         "backlog": 8,  # connections that are accepted at a time, since there may be room for few; see `Listener`
     }

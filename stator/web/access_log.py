@@ -15,6 +15,7 @@ from stator.log.logger import Log
 from stator.log.redact import redact_headers, redact_query
 from stator.log.request import REQUEST_ID, RequestContext, is_success
 from stator.settings.paths import PathSet
+from stator.web.headers import RAW_SECURITY_HEADERS
 
 # https://asgi.readthedocs.io/en/latest/specs/www.html
 Scope: TypeAlias = MutableMapping[str, Any]
@@ -39,6 +40,7 @@ REFUSALS = {408: b'{"error":"request body took too long"}', 413: b'{"error":"req
 class AccessLogMiddleware:
     """ASGI middleware that logs each request, and its response before the client gets the last of it.
 
+    It adds the request's id and the security headers, which are not logged, as they are always the same.
     A request for a quiet path, or one that may be refused, is logged only with its response: the level depends on that.
     """
 
@@ -66,7 +68,8 @@ class AccessLogMiddleware:
             nonlocal status, headers, body, has_ended, log
             if message["type"] == "http.response.start":
                 status, headers = message["status"], message.get("headers", ())
-                message = {**message, "headers": [*headers, (_REQUEST_ID, context.ids["request_id"].encode())]}
+                own = (*RAW_SECURITY_HEADERS, (_REQUEST_ID, context.ids["request_id"].encode()))
+                message = {**message, "headers": [*headers, *own]}
             elif message["type"] == "http.response.body":
                 body = body or message.get("body", b"")
                 if not message.get("more_body", False):

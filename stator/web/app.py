@@ -1,4 +1,4 @@
-"""The Falcon applications: /metrics, /monitor and what is below it, and for the standalone server /config."""
+"""The Falcon applications: /metrics, /monitor and what is below it, /config, and the page with /status."""
 
 from collections.abc import Callable
 from typing import Any
@@ -14,23 +14,43 @@ from stator.web.access_log import App
 from stator.web.checks import Checks
 from stator.web.metrics import Metrics
 from stator.web.monitor import Monitor
+from stator.web.status.facts import Status
+from stator.web.status.resources import ALONE, EMBEDDED, add_page_routes
+
+# Paths that the page leads to.
+LINKS = ("metrics", "monitor", "status")
 
 
 def asgi_app(
-    exporter: Exporter, negotiator: Negotiator, config: dict[str, Any] | None, log: Log, checks: Checks | None = None
+    exporter: Exporter,
+    negotiator: Negotiator,
+    config: dict[str, Any] | None,
+    log: Log,
+    checks: Checks | None = None,
+    status: Status | None = None,
 ) -> App:
-    """Returns an ASGI application; it answers ``/config`` with `config`, without secrets, unless that is None."""
+    """Returns an ASGI application; it answers ``/config`` with `config`, without secrets, unless that is None.
+
+    With a `status` it has the page: at ``/`` where there is a `config`, as in the program, or at ``/status/page``.
+    """
     app: falcon.asgi.App[falcon.asgi.Request, falcon.asgi.Response] = falcon.asgi.App()
     _add_routes(app, Metrics(exporter, negotiator), Monitor(checks or Checks({}, log)), log, suffix="async")
     if config is not None:
         app.add_route("/config", ConfigResource(config), suffix="async")
+    if status is not None:
+        place, links = (EMBEDDED, LINKS) if config is None else (ALONE, (*LINKS, "config"))
+        add_page_routes(app, status, place, links, suffix="async")
     return app
 
 
-def wsgi_app(exporter: Exporter, negotiator: Negotiator, log: Log, checks: Checks) -> WSGIApplication:
+def wsgi_app(
+    exporter: Exporter, negotiator: Negotiator, log: Log, checks: Checks, status: Status | None = None
+) -> WSGIApplication:
     """Returns the same as a WSGI application, without ``/config``."""
     app = falcon.App()
     _add_routes(app, Metrics(exporter, negotiator), Monitor(checks), log)
+    if status is not None:
+        add_page_routes(app, status, EMBEDDED, LINKS)
     return app
 
 
@@ -43,7 +63,7 @@ class ConfigResource:
     async def on_get_async(self, _req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
         """Answers."""
         resp.data = self._body
-        resp.set_header("Cache-Control", "no-store")
+        resp.cache_control = ["no-store"]
 
     on_head_async = on_get_async
 

@@ -22,6 +22,7 @@ from stator.web.health import Check, CheckError
 
 # Seconds that a check may take; whoever asks for /monitor waits ten mostly, some five.
 TIMEOUT = 2.0
+PASSING = "ok"
 HEALTHY, FAILING, DRAINING = (b'{"status":"%s"}' % status for status in (b"ok", b"failing", b"draining"))
 # Longest reason in an answer; the log has all of it.
 LONGEST_REASON = 300
@@ -61,13 +62,16 @@ class Checks:
         """Makes all checks; what they return to be awaited is given to `await_`."""
         if self._is_draining():
             return Health(ok=False, body=DRAINING, brief=DRAINING)
-        outcomes = self.outcomes(await_)
-        if not outcomes:
+        states = self.states(await_)
+        if not states:
             return Health(ok=True, body=HEALTHY, brief=HEALTHY)
-        ok = all(outcome.error is None for outcome in outcomes.values())
-        states = {name: _state(outcome, self._mask) for name, outcome in outcomes.items()}
+        ok = all(state == PASSING for state in states.values())
         body = msgspec.json.encode({"status": "ok" if ok else "failing", "checks": states})
         return Health(ok, body, HEALTHY if ok else FAILING)
+
+    def states(self, await_: Awaiter) -> dict[str, str]:
+        """Makes all checks, also while the service drains; returns for each `PASSING`, or why it fails."""
+        return {name: _state(outcome, self._mask) for name, outcome in self.outcomes(await_).items()}
 
     def outcomes(self, await_: Awaiter) -> dict[str, Outcome[None]]:
         """Makes all checks, also while the service drains; logs changes."""
@@ -119,7 +123,7 @@ def _state(outcome: Outcome[None], mask: Mask) -> str:
     """Returns a check's state for an answer: ``ok``, or why it fails, without secrets."""
     error = outcome.error
     if error is None:
-        return "ok"
+        return PASSING
     is_plain = isinstance(error, CollectionTimeout | CheckError)
     text = str(error) if is_plain else traceback.format_exception_only(error)[-1].strip()
     if isinstance(error, CollectionTimeout) and error.stuck:

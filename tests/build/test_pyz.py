@@ -14,7 +14,7 @@ from zipfile import ZipFile
 import pytest
 
 from tests import pythons
-from tests.program import Program, cannot
+from tests.program import ROOT, Program, cannot
 
 # Nobody can make a folder there, not even root.
 UNWRITABLE = "/proc"
@@ -50,6 +50,16 @@ def test_unpacks_at_most_twelve_megabytes_with_one_pythons_compiled_modules(pyz:
     endings = {path.name.partition(".")[2] for path in unpacked if path.suffix == ".so"}
     assert endings == {EXTENSION_SUFFIXES[0].removeprefix("."), "abi3.so"}
     assert not [path.name for path in unpacked if "musl" in path.name]
+
+
+def test_serves_the_page_with_all_of_its_files(pyz: Path, tmp_path: Path) -> None:
+    with Program({}, tmp_path, command=(sys.executable, str(pyz))) as stator:
+        page = stator.get("/").body.decode()
+        names = re.findall(r'(?:href|src)="(assets/[^"]+)"', page)
+        assert len(names) > 5
+        for name in names:
+            answer = stator.get(f"/{name}")
+            assert (answer.status, answer.body) == (200, (ROOT / "stator/web/status" / name).read_bytes())
 
 
 def test_holds_the_distribution_under_its_name_and_the_package_under_its_own(pyz: Path) -> None:

@@ -102,7 +102,13 @@ def test_the_bill_of_materials_has_each_locked_package_with_its_version_and_lice
     assert (bill["bomFormat"], bill["specVersion"]) == ("CycloneDX", "1.6")
     lock = (ROOT / "build/requirements.lock").read_text()
     locked = dict(re.findall(r"^([\w-]+)==(\S+)", lock, re.MULTILINE))
-    assert {each["name"].replace("_", "-"): each["version"] for each in bill["components"]} == locked
+    by_name = {each["name"].replace("_", "-"): each for each in bill["components"]}
+    # The page's plotting library comes from no Python package.
+    plots = by_name.pop("uplot")
+    script = ROOT / "stator/web/status/assets/uPlot.iife.min.js"
+    assert plots["hashes"] == [{"alg": "SHA-256", "content": hashlib.sha256(script.read_bytes()).hexdigest()}]
+    assert f"uPlot (v{plots['version']})" in script.read_text("utf-8")
+    assert {name: each["version"] for name, each in by_name.items()} == locked
     assert all(each["licenses"] for each in bill["components"])
     own = bill["metadata"]["component"]
     assert (own["name"], own["version"]) == ("stator-observability", __version__)

@@ -77,7 +77,7 @@ class Peer:
 
     def environ(self, folder: Path | None = None) -> dict[str, str]:
         """Give the environment in which its programs find the libraries that came with them."""
-        folders = sorted({str(each.parent) for each in (folder or FOLDER / self.name).rglob("lib*.so.*")})
+        folders = sorted({str(each.parent) for each in (folder or FOLDER / self.name).rglob("lib*.so*")})
         return {**os.environ, "LD_LIBRARY_PATH": ":".join(folders)} if self.has_library_path else {**os.environ}
 
     def fetch(self, apt: Apt) -> str:
@@ -88,10 +88,7 @@ class Peer:
         """
         with tempfile.TemporaryDirectory(dir=FOLDER) as scratch:
             fresh = Path(scratch) / self.name
-            if self.root_with:
-                version = apt.unpack_root(self.packages, fresh)
-            else:
-                version, *_ = [apt.unpack(package, fresh) for package in self.packages]
+            version = apt.unpack_root(self.packages, fresh) if self.root_with else apt.unpack(self.packages, fresh)
             self.finish(fresh)
             (fresh / "stamp").write_text(self.pin)
             if (FOLDER / self.name).exists():
@@ -143,6 +140,26 @@ PEERS = {
             libraries=(
                 *("libicu72", "libxml2", "libpq5", "libldap-2.5-0", "libsasl2-2", "libgssapi-krb5-2", "libkrb5-3"),
                 *("libk5crypto3", "libkrb5support0", "libkeyutils1"),
+            ),
+        ),
+        # All that its programs load but the C library. A font, since a page without one has no letters.
+        Peer(
+            *("chromium", "bookworm", "chromium-headless-shell"),
+            programs="usr/lib/chromium",
+            has_library_path=True,
+            libraries=(
+                *("chromium-common", "chromium-driver", "fonts-dejavu-core"),
+                *("libasound2", "libasyncns0", "libatk1.0-0", "libatspi2.0-0", "libblkid1", "libbrotli1"),
+                *("libbsd0", "libcap2", "libdav1d6", "libdbus-1-3", "libdouble-conversion3", "libdrm2"),
+                *("libexpat1", "libffi8", "libflac12", "libfontconfig1", "libfreetype6", "libgbm1", "libgcc-s1"),
+                *("libgcrypt20", "libglib2.0-0", "libgpg-error0", "libgraphite2-3", "libharfbuzz-subset0"),
+                *("libharfbuzz0b", "libjpeg62-turbo", "liblz4-1", "liblzma5", "libmd0", "libminizip1"),
+                *("libmount1", "libmp3lame0", "libmpg123-0", "libnspr4", "libnss3", "libogg0", "libopenh264-7"),
+                *("libopus0", "libpcre2-8-0", "libpng16-16", "libpulse0", "libselinux1", "libsndfile1"),
+                *("libsqlite3-0", "libstdc++6", "libsystemd0", "libudev1", "libvorbis0a", "libvorbisenc2"),
+                *("libwayland-server0", "libx11-6", "libx11-xcb1", "libxau6", "libxcb1", "libxcomposite1"),
+                *("libxdamage1", "libxdmcp6", "libxext6", "libxfixes3", "libxi6", "libxkbcommon0", "libxnvctrl0"),
+                *("libxrandr2", "libxrender1", "libzstd1", "zlib1g"),
             ),
         ),
     )
@@ -224,28 +241,30 @@ class Apt:
     def _keyring_package(self, suite: str) -> list[Path]:
         folder = self._home / "keyrings" / suite
         try:
-            self.unpack(f"debian-archive-keyring/{suite}", folder)
+            self.unpack([f"debian-archive-keyring/{suite}"], folder)
         except FetchError:
             return []
         return _keyrings(folder / "usr/share/keyrings")
 
-    def unpack(self, package: str, folder: Path) -> str:
-        """Download a package (`name/suite`), unpack it into a folder and give its version.
+    def unpack(self, packages: Sequence[str], folder: Path) -> str:
+        """Download packages (`name/suite`), unpack them into a folder and give the first one's version.
 
         Raises:
             FetchError: with what apt says about the suite's list, or else about the package.
         """
         with tempfile.TemporaryDirectory(dir=self._home) as scratch:
             try:
-                self._get("download", package, cwd=scratch)
+                self._get("download", *packages, cwd=scratch)
             except FetchError as error:
-                suite = package.partition("/")[2]
-                about = [line for line in self._complaints if suite in line.replace("/", " ").split()]
+                suites = {package.partition("/")[2] for package in packages}
+                about = [line for line in self._complaints if suites & {*line.replace("/", " ").split()}]
                 raise FetchError(*about, *error.args) from None
-            (deb,) = Path(scratch).glob("*.deb")
+            name = packages[0].partition("/")[0]
+            (main,) = Path(scratch).glob(f"{name}_*.deb")
             folder.mkdir(parents=True, exist_ok=True)
-            _run("dpkg-deb", "-x", str(deb), str(folder))
-            return _run("dpkg-deb", "-f", str(deb), "Version").strip()
+            for deb in sorted(Path(scratch).glob("*.deb")):
+                _run("dpkg-deb", "-x", str(deb), str(folder))
+            return _run("dpkg-deb", "-f", str(main), "Version").strip()
 
     def unpack_root(self, packages: Sequence[str], folder: Path) -> str:
         """Download packages and all that they depend on, unpack them into a folder, and give the first one's version.

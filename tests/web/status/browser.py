@@ -1,0 +1,91 @@
+"""A real browser: Debian's Chromium without a window, driven by selenium."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from selenium import webdriver
+from selenium.webdriver.chrome.options import Options
+from selenium.webdriver.chrome.service import Service
+
+from tests.integration.fetch import PEERS
+
+CHROMIUM = PEERS["chromium"]
+# It has the fonts that came with it, and none of this machine's: a page looks the same everywhere.
+FONTS = """\
+<?xml version="1.0"?>
+<!DOCTYPE fontconfig SYSTEM "fonts.dtd">
+<fontconfig><dir>{fonts}</dir><cachedir>{cache}</cachedir></fontconfig>
+"""
+
+
+@contextmanager
+def browser(
+    folder: Path, *, size: tuple[int, int] = (1280, 900), dark: bool = False, scripts: bool = True
+) -> Iterator[webdriver.Chrome]:
+    """A browser with an empty profile.
+
+    Args:
+        folder: Where its files go.
+        size: Of the page, in CSS pixels.
+        dark: Whether its user prefers dark pages.
+        scripts: Whether it runs JavaScript.
+    """
+    program, driver = CHROMIUM.find(), CHROMIUM.folder / "usr/bin/chromedriver"
+    assert program is not None
+    fonts = folder / "fonts.conf"
+    fonts.write_text(FONTS.format(fonts=CHROMIUM.folder / "usr/share/fonts", cache=folder / "fonts"))
+    # The driver looks for a page, and this Chromium opens none unless it's told to.
+    start = folder / "chromium"
+    start.write_text(f'#!/bin/sh\nexec "{program}" "$@" about:blank\n')
+    start.chmod(0o755)
+    options = Options()
+    options.binary_location = str(start)
+    for argument in (
+        "--headless",
+        "--no-sandbox",  # which needs a user other than root, and namespaces
+        "--disable-dev-shm-usage",
+        "--disable-background-networking",
+        "--no-proxy-server",
+        "--hide-scrollbars",
+        "--force-device-scale-factor=1",
+        f"--user-data-dir={folder / 'profile'}",
+    ):
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    environ = {**CHROMIUM.environ(), "FONTCONFIG_FILE": str(fonts), "HOME": str(folder), "no_proxy": "*"}
+    service = Service(str(driver), env=environ, log_output=str(folder / "chromedriver.log"))
+    chrome = webdriver.Chrome(options=options, service=service)
+    try:
+        chrome.set_page_load_timeout(30)
+        scheme = "dark" if dark else "light"
+        command(chrome, "Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+        command(chrome, "Emulation.setScriptExecutionDisabled", value=not scripts)
+        resize(chrome, *size)
+        yield chrome
+    finally:
+        chrome.quit()
+
+
+def command(chrome: webdriver.Chrome, name: str, **parameters: Any) -> Any:
+    """Gives a command of the devtools protocol: https://chromedevtools.github.io/devtools-protocol/."""
+    return chrome.execute_cdp_cmd(name, parameters)
+
+
+def resize(chrome: webdriver.Chrome, width: int, height: int) -> None:
+    """Gives the page another size, in CSS pixels; below 500 a phone's."""
+    command(
+        chrome,
+        "Emulation.setDeviceMetricsOverride",
+        width=width,
+        height=height,
+        deviceScaleFactor=1,
+        mobile=width < 500,
+    )
+
+
+def logged(chrome: webdriver.Chrome, log: str) -> list[dict[str, Any]]:
+    """Gives what was logged since the last call: ``browser`` is the console, ``performance`` the devtools' events."""
+    entries: list[dict[str, Any]] = chrome.get_log(log)  # type: ignore[no-untyped-call]
+    return entries
