@@ -10,7 +10,13 @@ from typing import Any
 
 from stator.check.trial import try_out
 from stator.config import Config, Environment
+from stator.control.asking import StackDump
+from stator.control.main_process import MainControl
+from stator.control.numbers import LEVEL_SIGNAL, STACKS_SIGNAL
+from stator.control.reload import Reload
+from stator.control.state import SharedState
 from stator.exporter import Exporter
+from stator.log.level import Level
 from stator.log.logger import Log, new_id
 from stator.log.quiet import QuietPaths
 from stator.log.stdlib import adopt_stdlib
@@ -26,6 +32,7 @@ from stator.server.versions import check_versions
 from stator.settings import command_line
 from stator.settings.command_line import Loaded
 from stator.settings.declare import StartError
+from stator.settings.masking import Mask
 from stator.version import __version__, build_labels
 
 APP_ID = "stator"
@@ -79,16 +86,18 @@ def main(
         loaded = loaded or read(Environment.of, argv, environ)
         run_id = new_id()
         secrets = loaded.config.known_secrets()
+        state = SharedState.new()
+        level = Level(loaded.config.logger.level, state.level)
         # A program's output stays as it is: its stdout is ours.
         output = 2 if loaded.command else 1
-        log = loaded.config.logger.build(Sink(output), terminal=os.isatty(output), secrets=secrets)
+        log = loaded.config.logger.build(Sink(output), terminal=os.isatty(output), secrets=secrets, level=level)
         log = log.bind(app_id=APP_ID, run_id=run_id)
         adopt_stdlib(log)
         log.info("starting up", config=loaded.redacted)
         for warning in loaded.warnings:
             log.warning(warning)
         try:
-            supervisor = assemble(loaded, run_id, manager or ServiceManager(), log)
+            supervisor = assemble(loaded, run_id, manager or ServiceManager(), state, level, log)
             start.close()
             gc.freeze()
             gc.enable()
@@ -107,7 +116,9 @@ def import_server() -> None:
         import stator.web.app  # noqa: F401
 
 
-def assemble(loaded: Loaded[Config], run_id: str, manager: ServiceManager, log: Log) -> Supervisor:
+def assemble(
+    loaded: Loaded[Config], run_id: str, manager: ServiceManager, state: SharedState, level: Level, log: Log
+) -> Supervisor:
     """Builds all parts; raises StartError where one can't be built."""
     from stator.web.checks import CheckMetrics, Checks  # asyncio is for the server's process
 
@@ -119,13 +130,19 @@ def assemble(loaded: Loaded[Config], run_id: str, manager: ServiceManager, log: 
     listener = config.server.listen()
     bound = listening_address(listener)
     mask = config.known_secrets().mask
+    _publish(state, loaded, run_id, bound, mask)
+
+    def report(status: str) -> None:
+        manager.status(mask(status))
+        state.publish(registration=mask(status))
+
     roster = config.roster.build(
         config.registrar(log),
         config.client.base_uri,
         bound,
         partial(is_serving, bound, timeout=1 + config.monitor.check_timeout.seconds),
         log,
-        report=lambda status: manager.status(mask(status)),
+        report=report,
     )
     found, timeout = config.monitor.build(config.public_environ), config.monitor.check_timeout.seconds
     program = None
@@ -163,7 +180,29 @@ def assemble(loaded: Loaded[Config], run_id: str, manager: ServiceManager, log: 
         drain=drain,
         processes=processes,
         manager=manager,
+        control=MainControl(Reload(config.secrets()), state, level, StackDump(processes, level, log), log),
         log=log,
         program=program,
         forwarded=FORWARDED_SIGNALS if program else frozenset(),
+    )
+
+
+def _publish(state: SharedState, loaded: Loaded[Config], run_id: str, bound: tuple[str, int], mask: Mask) -> None:
+    """Shows what is known of the service at its start."""
+    config, service = loaded.config, loaded.config.roster.service
+    state.publish(
+        kind="wrapped" if loaded.command else "program",
+        state="starting",
+        service=service.name,
+        version=dict(service.meta).get("version", ""),
+        stator=__version__,
+        run_id=run_id,
+        pid=os.getpid(),
+        host=bound[0],
+        port=bound[1],
+        service_port=service.port,
+        program=mask(loaded.command[0]) if loaded.command else "",
+        registration="not registered yet",
+        level=config.logger.level,
+        signals={"level": int(LEVEL_SIGNAL), "stacks": int(STACKS_SIGNAL)},
     )

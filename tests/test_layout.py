@@ -18,7 +18,7 @@ LAYERS = (
     ("check",),
     ("config",),
     ("server", "roster", "collectors", "instrumentation", "web", "child"),
-    ("client", "exporter"),
+    ("client", "exporter", "control"),
     ("plugins", "log", "concurrency", "exposition"),
     ("settings", "processes", "version", "points"),
 )

@@ -15,6 +15,7 @@ from stator.collectors.catalog import BUILT_IN
 from stator.collectors.process import FAMILIES as PROCESS_FAMILIES
 from stator.collectors.prometheus_client import PrometheusClient
 from stator.config import Config, Environment
+from stator.control.embedded import EmbeddedControl
 from stator.embedding.keywords import Keywords, check_keywords, is_registry, split_collectors
 from stator.embedding.mounting import LIVE, METRICS, MONITOR, READY, PerProcess, PerProcessResource
 from stator.embedding.state import KeeperState
@@ -33,7 +34,7 @@ from stator.processes.siblings import Siblings
 from stator.settings.declare import ConfigError
 from stator.settings.environment import quoted_values, unknown_variables
 from stator.settings.masking import Mask
-from stator.version import build_labels
+from stator.version import __version__, build_labels
 from stator.web import app as web
 from stator.web.access_log import App
 from stator.web.checks import CheckMetrics, Checks
@@ -69,6 +70,7 @@ class Settings:
     exclude: Collection[str]
     body_sizes: bool
     log: Log
+    logger: logging.Logger | None  # to which the log goes, if it is one of the standard library
     access: AccessLog | None
     mask: Mask
 
@@ -113,6 +115,7 @@ class Settings:
             good.get("exclude", ()),
             good.get("body_sizes", False),
             masked_logger(log, mask),
+            given_log if isinstance(given_log, logging.Logger) else None,
             _access_log(config, given_log, mask),
             mask,
         )
@@ -130,6 +133,7 @@ class Parts:
         without = PROCESS_FAMILIES if "process" in collectors else ()
         for name, own in settings.collectors.items():
             collectors[name] = PrometheusClient(own, without) if is_registry(own) else own
+        self._control = EmbeddedControl(log, settings.logger, _public(config, run_id))
         self._metrics = metrics = RequestMetrics(
             LocalStore(),
             config.metrics.buckets,
@@ -175,6 +179,14 @@ class Parts:
 def with_service(config: Config, **changes: Any) -> Config:
     """Returns a Config in which settings of the service are changed."""
     return evolve(config, roster=evolve(config.roster, service=evolve(config.roster.service, **changes)))
+
+
+def _public(config: Config, run_id: str) -> dict[str, object]:
+    """Returns what `ctl` shows of the service, whether it is registered or not."""
+    service = config.roster.service
+    version = dict(service.meta).get("version", "")
+    about = {"service": service.name, "version": version, "stator": __version__, "run_id": run_id}
+    return {**about, "registration": "not registering"}
 
 
 def _access_log(config: Config, log: Any, mask: Mask) -> AccessLog | None:

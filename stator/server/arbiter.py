@@ -19,14 +19,23 @@ from stator.log.logger import bind, new_id
 from stator.processes.service import ServiceProcesses
 from stator.server.listener import ServerConfig, drop_new_connections
 from stator.server.signals import end_with_parent
-from stator.server.worker import STOP_SIGNALS, Worker
+from stator.server.worker import BLOCKED_AT_START, Worker
 from stator.settings.declare import StartError
 
 SHARED_MEMORY = "/dev/shm"  # noqa: S108 # for workers' heartbeats, which a slow disk would delay
 
 
-def serve(config: ServerConfig, load: Callable[[], Any], listener_fd: int, processes: ServiceProcesses) -> None:
-    """Runs gunicorn's arbiter until a signal stops it; raises SystemExit with its status, or StartError."""
+def serve(
+    config: ServerConfig,
+    load: Callable[[], Any],
+    listener_fd: int,
+    processes: ServiceProcesses,
+    reload: Callable[[], object],
+) -> None:
+    """Runs gunicorn's arbiter until a signal stops it; raises SystemExit with its status, or StartError.
+
+    `reload` reads files again, in this process and in its workers.
+    """
     processes.register("arbiter")
     # A worker opens other files too: its log, /proc, mounted filesystems.
     max_files = _raise_file_limit()
@@ -45,7 +54,7 @@ def serve(config: ServerConfig, load: Callable[[], Any], listener_fd: int, proce
         "pre_fork": _number_worker,
         "post_fork": partial(_register_worker, processes),
     }
-    _Arbiter(_Application(load, settings, config.timeout.seconds, max_connections)).run()
+    _Arbiter(_Application(load, settings, config.timeout.seconds, max_connections, reload)).run()
 
 
 def _raise_file_limit() -> int:
@@ -80,6 +89,11 @@ class _Arbiter(Arbiter):
             drop_new_connections(listener.sock)
         super().stop(graceful)
 
+    def handle_hup(self) -> None:
+        """Reads files again, here for new workers, and in the workers; gunicorn would replace them."""
+        self.app.reload()
+        self.kill_workers(signal.SIGHUP)
+
     def handle_usr1(self) -> None:
         """Does nothing at SIGUSR1, which is logged: no log file is to be opened again."""
 
@@ -88,7 +102,7 @@ class _Arbiter(Arbiter):
 
     def spawn_worker(self) -> Any:
         """Returns a new worker's process id, or None, upon which gunicorn tries again after a second."""
-        signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+        signal.pthread_sigmask(signal.SIG_BLOCK, BLOCKED_AT_START)
         try:
             pid = super().spawn_worker()
         except OSError as error:
@@ -98,15 +112,22 @@ class _Arbiter(Arbiter):
         else:
             self._refused = None
         # Not in the worker, which blocks them but while it can handle them.
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, BLOCKED_AT_START)
         return pid
 
 
 class _Application(BaseApplication):
     """Gunicorn's idea of an application: settings, and a function that makes it."""
 
-    def __init__(self, load: Callable[[], Any], settings: dict[str, Any], timeout: float, max_connections: int) -> None:
-        self._load, self._settings = load, settings
+    def __init__(
+        self,
+        load: Callable[[], Any],
+        settings: dict[str, Any],
+        timeout: float,
+        max_connections: int,
+        reload: Callable[[], object],
+    ) -> None:
+        self._load, self._settings, self.reload = load, settings, reload
         self.timeout, self.max_connections = timeout, max_connections  # seconds for a client; of each worker
         super().__init__()
 
