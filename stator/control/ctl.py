@@ -168,14 +168,14 @@ def _reload(service: Service) -> None:
         msg = f"{service.text('service')} is part of an application, whose server has its own reload; see its docs"
         raise CtlError(msg)
     # Whatever the state says, no process gets a signal that does not have it open.
-    main = next((each for each in service.holders if each.pid == service.main), None)
+    main = next((each for each in service.holders if each.inner == service.state.get("pid")), None)
     if main is None:
         msg = f"{service.text('service')}: its main process is gone"
         raise CtlError(msg)
     if main.ignores(signal.SIGHUP):
         msg = f"process {service.main} ignores SIGHUP, as one that nohup has started"
         raise CtlError(msg)
-    _send([service.main], signal.SIGHUP)
+    _send([main.pid], signal.SIGHUP)
     _write([f"{service.text('service')}: reads its files again; its log says which have changed"])
 
 

@@ -80,6 +80,12 @@ class Service:
         value = signals.get(name) if isinstance(signals, dict) else None
         return value if isinstance(value, int) and 0 < value <= 64 else 0
 
+    def child(self) -> int:
+        """Returns the process id of a wrapped program; 0 if there is none, or it's one of another PID namespace."""
+        value = self.state.get("child")
+        is_ours = any(each.pid == each.inner == self.main for each in self.holders)
+        return value if is_ours and isinstance(value, int) and value > 0 else 0
+
     def workers(self) -> list[int]:
         """Returns the processes that serve, other than those that only start others."""
         own = {each.pid for each in self.holders}

@@ -50,6 +50,7 @@ def summary(service: Service) -> dict[str, Any]:
         "version": service.text("version"),
         "kind": service.kind,
         "program": service.text("program"),
+        "child": service.child(),
         "pid": service.main,
         "port": _port(service),
         "service_port": service.port("service_port"),
