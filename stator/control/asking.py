@@ -57,7 +57,10 @@ class StackDump:
             faulthandler.register(FAULT_SIGNAL, file=self._faults, all_threads=False, chain=False)
 
     def _answer(self, _number: int, frame: FrameType | None) -> None:
-        self._write(MESSAGE, self._processes.role, os.getpid(), **stacks(frame).fields())
+        try:
+            self._write(MESSAGE, self._processes.role, os.getpid(), **stacks(frame).fields())
+        except Exception as error:  # noqa: BLE001 # it would end whatever the signal has interrupted
+            self._log.error("failed to find the stacks", error=error)
         with suppress(OSError):  # nobody has read for long
             os.write(self._answers[1], _PID.pack(os.getpid()))
 

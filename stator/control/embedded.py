@@ -57,6 +57,10 @@ class EmbeddedControl:
         """Writes the stacks of this process into the log."""
         self._say("stacks", process=_role(), pid=os.getpid(), **stacks(frame).fields())
 
+    def failed(self, error: Exception) -> None:
+        """Logs that a signal's handler has failed."""
+        _outside_of_handler(lambda: self._log.error("failed to do what ctl asks for", error=error))
+
     def _say(self, message: str, **fields: object) -> None:
         level = logging.INFO
         if self._logger is not None:
@@ -72,7 +76,10 @@ class _Handler:
 
     def __call__(self, _number: int, frame: FrameType | None) -> None:
         for each in list(self.controls):
-            self._act(each, frame)
+            try:
+                self._act(each, frame)
+            except Exception as error:  # noqa: BLE001 # it would end whatever the signal has interrupted
+                each.failed(error)
 
 
 def apply_levels() -> None:

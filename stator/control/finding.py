@@ -9,6 +9,7 @@ from attrs import define, field
 
 from stator.control.state import NAME, StateError, read_state
 from stator.processes.memfd import memories
+from stator.processes.procfs import Stat
 
 PROC = Path("/proc")
 
@@ -57,7 +58,7 @@ class Service:
     @property
     def kind(self) -> str:
         """What it is: program, wrapped, embedded, or keeper where an application is only registered."""
-        return self.text("kind")
+        return printable(str(self.state.get("kind")))
 
     @property
     def is_embedded(self) -> bool:
@@ -164,6 +165,10 @@ def _main(state: dict[str, Any], holders: list[Holder]) -> int:
             parent = Holder.of(pid)
             if state.get("pid") in (parent.inner, Holder.of(parent.parent).inner):
                 return pid if parent.inner == state.get("pid") else parent.parent
+    # A keeper has no relatives. It's in the same PID namespace if that process started when it says.
+    with suppress(OSError, TypeError, ValueError):
+        if Stat.of(int(state.get("pid", 0))).started == state.get("started"):
+            return int(state["pid"])
     return holders[0].pid
 
 

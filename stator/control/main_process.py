@@ -18,7 +18,7 @@ from stator.log.logger import Log
 class MainControl:
     """Handles the signals that the main process waits for."""
 
-    reload: Callable[[], list[str]]  # reads files again in any process, and returns which have changed
+    _read_again: Callable[[], list[str]]  # reads files again in any process, and returns which have changed
     _state: SharedState
     _level: Level
     _stacks: StackDump
@@ -37,7 +37,21 @@ class MainControl:
         self._stacks.answer()
 
     def handle(self, number: int, server: int | None) -> None:
-        """Does what a signal asks for; `server` is the server's process, None if it has ended."""
+        """Does what a signal asks for; `server` is the server's process, None if it has ended. Logs what goes wrong."""
+        try:
+            self._handle(number, server)
+        except Exception as error:  # noqa: BLE001 # the service runs on, whatever it is
+            self._log.error("failed to do what a signal asks for", signal=number, error=error)
+
+    def reload(self) -> list[str] | None:
+        """Reads files again, in any process; returns which have changed, or None after an error, which is logged."""
+        try:
+            return self._read_again()
+        except Exception as error:  # noqa: BLE001 # what was read before is still there
+            self._log.error("failed to read files again", error=error)
+            return None
+
+    def _handle(self, number: int, server: int | None) -> None:
         if number == signal.SIGHUP:
             self._reload(server)
         elif number in (signal.SIGUSR2, STACKS_SIGNAL):
@@ -52,7 +66,7 @@ class MainControl:
         changed = self.reload()
         if changed:
             self._log.log(self._level.visible, "read files again", changed=", ".join(changed))
-        else:
+        elif changed is not None:
             self._log.log(self._level.visible, "read files again: none has changed")
         if server is not None:
             with suppress(ProcessLookupError):

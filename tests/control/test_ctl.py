@@ -52,6 +52,7 @@ def shop(environ, start_response):
     return [b"hello"]
 
 app = observer.wsgi_app(shop)
+registration.start()
 """
 AS_ROOT = "only root becomes another user"
 
@@ -88,9 +89,7 @@ def test_it_says_what_became_of_the_registration(starts: Starts, tmp_path: Path)
     with Consul(tmp_path) as consul:
         program = starts({"STTR_CLIENT_BASEURI": consul.url, "STTR_ROSTER_DRAIN": "2s"})
         program.wait_for("registered")
-        assert shows(program.pid)["registration"] == "registered as stator-1" or shows(program.pid)[
-            "registration"
-        ].startswith("registered as ")
+        assert shows(program.pid)["registration"].startswith("registered as stator-")
         program.send(signal.SIGTERM)
         program.wait_for("unregistered")
         said = shows(program.pid)
@@ -210,20 +209,19 @@ def test_an_application_with_its_own_handlers_keeps_them(serve_app: ServeApp) ->
     assert not served.lines("stacks")
 
 
-def test_the_registration_of_an_embedded_service_is_shown(serve_app: ServeApp, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["embedded", "keeper"])
+def test_the_registration_of_an_application_is_shown(serve_app: ServeApp, tmp_path: Path, kind: str) -> None:
     with Consul(tmp_path) as consul:
         (port,) = free_ports(1)
-        code = REGISTERED.format(port=port) + "\nregistration.start()\n"
+        code = REGISTERED.format(port=port)
+        if kind == "keeper":  # nothing of ours answers in it
+            code = code.replace("observer.wsgi_app(shop)", "shop").replace('monitor="/monitor"', 'monitor="/up"')
         served = serve_app(code, gunicorn("-k=sync", "--workers=2"), port=port, env={"STTR_CLIENT_BASEURI": consul.url})
-        eventually(
-            lambda: (
-                [line[1:] for line in listed(served.pid)]
-                == [[str(port), "shop", "embedded", f"registered as shop-{port}"]]
-                or (listed(served.pid) and listed(served.pid)[0][4].startswith("registered as"))
-            )
-        )
-        assert len(listed(served.pid)) == 1
-        assert len(shows(served.pid)["workers"].split()) == 3
+        eventually(lambda: len(found := listed(served.pid)) == 1 and found[0][4].startswith("registered as shop-"))
+        assert listed(served.pid)[0][1:4] == [str(port), "shop", kind]
+        ended = ctl(served.pid, "level")
+        assert ended.status == (kind == "keeper")
+        assert len([each for each in json.loads(ctl("--json").output) if each["port"] == port]) == 1
 
 
 def test_an_embedded_service_is_not_disturbed_by_a_storm(serve_app: ServeApp) -> None:
@@ -279,6 +277,72 @@ def test_a_wrapped_nginx_gets_its_signals_itself_and_both_get_hup(starts: Starts
         client.ask()
         client.close()
         assert program.stop(within=40) == 0
+
+
+def test_a_service_in_a_pid_namespace_of_its_own_is_controlled_from_outside(starts: Starts) -> None:
+    if os.geteuid() != 0:
+        cannot("only root makes a PID namespace, as that of a container")
+    unshare = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]
+    outer = starts(WORKERS, command=[*unshare, sys.executable, "-m", "stator"])
+    outer.wait_for("ready")
+    (inner,) = psutil.Process(outer.pid).children()
+    eventually(lambda: len(inner.children(recursive=True)) == 5)
+    workers = sorted(each.pid for each in inner.children()[0].children())
+    eventually(lambda: json.loads(ctl("--json", workers[0]).output)["workers"] == workers)
+    assert shows(workers[0])["pid"] == str(inner.pid)
+    for action in ("level", "stacks", "reload"):
+        assert ctl(workers[0], action).status == 0
+    outer.wait_for("log level changed", to="debug")
+    outer.wait_for("read files again: none has changed")
+    assert min(line["pid"] for line in outer.lines("stacks")) == 1
+
+
+LOGS_ITSELF = """
+import logging
+import structlog
+import stator
+
+logging.basicConfig(level="WARNING", format="%(levelname)s %(name)s %(message)s")
+own = logging.getLogger("shop.observability")
+observer = stator.Stator(service="shop", log=own)
+
+def shop(environ, start_response):
+    for name in ("stator", "shop.observability", "shop"):
+        logging.getLogger(name).debug("deep")
+    start_response("200 OK", [])
+    return [b"hello"]
+
+app = observer.wsgi_app(shop)
+"""
+LATER = """
+import stator
+app = stator.wsgi_app(lambda environ, start: [start("200 OK", []), b"hello"][1:], service="shop")
+import os, signal, time
+def later():
+    import structlog
+    stator.configure_logging(service="shop")
+    structlog.get_logger().debug("is it on?")
+later()
+"""
+
+
+def test_the_level_that_changes_is_that_of_the_logger_that_stator_got(serve_app: ServeApp) -> None:
+    served = serve_app(LOGS_ITSELF, gunicorn("-k=gthread", "--workers=1"))
+    served.get("/")
+    assert "deep" not in served.errors
+    assert ctl(served.pid, "level").status == 0
+    eventually(lambda: "INFO shop.observability log level changed" in served.errors)
+    served.get("/")
+    assert [line for line in served.errors.splitlines() if "deep" in line] == ["DEBUG shop.observability deep"]
+
+
+def test_a_worker_whose_log_is_configured_later_has_the_level_too(serve_app: ServeApp) -> None:
+    served = serve_app(LATER, gunicorn("-k=sync", "--workers=2"))
+    eventually(lambda: len(json.loads(ctl("--json", served.pid).output)["workers"]) == 2)
+    assert not served.lines("is it on?")
+    assert ctl(served.pid, "level").status == 0
+    os.kill(json.loads(ctl("--json", served.pid).output)["workers"][0], signal.SIGKILL)
+    eventually(lambda: served.lines("is it on?"), within=20)
 
 
 def test_another_user_is_refused_with_a_line(starts: Starts) -> None:
