@@ -5,11 +5,11 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from hashlib import sha256
 from types import FrameType
-from typing import Any
+from typing import Any, TypeAlias
 from weakref import WeakSet
 
 from stator.control.numbers import LEVEL_SIGNAL, STACKS_SIGNAL
@@ -17,9 +17,11 @@ from stator.control.stacks import stacks
 from stator.control.state import NAME, SharedState
 from stator.log.level import level_name
 from stator.log.logger import Log
-from stator.log.stdlib import adopted_logger
+from stator.log.stdlib import LOGGER, adopted_logger
 from stator.processes.discovery import discovery_lock, open_memory, relatives, server_pid
 from stator.processes.procfs import Stat
+
+_LOG = logging.getLogger(LOGGER)
 
 
 class EmbeddedControl:
@@ -31,35 +33,42 @@ class EmbeddedControl:
     def __init__(self, log: Log, logger: logging.Logger | None, fields: Mapping[str, object]) -> None:
         """Shows fields, `service` among them; the level of `logger` may change, and of what we have set up."""
         self._log, self._logger = log, logger
-        self._configured: dict[logging.Logger, int] = {}  # levels of those that were changed
         self._state = _shared_state(fields)
-        _handle(LEVEL_SIGNAL, self, EmbeddedControl.change_level)
-        _handle(STACKS_SIGNAL, self, EmbeddedControl.write_stacks)
+        handler = _handle(LEVEL_SIGNAL, self, _change_level)
+        # Levels of those that were changed: other objects of this process may change the same.
+        self._configured = handler.configured if handler else {}
+        _handle(STACKS_SIGNAL, self, _write_stacks)
         self.apply_level()
 
-    def change_level(self, _frame: FrameType | None = None) -> None:
-        """Gives the loggers the level that the state has, and logs that."""
-        self.apply_level()
+    @property
+    def destination(self) -> int:
+        """Identifies where it logs: a process may have several objects that log to the same place."""
+        return id(self._logger or self._log)
+
+    def log_level(self) -> None:
+        """Logs which level there is now."""
         level = self._state.level[0]
         self._say("log level changed", pid=os.getpid(), to=level_name(level) if level else "as configured")
 
     def apply_level(self) -> None:
-        """Gives the loggers the level that the state has, or what they had before."""
-        level = self._state.level[0]
-        for logger in filter(None, (self._logger, adopted_logger())):
-            if level:
+        """Gives the loggers the level that the state has, if it has one."""
+        if level := self._state.level[0]:
+            for logger in self._loggers():
                 self._configured.setdefault(logger, logger.level)
                 logger.setLevel(level)
-            elif logger in self._configured:
+
+    def restore_level(self) -> None:
+        """Gives the loggers the level that they had before it was changed."""
+        for logger in self._loggers():
+            if logger in self._configured:
                 logger.setLevel(self._configured.pop(logger))
 
-    def write_stacks(self, frame: FrameType | None = None) -> None:
+    def _loggers(self) -> Iterator[logging.Logger]:
+        yield from filter(None, (self._logger, adopted_logger()))
+
+    def write_stacks(self, frame: FrameType | None) -> None:
         """Writes the stacks of this process into the log."""
         self._say("stacks", process=_role(), pid=os.getpid(), **stacks(frame).fields())
-
-    def failed(self, error: Exception) -> None:
-        """Logs that a signal's handler has failed."""
-        _outside_of_handler(lambda: self._log.error("failed to do what ctl asks for", error=error))
 
     def _say(self, message: str, **fields: object) -> None:
         level = logging.INFO
@@ -68,18 +77,41 @@ class EmbeddedControl:
         _outside_of_handler(lambda: self._log.log(level, message, **fields))
 
 
-class _Handler:
-    """A signal's handler, which calls a method of all objects that are still there."""
+Act: TypeAlias = Callable[[list[EmbeddedControl], FrameType | None], None]
 
-    def __init__(self, act: Callable[[EmbeddedControl, FrameType | None], None]) -> None:
+
+class _Handler:
+    """A signal's handler, for all objects that are still there."""
+
+    def __init__(self, act: Act) -> None:
         self._act, self.controls = act, WeakSet[EmbeddedControl]()
+        self.configured: dict[logging.Logger, int] = {}
 
     def __call__(self, _number: int, frame: FrameType | None) -> None:
-        for each in list(self.controls):
-            try:
-                self._act(each, frame)
-            except Exception as error:  # noqa: BLE001 # it would end whatever the signal has interrupted
-                each.failed(error)
+        try:
+            self._act(list(self.controls), frame)
+        except Exception as error:  # noqa: BLE001 # it would end whatever the signal has interrupted
+            failure = error
+            _outside_of_handler(lambda: _LOG.error("failed to do what ctl asks for", exc_info=failure))
+
+
+def _change_level(controls: list[EmbeddedControl], _frame: FrameType | None) -> None:
+    # Another service of this process, whose level stays, may have the same loggers.
+    for each in controls:
+        each.restore_level()
+    for each in controls:
+        each.apply_level()
+    for each in _by_destination(controls):
+        each.log_level()
+
+
+def _write_stacks(controls: list[EmbeddedControl], frame: FrameType | None) -> None:
+    for each in _by_destination(controls):
+        each.write_stacks(frame)
+
+
+def _by_destination(controls: list[EmbeddedControl]) -> Iterable[EmbeddedControl]:
+    return {each.destination: each for each in controls}.values()
 
 
 def apply_levels() -> None:
@@ -103,20 +135,22 @@ def identity(server: int | None = None) -> dict[str, Any]:
     return {"pid": os.getpid(), "started": 0}
 
 
-def _handle(number: int, control: EmbeddedControl, act: Callable[[EmbeddedControl, FrameType | None], None]) -> None:
-    """Makes a signal act on an object too, where nothing of the application's handles it."""
+def _handle(number: int, control: EmbeddedControl, act: Act) -> _Handler | None:
+    """Makes a signal act on an object too; returns None where something of the application's handles it."""
     # Python has handlers in the main thread alone.
     if threading.current_thread() is not threading.main_thread():
-        return
+        return None
     handler = signal.getsignal(number)
     if handler == signal.SIG_DFL:
         handler = _Handler(act)
         try:
             signal.signal(number, handler)
         except ValueError:  # nor in any but the main interpreter
-            return
-    if isinstance(handler, _Handler):
-        handler.controls.add(control)
+            return None
+    if not isinstance(handler, _Handler):
+        return None
+    handler.controls.add(control)
+    return handler
 
 
 def _shared_state(fields: Mapping[str, object]) -> SharedState:

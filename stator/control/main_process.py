@@ -55,6 +55,8 @@ class MainControl:
         if number == signal.SIGHUP:
             self._reload(server)
         elif number in (signal.SIGUSR2, STACKS_SIGNAL):
+            while signal.sigtimedwait({STACKS_SIGNAL}, 0):
+                pass  # one answer is for all who have asked by now
             self._stacks.ask()
         elif number == signal.SIGUSR1:
             self._level.toggle()

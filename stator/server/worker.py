@@ -13,14 +13,16 @@ from typing import Any, ClassVar
 import uvicorn
 from uvicorn_worker import UvicornWorker
 
+from stator.control.numbers import FAULT_SIGNAL
 from stator.server.listener import Listener
 from stator.server.protocol import Connection, Connections
-from stator.server.signals import ignore_signals
+from stator.server.signals import IGNORED_SIGNALS, ignore_signals
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGQUIT, signal.SIGINT)  # the first lets requests end
 LOOP_SIGNALS = (*STOP_SIGNALS, signal.SIGHUP)  # which the event loop handles
 # What would end a worker that has just begun, and has no handlers yet.
 BLOCKED_AT_START = (*LOOP_SIGNALS, signal.SIGUSR1, signal.SIGUSR2)
+BLOCKED_AT_END = {*LOOP_SIGNALS, *IGNORED_SIGNALS} - {FAULT_SIGNAL}
 TICK, STOP_TICK = 1.0, 0.01  # seconds between two looks at deadlines, and between two at a worker that stops
 
 
@@ -87,8 +89,9 @@ class Server(uvicorn.Server):
         loop.add_signal_handler(signal.SIGHUP, self._reload)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, LOOP_SIGNALS)
         yield
-        # The arbiter may send another, and the event loop restores the handlers that kill.
-        signal.pthread_sigmask(signal.SIG_BLOCK, LOOP_SIGNALS)
+        # The arbiter may send another, and the event loop restores the handlers that kill. Before that it closes the
+        # socket that each signal with a handler is written to.
+        signal.pthread_sigmask(signal.SIG_BLOCK, BLOCKED_AT_END)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # uvicorn's signature
         """Called at a signal; all but SIGTERM end the server without waiting for requests."""
