@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from hashlib import sha256
+from itertools import chain
 from types import FrameType
 from typing import Any, TypeAlias
 from weakref import WeakSet
@@ -159,8 +160,8 @@ def _shared_state(fields: Mapping[str, object]) -> SharedState:
     try:
         server = server_pid()
         with discovery_lock(server):
-            pids = (os.getpid(), *(() if server == os.getpid() else relatives(server)))
-            fd = open_memory(name, pids)
+            # It may be inherited, or another object of this process has it.
+            fd = open_memory(name, chain([os.getpid()], [] if server == os.getpid() else relatives(server)))
             if fd is None:
                 return _published(SharedState.new(name), fields)
             try:

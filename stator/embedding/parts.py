@@ -4,6 +4,7 @@ import logging
 import os
 import re
 from collections.abc import Collection, Container, Iterable, Mapping
+from contextlib import suppress
 from functools import partial
 from random import Random
 from typing import Any
@@ -30,6 +31,7 @@ from stator.log.logger import Log, masked_logger, new_id
 from stator.log.quiet import QuietPaths
 from stator.log.stdlib import LOGGER, record_writer, stdlib_logger
 from stator.points import CollectorContext, LabelPairs
+from stator.processes.discovery import run_key
 from stator.processes.siblings import Siblings
 from stator.settings.declare import ConfigError
 from stator.settings.environment import quoted_values, unknown_variables
@@ -127,13 +129,14 @@ class Parts:
     def __init__(self, settings: Settings) -> None:
         config, log, service = settings.config, settings.log, settings.config.roster.service.name
         self._config, self._log = config, log
+        # Before this process is one of the siblings: what looks for all of them takes it for started then.
+        self._control = EmbeddedControl(log, settings.logger, _public(config))
         processes = Siblings(service, lambda error: log.warning("metrics are of this process alone", reason=str(error)))
         run_id = new_id(Random(processes.run).getrandbits)  # noqa: S311 # not secret; the same in all workers
         collectors = config.collectors.build(CollectorContext(service, run_id, processes, log))
         without = PROCESS_FAMILIES if "process" in collectors else ()
         for name, own in settings.collectors.items():
             collectors[name] = PrometheusClient(own, without) if is_registry(own) else own
-        self._control = EmbeddedControl(log, settings.logger, _public(config, run_id))
         self._metrics = metrics = RequestMetrics(
             LocalStore(),
             config.metrics.buckets,
@@ -181,10 +184,12 @@ def with_service(config: Config, **changes: Any) -> Config:
     return evolve(config, roster=evolve(config.roster, service=evolve(config.roster.service, **changes)))
 
 
-def _public(config: Config, run_id: str) -> dict[str, object]:
+def _public(config: Config) -> dict[str, object]:
     """Returns what `ctl` shows of the service, whether it is registered or not."""
     service = config.roster.service
-    version = dict(service.meta).get("version", "")
+    version, run_id = dict(service.meta).get("version", ""), ""
+    with suppress(OSError):
+        run_id = new_id(Random(run_key()).getrandbits)  # noqa: S311 # not secret; the same in all workers
     about = {"service": service.name, "version": version, "stator": __version__, "run_id": run_id}
     return {**about, "registration": "not registering"}
 
