@@ -70,7 +70,7 @@ def main() -> int:
     # In the archive's own place, so before PYTHONPATH: what runs is what was locked and tested together.
     sys.path[0] = site
 
-    from stator.main import run
+    from stator.__main__ import run
 
     remove_others(root)
     return run()

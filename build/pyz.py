@@ -200,7 +200,7 @@ def pack(site: Path, draft: Path, epoch: int) -> None:
     """Has shiv make the archive."""
     if pth := next(site.glob("*.pth"), None):
         sys.exit(f"build/pyz.py: {pth.name} would not be run by build/bootstrap_main.py")
-    options = ["--entry-point=stator.main:run", "--reproducible", "--uncompressed", "--compile-pyc"]
+    options = ["--entry-point=stator.__main__:run", "--reproducible", "--uncompressed", "--compile-pyc"]
     command = [sys.executable, "-m", "shiv", *options, f"--site-packages={site}", f"--output-file={draft}"]
     run(*command, SOURCE_DATE_EPOCH=str(epoch))
 

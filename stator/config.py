@@ -8,6 +8,7 @@ the import of a collector may wait for that.
 import os
 from collections.abc import Iterator, Mapping
 from itertools import chain
+from operator import attrgetter
 from typing import Any
 
 from attrs import evolve, field, frozen
@@ -26,7 +27,7 @@ from stator.roster.file_sd import FileConfig
 from stator.roster.registrar import Registrar
 from stator.roster.roster import RosterConfig
 from stator.server.config import ServerConfig
-from stator.settings.declare import ConfigError, Secret, Setting, iter_settings, section, variables_of
+from stator.settings.declare import FILE_SUFFIX, ConfigError, Secret, Setting, iter_settings, section, variables_of
 from stator.settings.masking import KnownSecrets, mask_texts, secrets_of
 from stator.settings.types import setting_type
 from stator.web.health import TARGETS, Check, MonitorConfig, build_check, is_target
@@ -83,6 +84,14 @@ class Config:
         pairs = (*header_pairs(self.client.headers), *header_pairs(self.consul.check_headers))
         named = (Secret(value) for name, value in pairs if name.lower() in self.client.secret_headers)
         return KnownSecrets([*named, *chain.from_iterable(map(secrets_of, configs))], user=self.client.user)
+
+    def secrets(self, prefix: str = "STTR") -> dict[str, Secret]:
+        """Returns the secrets by the variables that name their files."""
+        secret = (each for each in iter_settings(Config, prefix) if each.secret)
+        found: dict[str, Secret] = {
+            f"{each.name}{FILE_SUFFIX}": attrgetter(".".join(each.path))(self) for each in secret
+        }
+        return found
 
     def registrar(self, log: Log, probe_headers: Mapping[str, str] | None = None) -> Registrar | None:
         """Returns the chosen registrar, which probes our own health with some headers; None registers nowhere."""

@@ -13,7 +13,13 @@ from typing import TYPE_CHECKING
 from stator.access.requests import KEY_HEADER
 from stator.check.trial import try_out
 from stator.config import Config, Environment
+from stator.control.asking import StackDump
+from stator.control.main_process import MainControl
+from stator.control.numbers import LEVEL_SIGNAL, STACKS_SIGNAL
+from stator.control.reload import Reload
+from stator.control.state import SharedState
 from stator.exporter import Exporter
+from stator.log.level import Level
 from stator.log.logger import Log, new_id
 from stator.log.stdlib import adopt_stdlib
 from stator.log.writer import Sink
@@ -30,7 +36,7 @@ from stator.server.versions import check_versions
 from stator.settings import command_line
 from stator.settings.command_line import Loaded
 from stator.settings.declare import StartError
-from stator.settings.paths import PathSet
+from stator.settings.masking import Mask
 from stator.version import __version__, build_labels
 from stator.web.status.collections import LastCollections
 
@@ -89,16 +95,18 @@ def main(
         loaded = loaded or read(Environment.of, argv, environ)
         run_id = new_id()
         secrets = loaded.config.known_secrets()
+        state = SharedState.new()
+        level = Level(loaded.config.logger.level, state.level)
         # A program's output stays as it is: its stdout is ours.
         output = 2 if loaded.command else 1
-        log = loaded.config.logger.build(Sink(output), terminal=os.isatty(output), secrets=secrets)
+        log = loaded.config.logger.build(Sink(output), terminal=os.isatty(output), secrets=secrets, level=level)
         log = log.bind(app_id=APP_ID, run_id=run_id)
         adopt_stdlib(log)
         log.info("starting up", config=loaded.redacted)
         for warning in (*loaded.warnings, *loaded.config.server.access.warnings()):
             log.warning(warning)
         try:
-            supervisor = assemble(loaded, run_id, manager or ServiceManager(), log)
+            supervisor = assemble(loaded, run_id, manager or ServiceManager(), state, level, log)
             start.close()
             gc.freeze()
             gc.enable()
@@ -137,12 +145,15 @@ def import_parts() -> None:
             import_module("stator.server.secure")
 
 
-def assemble(loaded: Loaded[Config], run_id: str, manager: ServiceManager, log: Log) -> Supervisor:
+def assemble(
+    loaded: Loaded[Config], run_id: str, manager: ServiceManager, state: SharedState, level: Level, log: Log
+) -> Supervisor:
     """Builds all parts, before the first fork: their memory is shared then. Raises StartError where one can't be."""
     check_versions()
     from stator.server.arbiter import prepare
-    from stator.web import access_log, app
+    from stator.web import app
     from stator.web.checks import CheckMetrics, Checks
+    from stator.web.stack import stacked
     from stator.web.status.facts import About, Status
 
     config = loaded.config
@@ -156,13 +167,19 @@ def assemble(loaded: Loaded[Config], run_id: str, manager: ServiceManager, log: 
     # By which the server knows our own probes, whoever else needs credentials.
     key = os.urandom(16).hex()
     probe = partial(is_serving, bound, config.server.scheme, key)
+    _publish(state, loaded, run_id, bound, mask)
+
+    def report(status: str) -> None:
+        manager.status(mask(status))
+        state.publish(registration=mask(status))
+
     roster = config.roster.build(
         config.registrar(log, {KEY_HEADER: key}),
         config.client.base_uri,
         Endpoint(*bound, config.server.scheme),
         partial(probe, timeout=1 + config.monitor.check_timeout.seconds),
         log,
-        report=lambda status: manager.status(mask(status)),
+        report=report,
     )
     found, timeout = config.monitor.build(config.public_environ), config.monitor.check_timeout.seconds
     program = None
@@ -188,38 +205,51 @@ def assemble(loaded: Loaded[Config], run_id: str, manager: ServiceManager, log: 
     registration = partial(registration_facts, config.registrar_name, config.roster.service.name, roster)
     pids = partial(program_pids, program) if program else tuple
     status = Status(about, checks, collections, processes, registration, time.time, pids)
-    access, is_doubtful = config.server.access, lambda _: False
-    inner, proxies = app.asgi_app(exporter, formats, loaded.redacted, log, checks, status), access.proxies()
-    if guard := access.build(log, lambda: key):
-        from stator.web.guarded import doubts, guarded_asgi  # most services have none
-
-        inner, is_doubtful = guarded_asgi(inner, guard, proxies), doubts(guard, proxies)
     tls = config.server.tls_options()
-    if tls is not None and tls.client_ca_file:
-        from stator.web.certificates import ClientCertificateMiddleware
-
-        inner = ClientCertificateMiddleware(inner, frozenset(tls.client_names), PathSet(access.open_paths), key)
-    answers = access_log.AccessLogMiddleware(
-        inner,
+    answers = stacked(
+        app.asgi_app(exporter, formats, loaded.redacted, log, checks, status),
         log,
-        config.client.secret_headers,
-        config.server.timeout.seconds,
-        PathSet(config.logger.quiet_paths),
-        "full" if config.logger.access == "auto" else config.logger.access,
-        proxies,
-        is_doubtful,
+        config.server.access,
+        probe_key=key,
+        client_names=tls.client_names if tls and tls.client_ca_file else None,
+        logger=config.logger,
+        secret_headers=config.client.secret_headers,
+        timeout=config.server.timeout.seconds,
     )
+    control = MainControl(Reload(config.secrets()), state, level, StackDump(processes, level, log), log)
     drain = config.roster.drain.seconds
     return Supervisor(
         config.server,
         listener,
-        prepare(config.server, answers, listener.fileno(), processes),
+        prepare(config.server, answers, listener.fileno(), processes, control.reload),
         roster,
         drain=drain,
         processes=processes,
         manager=manager,
+        control=control,
         log=log,
         probe=probe,
         program=program,
         forwarded=FORWARDED_SIGNALS if program else frozenset(),
+    )
+
+
+def _publish(state: SharedState, loaded: Loaded[Config], run_id: str, bound: tuple[str, int], mask: Mask) -> None:
+    """Shows what is known of the service at its start."""
+    config, service = loaded.config, loaded.config.roster.service
+    state.publish(
+        kind="wrapped" if loaded.command else "program",
+        state="starting",
+        service=service.name,
+        version=dict(service.meta).get("version", ""),
+        stator=__version__,
+        run_id=run_id,
+        pid=os.getpid(),
+        host=bound[0],
+        port=bound[1],
+        service_port=service.port,
+        program=mask(loaded.command[0]) if loaded.command else "",
+        registration="not registered yet",
+        level=config.logger.level,
+        signals={"level": int(LEVEL_SIGNAL), "stacks": int(STACKS_SIGNAL)},
     )

@@ -18,7 +18,7 @@ LAYERS = (
     ("check",),
     ("config",),
     ("server", "roster", "collectors", "instrumentation", "web", "child"),
-    ("access", "client", "exporter"),
+    ("access", "client", "exporter", "control"),
     ("plugins", "log", "concurrency", "exposition"),
     ("settings", "processes", "version", "points"),
 )

@@ -14,6 +14,8 @@ from attrs import define, field
 
 from stator.access.requests import KEY_HEADER
 from stator.client.probe import is_ready
+from stator.control.embedded import identity
+from stator.control.state import NAME, SharedState
 from stator.embedding.membership import Membership
 from stator.embedding.registration import STARTED, KeeperTask
 from stator.embedding.state import StateFile, state_path
@@ -24,6 +26,7 @@ from stator.roster.roster import Roster
 from stator.roster.service import Endpoint
 from stator.server.signals import IGNORED_SIGNALS
 from stator.settings.declare import StartError
+from stator.version import __version__
 
 # Seconds to wait for a successor of the last process; longer while the port listens, as while gunicorn's workers start.
 SUCCESSOR_WAIT, LISTENING_WAIT = 2.0, 30.0
@@ -137,12 +140,33 @@ def main() -> int:
         _report(secrets.mask(str(error)).encode())
         return 1
     _report(STARTED)
+    public = _state_of(task)
+
+    def report(status: str) -> None:
+        public.publish(registration=secrets.mask(status))
+
     roster = config.roster.build(
-        registrar, config.client.base_uri, endpoint, server.is_serving, log, own_url=task.own_url, memory=state.memory
+        registrar,
+        config.client.base_uri,
+        endpoint,
+        server.is_serving,
+        log,
+        own_url=task.own_url,
+        memory=state.memory,
+        report=report,
     )
     wait_for_signal = lambda seconds: signal.sigtimedwait(STOP_SIGNALS, seconds) is not None  # noqa: E731
     Keeper(server, membership, roster, state, wait_for_signal, log).run()
     return 0
+
+
+def _state_of(task: KeeperTask) -> SharedState:
+    """Returns the state in which `ctl` finds the registration of a service."""
+    state, service = SharedState.new(f"{NAME}-keeper"), task.service
+    version = dict(service.meta).get("version", "")
+    about = {"kind": "keeper", "service": service.name, "version": version, "stator": __version__}
+    state.publish(**about, **identity(task.server), port=task.port, registration="not registered yet")
+    return state
 
 
 def _report(outcome: bytes) -> None:

@@ -14,7 +14,9 @@ from typing import Any, TypeVar
 from attrs import field, frozen
 
 from stator.config import Environment
+from stator.control.embedded import apply_levels
 from stator.embedding.settings import PREFIX, VARIABLES
+from stator.log.level import filtering_logger
 from stator.log.logger import LoggerConfig, new_id, structured_log
 from stator.log.render import Event
 from stator.log.request import add_ids_of_error
@@ -50,15 +52,17 @@ def configure_logging(*, service: str | None = None, environ: Mapping[str, str] 
 
     config, secrets, ids = _read(service, environ)
     sink = Sink(1)
-    filtering = structlog.make_filtering_bound_logger(config.level)
+    # One level for all, which may change: the root logger's.
+    is_enabled = logging.getLogger().isEnabledFor
     processors = config.processors(_take_error, add_ids_of_error, ids, terminal=os.isatty(1), secrets=secrets)
     structlog.configure(
-        _for_bound_loggers([partial(_from_level, config.level), *processors, partial(_write_line, sink)]),
-        wrapper_class=filtering,
+        _for_bound_loggers([_if_enabled, *processors, partial(_write_line, sink)]),
+        wrapper_class=filtering_logger(is_enabled),
         context_class=dict,
         logger_factory=lambda *_: sink,
     )
-    adopt_stdlib(structured_log(sink, processors, config.level), config.level)
+    adopt_stdlib(structured_log(sink, processors, is_enabled), config.level)
+    apply_levels()
     for name in SERVERS:
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [], True
@@ -160,12 +164,11 @@ def _for_bound_loggers(processors: list[Any]) -> list[Any]:
     return current
 
 
-def _from_level(least: str, _logger: object, level: str, event: Event) -> Event:
-    """Drops an event below a level: loggers that are bound already have another one."""
+def _if_enabled(_logger: object, level: str, event: Event) -> Event:
+    """Drops an event below the root logger's level: loggers that are bound already have another one."""
     import structlog
 
-    numbers = logging.getLevelNamesMapping()
-    if numbers.get(level.upper(), logging.INFO) < numbers[least.upper()]:
+    if not logging.getLogger().isEnabledFor(logging.getLevelNamesMapping().get(level.upper(), logging.INFO)):
         raise structlog.DropEvent
     return event
 

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from functools import partial
 from random import Random
 from typing import Any
@@ -10,6 +11,7 @@ from wsgiref.types import WSGIApplication
 from stator.collectors.process import FAMILIES as PROCESS_FAMILIES
 from stator.collectors.prometheus_client import PrometheusClient
 from stator.config import Config
+from stator.control.embedded import EmbeddedControl
 from stator.embedding.keywords import is_registry
 from stator.embedding.mounting import LIVE, METRICS, MONITOR, READY, PerProcess, PerProcessResource
 from stator.embedding.settings import Settings
@@ -21,8 +23,9 @@ from stator.instrumentation.sharing import process_memory
 from stator.instrumentation.store import LocalStore, SharedStore
 from stator.log.logger import new_id
 from stator.points import CollectorContext, LabelPairs
+from stator.processes.discovery import run_key
 from stator.processes.siblings import Siblings
-from stator.version import build_labels
+from stator.version import __version__, build_labels
 from stator.web import app as web
 from stator.web.access_log import App
 from stator.web.checks import CheckMetrics, Checks
@@ -45,6 +48,8 @@ class Parts:
     def __init__(self, settings: Settings, address: Callable[[], tuple[str, int] | None] = lambda: None) -> None:
         config, log, service = settings.config, settings.log, settings.config.roster.service.name
         self._config, self._log = config, log
+        # Before this process is one of the siblings: what looks for all of them takes it for started then.
+        self._control = EmbeddedControl(log, settings.logger, _public(config))
         processes = Siblings(service, lambda error: log.warning("metrics are of this process alone", reason=str(error)))
         run_id = new_id(Random(processes.run).getrandbits)  # noqa: S311 # not secret; the same in all workers
         collectors = config.collectors.build(CollectorContext(service, run_id, processes, log))
@@ -132,6 +137,16 @@ class Parts:
             return build()
 
         return build_guarded
+
+
+def _public(config: Config) -> dict[str, object]:
+    """Returns what `ctl` shows of the service, whether it is registered or not."""
+    service = config.roster.service
+    version, run_id = dict(service.meta).get("version", ""), ""
+    with suppress(OSError):
+        run_id = new_id(Random(run_key()).getrandbits)  # noqa: S311 # not secret; the same in all workers
+    about = {"service": service.name, "version": version, "stator": __version__, "run_id": run_id}
+    return {**about, "registration": "not registering"}
 
 
 def _target(config: Config, run_id: str) -> LabelPairs:

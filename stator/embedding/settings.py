@@ -51,6 +51,7 @@ class Settings:
     exclude: Collection[str]
     body_sizes: bool
     log: Log
+    logger: logging.Logger | None  # to which the log goes, if it is one of the standard library
     access: AccessLog | None
     mask: Mask
 
@@ -100,6 +101,7 @@ class Settings:
             good.get("exclude", ()),
             good.get("body_sizes", False),
             masked_logger(log, mask),
+            given_log if isinstance(given_log, logging.Logger) else None,
             _access_log(config, given_log, mask),
             mask,
         )

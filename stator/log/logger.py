@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from attrs import frozen
 
+from stator.log.level import Level, filtering_logger
 from stator.log.render import Event, LineRenderer, safely
 from stator.settings.declare import Constraint, at_least, setting
 from stator.settings.masking import KnownSecrets, Mask, mask_texts
@@ -50,9 +51,15 @@ class LoggerConfig:
         "auto", desc="requests: two lines with headers, one line, or none; auto is full, and line in an application"
     )
 
-    def build(self, sink: "Sink", *, terminal: bool, secrets: KnownSecrets | None = None) -> Log:
-        """Returns a logger that writes to a sink, and masks secrets; `terminal`: whether the descriptor is one."""
-        return structured_log(sink, self.processors(terminal=terminal, secrets=secrets), self.level)
+    def build(
+        self, sink: "Sink", *, terminal: bool, secrets: KnownSecrets | None = None, level: Level | None = None
+    ) -> Log:
+        """Returns a logger that writes to a sink, and masks secrets; `terminal`: whether the descriptor is one.
+
+        `level` is the lowest that is logged while the program runs; left open, it's the configured one for good.
+        """
+        processors = self.processors(terminal=terminal, secrets=secrets)
+        return structured_log(sink, processors, level.is_enabled if level else self.level)
 
     def processors(self, *own: "Processor", terminal: bool, secrets: KnownSecrets | None = None) -> "list[Processor]":
         """Returns what makes a line, of bytes, of an event; `own` see it when it has the fields that are bound."""
@@ -70,11 +77,14 @@ class LoggerConfig:
         ]
 
 
-def structured_log(sink: object, processors: "list[Processor]", level: str = "debug") -> Log:
-    """Returns a log whose events, from a level on, go through processors and then to a sink's method for the level."""
+def structured_log(sink: object, processors: "list[Processor]", level: str | Callable[[int], bool] = "debug") -> Log:
+    """Returns a log whose events go through processors and then to a sink's method for the level.
+
+    `level` is the lowest that is logged, or says of a level's number whether that is.
+    """
     import structlog
 
-    filtering = structlog.make_filtering_bound_logger(level)
+    filtering = structlog.make_filtering_bound_logger(level) if isinstance(level, str) else filtering_logger(level)
     log: Log = structlog.wrap_logger(sink, processors, wrapper_class=filtering, context_class=dict).bind()
     return log
 

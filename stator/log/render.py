@@ -19,6 +19,8 @@ T = TypeVar("T")
 TRUNCATED = "--truncated--"
 # Fields that follow the message, in this order, and are never masked or truncated.
 ID_FIELDS = ("app_id", "run_id", "worker_id", "request_id", "trace_id", "span_id", "parent_span_id")
+# Fields that are not truncated: whoever asks for them wants all.
+WHOLE_FIELDS = ("stacks",)
 # Members of an exception group that a line has, those of groups in it included.
 _MEMBERS = 10
 # The largest integer that every reader of JSON can hold.
@@ -50,7 +52,7 @@ class LineRenderer:
                     continue
             elif type(value) is int and -_LARGEST <= value <= _LARGEST:
                 continue
-            event[name] = safely(self._plain, value)
+            event[name] = safely(mask if name in WHOLE_FIELDS else self._plain, value)
         return event
 
     def json(self, _logger: object, _level: str, event: Event) -> bytes:
@@ -71,6 +73,9 @@ class LineRenderer:
             text = str(value)
             if isinstance(value, dict):
                 text, *rest = _error_lines(value)
+                frames += rest
+            elif name in WHOLE_FIELDS:
+                text, *rest = text.split("\n")
                 frames += rest
             elif isinstance(value, datetime):
                 text = f"{value:%Y-%m-%dT%H:%M:%S.%fZ}"

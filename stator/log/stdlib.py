@@ -68,6 +68,12 @@ def adopt_stdlib(log: Log, level: str = "warning") -> None:
     logging.captureWarnings(capture=True)
 
 
+def adopted_logger() -> logging.Logger | None:
+    """Returns the root logger, if its records go to a log of ours."""
+    root = logging.getLogger()
+    return root if any(isinstance(each, _Handler) for each in root.handlers) else None
+
+
 class _Handler(logging.Handler):
     """Logs each record with its level, message, logger's name, fields and exception."""
 

@@ -1,7 +1,7 @@
 """Finds memory that the processes of one server share; it has no name in any folder.
 
-A file in memory (https://man7.org/linux/man-pages/man2/memfd_create.2.html) is gone with the last process that has it
-open, however that ends. Whoever did not inherit it opens a relative's, through /proc.
+A file in memory is gone with the last process that has it open, however that ends. Whoever did not inherit it opens a
+relative's, through /proc.
 """
 
 import fcntl
@@ -14,10 +14,10 @@ from pathlib import Path
 
 import psutil
 
+from stator.processes.memfd import memories
 from stator.processes.procfs import Stat
 
 BOOT = Path("/proc/sys/kernel/random/boot_id")
-MEMFD, _DELETED = "/memfd:", " (deleted)"
 # Seconds between attempts to lock the discovery, and in which one must succeed: the first starts another process.
 PAUSE, TIMEOUT = 0.01, 30.0
 _FORKSERVER = b"multiprocessing.forkserver"
@@ -83,8 +83,8 @@ def open_memory(name: str, pids: Iterable[int]) -> int | None:
         if Path("/proc/self/fd").stat().st_uid != os.geteuid():
             msg = "can't inspect sibling workers after a change of user (/proc denies it); use gunicorn --preload"
             raise PermissionError(msg)
-        for path, link in links(pid):
-            if link == f"{MEMFD}{name}{_DELETED}":
+        for path, found in memories(pid):
+            if found == name:
                 fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
                 if os.fstat(fd).st_uid == os.geteuid():
                     return fd
@@ -94,8 +94,7 @@ def open_memory(name: str, pids: Iterable[int]) -> int | None:
 
 def memory_names(pids: Iterable[int], prefix: str) -> set[str]:
     """Returns the names that begin with a prefix, of memory that these processes have open."""
-    targets = (link.removeprefix(MEMFD).removesuffix(_DELETED) for pid in pids for _, link in links(pid))
-    return {name for name in targets if name.startswith(prefix)}
+    return {name for pid in pids for _, name in memories(pid) if name.startswith(prefix)}
 
 
 def lock_holder(fd: int, byte: int) -> int | None:
@@ -103,15 +102,6 @@ def lock_holder(fd: int, byte: int) -> int | None:
     asked = _LOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, byte, 1, 0)
     kind, _, _, _, pid = _LOCK.unpack(fcntl.fcntl(fd, fcntl.F_GETLK, asked))
     return None if kind == fcntl.F_UNLCK else max(0, pid)
-
-
-def links(pid: int) -> Iterator[tuple[str, str]]:
-    """Yields the path and the target of each open file of a process; none if it's gone, or another user's."""
-    gone = FileNotFoundError, ProcessLookupError
-    with suppress(*gone, PermissionError):
-        for path in list(Path(f"/proc/{pid}/fd").iterdir()):
-            with suppress(*gone):  # closed meanwhile
-                yield str(path), str(path.readlink())
 
 
 @contextmanager

@@ -1,8 +1,11 @@
 """What the kernel says of a process, in /proc."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
+
+from stator.processes.memfd import links
 
 # The kernel's units: CPU ticks per second, bytes per page.
 TICKS, PAGE = os.sysconf("SC_CLK_TCK"), os.sysconf("SC_PAGE_SIZE")
@@ -72,3 +75,16 @@ def open_files(pid: int) -> int:
         return os.stat(folder).st_size or len(os.listdir(folder))  # noqa: PTH116, PTH208 # as fast as can be
     except PermissionError:
         return 0
+
+
+def listening_ports(pid: int) -> set[int]:
+    """Returns the TCP ports on which a process listens; none if it's gone, or another user's."""
+    found = set()
+    with suppress(OSError):
+        sockets = {link for _, link in links(pid) if link.startswith("socket:[")}
+        for family in ("tcp", "tcp6"):
+            for line in Path(f"/proc/{pid}/net/{family}").read_text().splitlines()[1:]:
+                words = line.split()
+                if words[3] == _LISTENS and f"socket:[{words[9]}]" in sockets:
+                    found.add(int(words[1].rpartition(":")[2], 16))
+    return found

@@ -81,6 +81,7 @@ class ServiceProcesses:
         self._table = SharedTable(max(1, self.rows), COLUMNS)
         self._published = SharedTable(max(1, self.rows), PUBLISHED)
         self._row: int | None = None
+        self.role: Role = ""
         self._pid = self._started = 0
         self._self_stats = _SelfStats()
         self._writing, self._publishing = threading.Lock(), threading.Lock()
@@ -93,6 +94,7 @@ class ServiceProcesses:
         """Takes the row of the main process, the arbiter or a worker; none if there are more workers than rows."""
         row = {"main": 0, "arbiter": 1}.get(role, 1 + worker)
         self._row = row if row < self.rows else None
+        self.role = role
         self._writing, self._publishing = threading.Lock(), threading.Lock()  # a thread of the parent may have held one
         self._self_stats, self._pid, self._started = _SelfStats(), os.getpid(), 0
         with suppress(OSError):  # a snapshot raises it again

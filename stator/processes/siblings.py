@@ -13,7 +13,8 @@ from weakref import finalize
 
 import psutil
 
-from stator.processes.discovery import MEMFD, discovery_lock, links, open_memory, relatives, run_key, server_pid
+from stator.processes.discovery import discovery_lock, open_memory, relatives, run_key, server_pid
+from stator.processes.memfd import memories
 from stator.processes.procfs import Stat
 from stator.processes.service import COLUMNS, PUBLISHED, Process, ServiceProcesses, weak_callback
 from stator.processes.shared_table import SharedTable
@@ -106,5 +107,5 @@ class Siblings(ServiceProcesses):
 def _name(service: str) -> str:
     """Returns the memory's name: another for each service, for other columns, and for each `Siblings` of a process."""
     key = hashlib.sha256(repr((service, ROWS, COLUMNS, PUBLISHED)).encode()).hexdigest()[:16]
-    own = {link for _, link in links(os.getpid()) if link.startswith(f"{MEMFD}stator-{key}-")}
+    own = {name for _, name in memories(os.getpid()) if name.startswith(f"stator-{key}-")}
     return f"stator-{key}-{len(own)}"

@@ -20,7 +20,7 @@ from stator.processes.service import ServiceProcesses
 from stator.server.config import ServerConfig
 from stator.server.listener import drop_new_connections
 from stator.server.signals import end_with_parent
-from stator.server.worker import STOP_SIGNALS, Worker
+from stator.server.worker import BLOCKED_AT_START, Worker
 from stator.settings.declare import StartError
 
 if TYPE_CHECKING:
@@ -29,11 +29,14 @@ if TYPE_CHECKING:
 SHARED_MEMORY = "/dev/shm"  # noqa: S108 # for workers' heartbeats, which a slow disk would delay
 
 
-def prepare(config: ServerConfig, app: Any, listener_fd: int, processes: ServiceProcesses) -> Callable[[], None]:
+def prepare(
+    config: ServerConfig, app: Any, listener_fd: int, processes: ServiceProcesses, reload: Callable[[], object]
+) -> Callable[[], None]:
     """Returns a function that serves an ASGI application until a signal stops it, for a process of its own.
 
     Call `prepare` before that process is forked: then it shares the memory of all that is made here. The function
-    raises SystemExit with gunicorn's status. `prepare` raises StartError.
+    raises SystemExit with gunicorn's status. `prepare` raises StartError. `reload` reads files again, in that process
+    and in its workers.
     """
     seconds = max(1, round(config.timeout.seconds))
     tls = config.tls_options()
@@ -55,7 +58,7 @@ def prepare(config: ServerConfig, app: Any, listener_fd: int, processes: Service
         "pre_fork": _number_worker,
         "post_fork": partial(_register_worker, processes),
     }
-    application = _Application(app, settings, config.timeout.seconds, contexts)
+    application = _Application(app, settings, config.timeout.seconds, contexts, reload)
 
     def serve() -> None:
         processes.register("arbiter")
@@ -99,6 +102,11 @@ class _Arbiter(Arbiter):
             drop_new_connections(listener.sock)
         super().stop(graceful)
 
+    def handle_hup(self) -> None:
+        """Reads files again, here for new workers, and in the workers; gunicorn would replace them."""
+        self.app.reload()
+        self.kill_workers(signal.SIGHUP)
+
     def handle_usr1(self) -> None:
         """Does nothing at SIGUSR1, which is logged: no log file is to be opened again."""
 
@@ -107,7 +115,7 @@ class _Arbiter(Arbiter):
 
     def spawn_worker(self) -> Any:
         """Returns a new worker's process id, or None, upon which gunicorn tries again after a second."""
-        signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+        signal.pthread_sigmask(signal.SIG_BLOCK, BLOCKED_AT_START)
         try:
             pid = super().spawn_worker()
         except OSError as error:
@@ -117,7 +125,7 @@ class _Arbiter(Arbiter):
         else:
             self._refused = None
         # Not in the worker, which blocks them but while it can handle them.
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, BLOCKED_AT_START)
         return pid
 
 
@@ -126,9 +134,16 @@ class _Application(BaseApplication):
 
     max_connections = 1  # of each worker
 
-    def __init__(self, app: Any, settings: dict[str, Any], timeout: float, tls: "TLSContexts | None") -> None:
+    def __init__(
+        self,
+        app: Any,
+        settings: dict[str, Any],
+        timeout: float,
+        tls: "TLSContexts | None",
+        reload: Callable[[], object],
+    ) -> None:
         self._app, self._settings = app, settings
-        self.timeout = timeout  # seconds for a client
+        self.timeout, self.reload = timeout, reload  # seconds for a client
         self.tls = tls  # None: plain http
         super().__init__()
 

@@ -18,6 +18,22 @@ class Roster(Protocol):
         """Waits for it to stop, for `timeout` seconds at most; returns whether it has."""
 
 
+class Control(Protocol):
+    """Does what signals ask for that don't stop the service."""
+
+    def reload(self) -> object:
+        """Reads files again, in any process."""
+
+    def prepare_server(self) -> None:
+        """Prepares the server's process before it gets signals, and its workers with it."""
+
+    def handle(self, number: int, server: int | None) -> None:
+        """Handles a signal of the main process; `server` is the server's process, None if it has ended."""
+
+    def publish(self, **fields: object) -> None:
+        """Shows what has become of the service."""
+
+
 class Program(Protocol):
     """A program that is run beside the server."""
 

@@ -12,30 +12,45 @@ from functools import cache
 from pathlib import Path
 from types import FrameType
 
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
+from stator.control.numbers import LEVEL_SIGNAL, STACKS_SIGNAL
+
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
+# Those by which a running service is controlled.
+CONTROL_SIGNALS = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, LEVEL_SIGNAL, STACKS_SIGNAL)
 # What else would end a process that has no use for it: `logrotate` sends SIGUSR1 to reopen logs, timers send SIGALRM.
 # Not those that report a fault or a limit, such as SIGSEGV and SIGXCPU.
 IGNORED_SIGNALS = (
     *(signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM, signal.SIGVTALRM, signal.SIGPROF, signal.SIGIO),
     *(signal.SIGPWR, signal.SIGSTKFLT, *sorted(each for each in signal.valid_signals() if each >= signal.SIGRTMIN)),
 )
-# For a program that we run, and not for us: all that can be caught and does not stop us, or report a fault of ours.
-FORWARDED_SIGNALS = frozenset({signal.SIGHUP, signal.SIGWINCH, signal.SIGURG, *IGNORED_SIGNALS})
+# For a program that we run: all that can be caught and does not stop us, or report a fault of ours. SIGHUP is for both.
+FORWARDED_SIGNALS = frozenset(
+    {signal.SIGHUP, signal.SIGWINCH, signal.SIGURG, *IGNORED_SIGNALS} - {LEVEL_SIGNAL, STACKS_SIGNAL}
+)
 # https://man7.org/linux/man-pages/man2/PR_SET_PDEATHSIG.2const.html
 PR_SET_PDEATHSIG = 1
 STARTUP_GRACE = 1.0  # seconds that a start may go on after a signal to stop; mostly it is over sooner
 
 
-def block_signals() -> set[signal.Signals]:
+def block_signals() -> set[int]:
     """Blocks the signals that the supervisor waits for, and returns them; call it before any thread starts."""
     # The kernel delivers a signal to any thread that does not block it, and so ends the process.
     # A parent may have had it ignored; then the kernel would not report the server's end.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     # A parent may want others ignored, as nohup does.
-    blocked = {signal.SIGCHLD, *(each for each in STOP_SIGNALS if signal.getsignal(each) != signal.SIG_IGN)}
+    wanted = (each for each in (*STOP_SIGNALS, *CONTROL_SIGNALS) if signal.getsignal(each) != signal.SIG_IGN)
+    blocked = {signal.SIGCHLD, *wanted}
     signal.pthread_sigmask(signal.SIG_BLOCK, blocked)
     ignore_signals()
     return blocked
+
+
+def wait_for_signal(numbers: AbstractSet[int], seconds: float) -> int:
+    """Waits for blocked signals, some seconds at most; returns the number of one that has come, or 0."""
+    # Those to stop come first, since others may come without end. The kernel takes no infinite time.
+    urgent = numbers & {signal.SIGCHLD, *STOP_SIGNALS}
+    came = signal.sigtimedwait(urgent, 0) or signal.sigtimedwait(numbers, min(max(0.0, seconds), 3600.0))
+    return came.si_signo if came else 0
 
 
 def ignore_signals(numbers: Iterable[int] = IGNORED_SIGNALS) -> None:
@@ -68,8 +83,9 @@ def load_prctl() -> Callable[[int, int], int]:
 
 
 @contextmanager
-def startup_guard(blocked: AbstractSet[signal.Signals]) -> Iterator[None]:
-    """Lets blocked signals, SIGCHLD among them, end the process if the start hangs, as in a plugin's import."""
+def startup_guard(blocked: AbstractSet[int]) -> Iterator[None]:
+    """Lets blocked signals to stop end the process if the start hangs, as in a plugin's import; SIGCHLD is blocked."""
+    blocked = blocked & {signal.SIGCHLD, *STOP_SIGNALS}
     over = threading.Event()
     thread = threading.Thread(target=_watch, args=(blocked, over), name="starting", daemon=True)
     # If no thread can be started, whatever needs one next reports that.
@@ -87,7 +103,7 @@ def startup_guard(blocked: AbstractSet[signal.Signals]) -> Iterator[None]:
                 time.sleep(0.0001)
 
 
-def _watch(blocked: AbstractSet[signal.Signals], over: threading.Event) -> None:
+def _watch(blocked: AbstractSet[int], over: threading.Event) -> None:
     while not over.is_set():
         asked = signal.Signals(signal.sigwait(blocked))
         if asked == signal.SIGCHLD:

@@ -18,10 +18,10 @@ from stator.client.probe import is_ready
 from stator.log.logger import Log
 from stator.processes.service import ServiceProcesses
 from stator.server.config import ServerConfig
-from stator.server.interfaces import Program, Roster
+from stator.server.interfaces import Control, Program, Roster
 from stator.server.listener import listening_address
 from stator.server.service_manager import ServiceManager
-from stator.server.signals import block_signals, end_with_parent
+from stator.server.signals import CONTROL_SIGNALS, STOP_SIGNALS, block_signals, end_with_parent, wait_for_signal
 from stator.settings.declare import StartError
 
 FAILED = 1
@@ -60,11 +60,12 @@ class Supervisor:
     _drain: float  # seconds between unregistering and stopping
     _processes: ServiceProcesses
     _manager: ServiceManager
+    _control: Control
     _log: Log
     _probe: Callable[[str], bool]  # returns whether the service answers 200 at a path
     _program: Program | None = None
     _forwarded: AbstractSet[int] = frozenset()  # signals that are for the program
-    _signals: set[signal.Signals] = field(factory=set, init=False)
+    _signals: AbstractSet[int] = field(factory=set, init=False)
     _server: int = field(default=0, init=False)
     _has_registered: bool = field(default=False, init=False)  # or has begun to
     _server_status: int | None = field(default=None, init=False)
@@ -77,11 +78,13 @@ class Supervisor:
         self._processes.register("main")
         self._server = self._fork()
         self._listener.close()
+        self._control.publish(arbiter=self._server)
         status = 0
         try:
             if self._wait_until_ready(address) and self._start_program():
                 # Not /monitor, which fails while the service is unregistered and drains.
                 self._manager.ready(partial(self._probe, LIVE))
+                self._control.publish(state="running")
                 self._roster.start()
                 self._has_registered = True
                 self._wait(inf)
@@ -92,6 +95,7 @@ class Supervisor:
         except _Stopped as stopped:
             self._log.info("shutting down", signal=stopped.by.name)
         self._manager.stopping()
+        self._control.publish(state="stopping")
         try:
             self._leave()
             if status == 0 and self._program is not None:
@@ -123,6 +127,7 @@ class Supervisor:
         try:
             os.setpgid(0, 0)
             end_with_parent(parent, signal.SIGQUIT)
+            self._control.prepare_server()
             signal.pthread_sigmask(signal.SIG_UNBLOCK, self._signals)
             self._listener.detach()
             self._serve()
@@ -150,6 +155,7 @@ class Supervisor:
         # After the server's process was forked, which has its own use for them.
         signal.pthread_sigmask(signal.SIG_BLOCK, self._forwarded)
         self._program.start(self._server)
+        self._control.publish(child=self._program.pid)
         deadline = time.monotonic() + self._program.start_timeout
         while not self._program.is_healthy():
             if time.monotonic() > deadline:
@@ -180,21 +186,25 @@ class Supervisor:
         """Waits, and returns whether all still runs: False at once if not; raises _Stopped at a signal."""
         deadline, has_ended = time.monotonic() + seconds, has_ended or self._has_ended
         while not has_ended():
-            left = max(0.0, deadline - time.monotonic())
-            # It takes no infinite time.
-            came = signal.sigtimedwait(self._signals | self._forwarded, min(left, 3600.0))
+            number = wait_for_signal(self._signals | self._forwarded, deadline - time.monotonic())
             now = time.monotonic()
-            if came is None:
+            if number == signal.SIGCHLD:
+                self._reap()
+            elif number not in STOP_SIGNALS:
+                self._handle(number)
                 if now >= deadline:
                     return True
-            elif came.si_signo == signal.SIGCHLD:
-                self._reap()
-            elif came.si_signo in self._forwarded and self._program is not None:
-                self._program.send(came.si_signo)
             elif now - self._last_signal >= SIGNAL_DEBOUNCE:
                 self._last_signal = now
-                raise _Stopped(signal.Signals(came.si_signo))
+                raise _Stopped(signal.Signals(number))
         return False
+
+    def _handle(self, number: int) -> None:
+        """Handles a signal that does not stop us, or passes it on to the program; SIGHUP is for both, 0 is none."""
+        if number in self._forwarded and self._program is not None:
+            self._program.send(number)
+        if number in CONTROL_SIGNALS and (number not in self._forwarded or number == signal.SIGHUP):
+            self._control.handle(number, self._server if self._server_status is None else None)
 
     def _reap(self) -> None:
         """Reaps children that have ended; as process 1 of a container we get orphans too."""

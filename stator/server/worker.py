@@ -5,7 +5,7 @@ import logging
 import select
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any, ClassVar
@@ -13,11 +13,16 @@ from typing import Any, ClassVar
 import uvicorn
 from uvicorn_worker import UvicornWorker
 
+from stator.control.numbers import FAULT_SIGNAL
 from stator.server.listener import Listener
 from stator.server.protocol import Connection, Connections
 from stator.server.signals import IGNORED_SIGNALS, ignore_signals
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGQUIT, signal.SIGINT)  # the first lets requests end
+LOOP_SIGNALS = (*STOP_SIGNALS, signal.SIGHUP)  # which the event loop handles
+# What would end a worker that has just begun, and has no handlers yet.
+BLOCKED_AT_START = (*LOOP_SIGNALS, signal.SIGUSR1, signal.SIGUSR2)
+BLOCKED_AT_END = {*LOOP_SIGNALS, *IGNORED_SIGNALS} - {FAULT_SIGNAL}
 TICK, STOP_TICK = 1.0, 0.01  # seconds between two looks at deadlines, and between two at a worker that stops
 
 
@@ -49,7 +54,8 @@ class Worker(UvicornWorker):
         """Called by gunicorn; only the arbiter ends a worker."""
         super().init_signals()
         signal.signal(signal.SIGUSR1, signal.SIG_DFL)
-        ignore_signals((*IGNORED_SIGNALS, signal.SIGHUP))
+        ignore_signals()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGUSR1, signal.SIGUSR2))
 
     async def _serve(self) -> None:
         """Called by uvicorn's worker in the event loop."""
@@ -60,16 +66,23 @@ class Worker(UvicornWorker):
             from stator.server.secure import SecureConnection, SecureConnections
 
             self.config.http, connections = SecureConnection, SecureConnections(*limits, self.app.tls)
-        server = Server(self.config, connections, self.cfg.graceful_timeout)
+        server = Server(self.config, connections, self.cfg.graceful_timeout, self.app.reload)
         await server.serve([Listener(fileno=each.sock.detach()) for each in self.sockets])
 
 
 class Server(uvicorn.Server):
     """Uvicorn's server, which stops at once at a signal, and answers all who have connected by then."""
 
-    def __init__(self, config: uvicorn.Config, connections: Connections, patience: float) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        connections: Connections,
+        patience: float,
+        reload: Callable[[], object] = lambda: None,
+    ) -> None:
         super().__init__(config)
         self.server_state = self._connections = connections
+        self._reload = reload  # reads files again, at SIGHUP
         self._patience = patience  # seconds that requests may take to end at a stop
         self._stopping = asyncio.Event()
 
@@ -79,10 +92,12 @@ class Server(uvicorn.Server):
         loop = asyncio.get_running_loop()
         for each in STOP_SIGNALS:
             loop.add_signal_handler(each, self.handle_exit, each, None)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
+        loop.add_signal_handler(signal.SIGHUP, self._reload)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, LOOP_SIGNALS)
         yield
-        # The arbiter may send another, and the event loop restores the handlers that kill.
-        signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+        # The arbiter may send another, and the event loop restores the handlers that kill. Before that it closes the
+        # socket that each signal with a handler is written to.
+        signal.pthread_sigmask(signal.SIG_BLOCK, BLOCKED_AT_END)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # uvicorn's signature
         """Called at a signal; all but SIGTERM end the server without waiting for requests."""

@@ -24,6 +24,9 @@ Flags:
   -e, --env-file FILE  read variables from FILE too; those of the environment win
   -V, --version        show the version and exit
       -- COMMAND ...   run a program, and make it observable
+
+Commands:
+  ctl [PID ...]        look at services that run here, or control one; ctl -h says how
 """
 SETTINGS = "The following environment variables are available for configuration:"
 

@@ -43,11 +43,11 @@ class WatchedFiles(Generic[T]):
         return self._value
 
     def read_again(self) -> bool:
-        """Loads them at once if one has changed, and returns whether that succeeded."""
+        """Loads them at once if one has changed, and returns whether that succeeded; logs why not."""
         with self._lock:
-            return self._load_if_changed()
+            return self._load_if_changed(is_asked=True)
 
-    def _load_if_changed(self) -> bool:
+    def _load_if_changed(self, *, is_asked: bool = False) -> bool:
         self._next_look = time.monotonic() + INTERVAL
         # Before they are read: what changes in between is read the next time.
         versions = self._look()
@@ -56,12 +56,14 @@ class WatchedFiles(Generic[T]):
         try:
             value = self._load()
         except (OSError, ValueError) as error:
-            # A certificate and its key can't be replaced at the same moment, so a failure is reported the second time.
-            if self._failure == str(error) and not self._is_reported:
-                _LOG.warning("can't use the changed files %s, going on with the old ones: %s", self._names(), error)
-                self._is_reported = True
-            elif self._failure != str(error):
+            if self._failure != str(error):
                 self._failure, self._is_reported = str(error), False
+                # A certificate and its key can't be replaced at the same moment: the next look reports the failure.
+                if not is_asked:
+                    return False
+            if not self._is_reported:
+                _LOG.warning("can't use the changed files %s, going on with the old ones: %s", self._names(), error)
+            self._is_reported = True
             return False
         _LOG.log(logging.INFO if self._is_reported else logging.DEBUG, "read again what has changed: %s", self._names())
         self._value, self._versions, self._failure, self._is_reported = value, versions, "", False

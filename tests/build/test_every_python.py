@@ -125,6 +125,10 @@ def test_the_file_serves_with_a_plugin_and_consul_and_stops_in_order(
             assert re.search("^queue_depth 3", text, re.MULTILINE)
             assert f'python="{version}.' in text
             assert set(re.findall(r"^stator_collector_success\S+ (\d)", text, re.MULTILINE)) == {"1"}
+        assert f" {program.port} " in start(release, "ctl", python=python).stdout
+        assert start(release, "ctl", str(program.workers[0].pid), "stacks", python=python).returncode == 0
+        stacks = eventually(lambda: len(found := program.lines("stacks")) == 4 and found) or []
+        assert sorted("\n\ntask Task-1\n" in line["stacks"] for line in stacks) == [False, False, True, True]
         assert program.stop() == 0
         assert not registered(consul, f"stator-{version}")
         assert program.errors == ""

@@ -124,6 +124,9 @@ def test_systemd_starts_it_and_sees_the_state_of_its_registration(machine: Machi
     consul.start()
     eventually(lambda: machine.properties("StatusText") == {"StatusText": f"registered as {SERVICE_ID}"})
 
+    machine.systemctl("reload", "stator")
+    eventually(lambda: "read files again: none has changed" in machine.journal())
+
     machine.systemctl("stop", "stator")
     assert consul.service(SERVICE_ID) is None
     assert machine.properties("ActiveState", "Result", "ExecMainStatus") == {

@@ -15,7 +15,7 @@ import uvicorn
 
 from stator.server.listener import Listener
 from stator.server.protocol import Connections
-from stator.server.worker import STOP_SIGNALS, Server, Worker
+from stator.server.worker import BLOCKED_AT_END, Server, Worker
 from stator.web.access_log import App, Receive, Scope, Send
 from tests.program import Program
 from tests.server.conftest import Starts
@@ -183,7 +183,7 @@ async def serving(app: App, timeout: float = 10.0) -> AsyncIterator[tuple[asynci
         server.handle_exit(signal.SIGTERM, None)
         await ended
         # A worker ends with its server, and keeps stop signals from it until then; the tests go on.
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, BLOCKED_AT_END)
 
 
 async def answers(app: App, *requests: bytes) -> bytes:

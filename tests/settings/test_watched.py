@@ -61,7 +61,6 @@ def test_what_can_not_be_used_is_logged_once_and_the_old_stays(file: Path, caplo
     file.write_text("two")
     for _ in range(4):
         assert not numbers.read_again()
-    assert numbers.get() == 1
     (line,) = caplog.messages
     assert str(file) in line
     assert "going on with the old ones" in line
@@ -71,7 +70,7 @@ def test_what_can_not_be_used_is_logged_once_and_the_old_stays(file: Path, caplo
 
 
 def test_two_files_that_are_replaced_one_after_the_other_log_nothing(
-    file: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    file: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     key = tmp_path / "key"
     key.write_text("1")
@@ -83,12 +82,30 @@ def test_two_files_that_are_replaced_one_after_the_other_log_nothing(
         return int(file.read_text())
 
     numbers = WatchedFiles(pair, [str(file), str(key)])
+    now = time.monotonic()
+    monkeypatch.setattr("time.monotonic", lambda: now)
     file.write_text("2")
-    assert not numbers.read_again()
+    now += 1
+    assert numbers.get() == 1
     key.write_text("2")
-    assert numbers.read_again()
+    now += 1
     assert numbers.get() == 2
     assert not caplog.messages
+
+
+def test_what_can_not_be_used_is_logged_at_the_second_look(
+    file: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    numbers = WatchedFiles(load(file), [str(file)])
+    now = time.monotonic()
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    file.write_text("two")
+    logged = []
+    for _ in range(4):
+        now += 1
+        assert numbers.get() == 1
+        logged.append(len(caplog.messages))
+    assert logged == [0, 1, 1, 1]
 
 
 def test_a_file_that_is_gone_leaves_what_it_held(file: Path) -> None:

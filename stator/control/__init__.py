@@ -1,0 +1,1 @@
+"""Control of a running service: its signals, the state that it shows, and the command `ctl`."""
