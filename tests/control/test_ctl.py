@@ -372,11 +372,13 @@ def test_another_user_is_refused_with_a_line(starts: Starts) -> None:
         (("--json", "1", "stacks"), 2, "stacks has no JSON"),
         (("--yaml",), 2, "unrecognized arguments: --yaml"),
         (("4194305",), 1, "there is no process 4194305"),
-        (("SELF",), 1, "is no Stator"),
+        (("OTHER",), 1, "is no Stator"),
     ],
 )
 def test_what_can_not_be_is_one_line(args: tuple[str, ...], status: int, line: str) -> None:
-    ended = ctl(*(os.getpid() if each == "SELF" else each for each in args))
+    with subprocess.Popen(["sleep", "60"]) as other:
+        ended = ctl(*(other.pid if each == "OTHER" else each for each in args))
+        other.kill()
     assert (ended.status, ended.output) == (status, "")
     assert ended.errors.startswith("stator: ")
     assert line in ended.errors
@@ -423,10 +425,10 @@ def test_a_state_that_another_process_forged_reaches_no_other_process(tmp_path: 
 def test_a_state_of_a_later_version_is_named(tmp_path: Path) -> None:
     fd = os.memfd_create(NAME)
     os.write(fd, b"stator\0\2" + bytes(9000))
-    try:
-        ended = ctl(os.getpid())
-    finally:
+    with subprocess.Popen(["sleep", "60"], pass_fds=[fd]) as other:
         os.close(fd)
+        ended = ctl(other.pid)
+        other.kill()
     assert ended.status == 1
     assert "form 2" in ended.errors
 
