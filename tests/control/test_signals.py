@@ -116,6 +116,9 @@ def test_the_level_that_is_configured_comes_back(starts: Starts, configured: str
 
 def test_usr2_writes_the_stacks_of_each_process_a_line_each(starts: Starts) -> None:
     program = ready(starts(WORKERS), 4)
+    eventually(
+        lambda: program.get("/none") and len({each["worker_id"] for each in program.lines("sending response")}) == 4
+    )
     program.send(signal.SIGUSR2)
     lines = eventually(lambda: len(found := program.lines("stacks")) == 6 and found) or []
     assert sorted(line["process"] for line in lines) == ["arbiter", "main", *["worker"] * 4]
