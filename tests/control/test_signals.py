@@ -74,6 +74,12 @@ def ask_all(program: Program, number: int) -> None:
     eventually(asked)
 
 
+def answered_by(program: Program) -> int:
+    """Asks once more; returns how many workers have answered so far."""
+    program.get("/none")
+    return len({line["worker_id"] for line in program.lines("sending response")})
+
+
 def test_usr1_turns_debug_on_and_off_in_all_processes(starts: Starts) -> None:
     program = ready(starts({**WORKERS, "STTR_LOGGER_QUIETPATHS": "/monitor/*"}), 4)
     for _ in range(20):
@@ -116,9 +122,7 @@ def test_the_level_that_is_configured_comes_back(starts: Starts, configured: str
 
 def test_usr2_writes_the_stacks_of_each_process_a_line_each(starts: Starts) -> None:
     program = ready(starts(WORKERS), 4)
-    eventually(
-        lambda: program.get("/none") and len({each["worker_id"] for each in program.lines("sending response")}) == 4
-    )
+    eventually(lambda: answered_by(program) == 4)
     program.send(signal.SIGUSR2)
     lines = eventually(lambda: len(found := program.lines("stacks")) == 6 and found) or []
     assert sorted(line["process"] for line in lines) == ["arbiter", "main", *["worker"] * 4]
