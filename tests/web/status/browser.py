@@ -1,5 +1,6 @@
 """A real browser: Debian's Chromium without a window, driven by selenium."""
 
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -42,6 +43,7 @@ def browser(
     start.chmod(0o755)
     options = Options()
     options.binary_location = str(start)
+    options.accept_insecure_certs = False
     for argument in (
         "--headless",
         "--no-sandbox",  # which needs a user other than root, and namespaces
@@ -66,6 +68,15 @@ def browser(
         yield chrome
     finally:
         chrome.quit()
+
+
+def trust(folder: Path, authority: Path) -> None:
+    """Makes a browser that is started in the folder later trust the certificates of an authority."""
+    database = folder / ".pki/nssdb"
+    database.mkdir(parents=True)
+    certutil = CHROMIUM.folder / "usr/bin/certutil"
+    for arguments in (["-N", "--empty-password"], ["-A", "-t", "C,,", "-n", "authority", "-i", authority]):
+        subprocess.run([certutil, *arguments, "-d", f"sql:{database}"], env=CHROMIUM.environ(), check=True)
 
 
 def command(chrome: webdriver.Chrome, name: str, **parameters: Any) -> Any:

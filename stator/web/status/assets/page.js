@@ -19,6 +19,8 @@ const FAVOURITES = [
 ];
 const AT_FIRST = 3;
 
+// Without the user that may stand in the address, with which fetch() would take no URL.
+const here = location.origin + location.pathname;
 const root = document.body.dataset.root;
 const picker = document.getElementById("family");
 const pause = document.getElementById("pause");
@@ -37,14 +39,14 @@ async function scrape(collectors) {
   const asked = collectors.includes("") ? [] : collectors;
   const query = asked.map((name) => `collect[]=${encodeURIComponent(name)}`).join("&");
   const options = { headers: { Accept: "text/plain; version=0.0.4" }, signal: AbortSignal.timeout(SCRAPE_TIMEOUT) };
-  const response = await fetch(`${root}metrics${query && `?${query}`}`, options);
+  const response = await fetch(new URL(`${root}metrics${query && `?${query}`}`, here), options);
   if (!response.ok) throw new Error(`/metrics answered with ${response.status}`);
   return parse(await response.text());
 }
 
 /** Asks each collector what it has, so that later only those are asked whose families are drawn. */
 async function learn() {
-  const response = await fetch(`${root}status`);
+  const response = await fetch(new URL(`${root}status`, here));
   if (!response.ok) throw new Error(`/status answered with ${response.status}`);
   const { collectors } = await response.json();
   await Promise.allSettled(collectors.map((each) => learnFrom(each.name)));
@@ -128,7 +130,7 @@ async function poll() {
 /** Takes the tables from the page as it is now. */
 async function refresh() {
   if (isPaused || document.hidden) return;
-  const response = await fetch(location.pathname, { headers: { Accept: "text/html" } });
+  const response = await fetch(here, { headers: { Accept: "text/html" } });
   if (!response.ok) throw new Error(`the page answered with ${response.status}`);
   const fresh = new DOMParser().parseFromString(await response.text(), "text/html");
   document.title = fresh.title;
