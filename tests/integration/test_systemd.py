@@ -15,6 +15,7 @@ import pytest
 from tests.build.test_install import UNIT as INSTALLED_UNIT
 from tests.build.test_install import make
 from tests.conftest import ROOT
+from tests.credentials import USERS, basic, write_private
 from tests.integration.fetch import inside
 from tests.integration.machine import Machine, systemd_root
 from tests.integration.programs import Consul, eventually, free_ports
@@ -68,11 +69,11 @@ def configure(machine: Machine, port: int, settings: Mapping[str, str] | None = 
     machine.systemctl("daemon-reload")
 
 
-def get(port: int, path: str = "/monitor") -> bytes:
+def get(port: int, path: str = "/monitor", headers: Mapping[str, str] | None = None) -> bytes:
     """The body of the service's answer."""
     connection = HTTPConnection("127.0.0.1", port, timeout=10)
     try:
-        connection.request("GET", path)
+        connection.request("GET", path, headers=dict(headers or {}))
         return connection.getresponse().read()
     finally:
         connection.close()
@@ -147,6 +148,21 @@ def test_it_has_started_without_consul(machine: Machine, port: int) -> None:
     machine.systemctl("start", "stator")
     assert get(port) == b'{"status":"ok"}'
     eventually(lambda: machine.properties("StatusText")["StatusText"].startswith("not registered: "))
+
+
+def test_it_reads_files_of_a_group_of_theirs(machine: Machine, port: int) -> None:
+    page = (ROOT / "docs/security.md").read_text()
+    (lines,) = re.findall(r"```ini\n\[Service\]\n(.*?)```", page, re.DOTALL)
+    with (machine.root / "etc/group").open("a") as groups:
+        groups.write("stator-files:x:998:\n")
+    users = write_private(machine.root / "etc/stator-users", USERS)
+    configure(machine, port, {"STTR_SERVER_USERSFILE": "/etc/stator-users"}, unit=lines)
+    assert machine.run("systemctl", "start", "stator").returncode == 1  # it can't read them yet
+    os.chown(users, 0, 998)
+    users.chmod(0o640)
+    machine.systemctl("start", "stator")
+    assert b"stator_build_info" in get(port, "/metrics", basic())
+    assert get(port, "/metrics") == b'{"error":"unauthorized"}'
 
 
 def test_every_built_in_collector_works_in_its_sandbox(machine: Machine, port: int) -> None:
