@@ -24,6 +24,7 @@ class Hangs:
     calls = 0
     def collect(self, now):
         Hangs.calls += 1
+        pathlib.Path("called").touch()
         while pathlib.Path("hang").exists():
             time.sleep(0.005)
         return PointsAt("hangs", now, points=[Point("calls", "", Hangs.calls)])
@@ -255,9 +256,11 @@ def test_no_answer_has_a_value_from_before_it_was_asked_for(program: Program) ->
 
 def test_scrapes_that_come_together_share_what_is_collected(hanging: Program) -> None:
     connections = [hanging.connect() for _ in range(8)]
-    for connection in connections:
+    for nth, connection in enumerate(connections):
         connection.request("GET", "/metrics")
-    time.sleep(0.5)
+        if nth == 0:
+            eventually((hanging.stdout.parent / "called").exists)
+    eventually(lambda: len(hanging.lines("received request", path="/metrics")) == 8)
     release(hanging)
     bodies = [connection.getresponse().read() for connection in connections]
     # Whoever came while the first call was under way shares the next one.
