@@ -252,7 +252,8 @@ def test_what_other_servers_answer_is_answered(program: Program, request_: bytes
 def test_a_uri_without_a_path_is_the_root(program: Program, target: bytes) -> None:
     with program.dial() as connection:
         connection.sendall(b"GET " + target + b" HTTP/1.1\r\nHost: stator\r\n\r\n")
-        assert connection.recv(1000).startswith(b"HTTP/1.1 404 Not Found\r\n")
+        assert connection.recv(1000).startswith(b"HTTP/1.1 200 OK\r\n")
+    assert any(line["path"] == "/" for line in program.lines("received request"))
 
 
 def test_a_client_that_waits_to_be_asked_for_its_body_is_asked(program: Program) -> None:
