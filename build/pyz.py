@@ -52,6 +52,8 @@ UNUSED = (
     *(f"gunicorn/workers/{worker}.py" for worker in ("gasgi", "geventlet", "ggevent", "gthread", "gtornado")),
     "uvicorn/protocols/http/*zttp*",
     "uvicorn/protocols/websockets/w*.py",
+    "_yaml/*",  # the compiled parser, which one small file does not need
+    "yaml/_yaml*",
     *(f"psutil/_ps{system}.py" for system in ("aix", "bsd", "osx", "sunos", "windows")),
     "*/__pycache__/*",
     "*/tests/*",

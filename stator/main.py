@@ -95,7 +95,7 @@ def main(
         log = log.bind(app_id=APP_ID, run_id=run_id)
         adopt_stdlib(log)
         log.info("starting up", config=loaded.redacted)
-        for warning in (*loaded.warnings, *loaded.config.server.access.warnings()):
+        for warning in (*loaded.warnings, *loaded.config.server.warnings()):
             log.warning(warning)
         try:
             supervisor = assemble(loaded, run_id, manager or ServiceManager(), log)
@@ -135,6 +135,9 @@ def import_parts() -> None:
             import_module(name)
         if os.environ.get("STTR_SERVER_CERTFILE"):
             import_module("stator.server.secure")
+        if os.environ.get("STTR_SERVER_WEBCONFIG"):
+            import_module("stator.server.secure")
+            import_module("stator.server.web_config_file")
 
 
 def assemble(loaded: Loaded[Config], run_id: str, manager: ServiceManager, log: Log) -> Supervisor:
@@ -190,12 +193,13 @@ def assemble(loaded: Loaded[Config], run_id: str, manager: ServiceManager, log: 
     status = Status(about, checks, collections, processes, registration, time.time, pids)
     access, is_doubtful = config.server.access, lambda _: False
     inner, proxies = app.asgi_app(exporter, formats, loaded.redacted, log, checks, status), access.proxies()
-    if guard := access.build(log, lambda: key):
+    web = config.server.open_web_config()
+    if guard := access.build(log, lambda: key, web):
         from stator.web.guarded import doubts, guarded_asgi  # most services have none
 
         inner, is_doubtful = guarded_asgi(inner, guard, proxies), doubts(guard, proxies)
     tls = config.server.tls_options()
-    if tls is not None and tls.client_ca_file:
+    if tls is not None and tls.client_ca_file and web is None:
         from stator.web.certificates import ClientCertificateMiddleware
 
         inner = ClientCertificateMiddleware(inner, frozenset(tls.client_names), PathSet(access.open_paths), key)
@@ -213,7 +217,7 @@ def assemble(loaded: Loaded[Config], run_id: str, manager: ServiceManager, log: 
     return Supervisor(
         config.server,
         listener,
-        prepare(config.server, answers, listener.fileno(), processes),
+        prepare(config.server, answers, listener.fileno(), processes, web, key),
         roster,
         drain=drain,
         processes=processes,
