@@ -16,7 +16,7 @@ from msgspec import Struct
 from stator.access.files import COSTLY, LONGEST, ContentError, is_hash, warnings_of
 from stator.access.rate import RateLimit
 from stator.server.tls import TLSOptions
-from stator.server.web_config_tls import BOOLEANS, TLSServerConfig, one_of, tls_options
+from stator.server.web_config_tls import TLSServerConfig, check_boolean, one_of, tls_options
 from stator.settings.duration import Duration
 
 # What can be set, and the values that it can have; none: any.
@@ -71,7 +71,7 @@ def read(path: str, *, has_tls: bool = True) -> WebConfig:
     No error shows a hash or a key.
     """
     tables = _tables(path)
-    one_of("http_server_config.http2", tables.http_server_config.http2, BOOLEANS)
+    check_boolean("http_server_config.http2", tables.http_server_config.http2)
     for name, hashed in tables.basic_auth_users.items():
         if not is_hash(hashed):
             msg = f"basic_auth_users.{name} to be a hash of bcrypt, as htpasswd -B writes it"
@@ -181,6 +181,6 @@ def _rate(config: RateLimitConfig) -> RateLimit | None:
         # Of a number without a unit the toolkit takes nanoseconds.
         interval = Duration(config.interval) if config.interval.isdigit() else Duration.parse(config.interval)
     except ValueError:
-        msg = f"rate_limit.interval to be a duration such as 250ms, not {config.interval}"
+        msg = f"rate_limit.interval to be a duration such as 250ms, not {config.interval!r}"
         raise ContentError(msg) from None
     return RateLimit(interval.seconds, config.burst) if interval else None

@@ -72,7 +72,14 @@ class TLSServerConfig(Struct, forbid_unknown_fields=True, frozen=True):
 def one_of(key: str, value: str, values: Collection[str]) -> None:
     """Raises ContentError if a value is none of those that a key can have."""
     if value not in values:
-        msg = f"{key} to be one of {', '.join(values)}, not {value}"
+        msg = f"{key} to be one of {', '.join(values)}, not {value!r}"
+        raise ContentError(msg)
+
+
+def check_boolean(key: str, value: str) -> None:
+    """Raises ContentError if a value is neither true nor false."""
+    if value not in BOOLEANS:
+        msg = f"{key} to be true or false, not {value}"
         raise ContentError(msg)
 
 
@@ -80,10 +87,12 @@ def tls_options(config: TLSServerConfig, folder: Path) -> TLSOptions | None:
     """Returns how TLS is served, None for http; raises ContentError, also for files that can't be used."""
     for name in ("min_version", "max_version"):
         one_of(f"{_TABLE}.{name}", getattr(config, name), VERSIONS)
-    one_of(f"{_TABLE}.prefer_server_cipher_suites", config.prefer_server_cipher_suites, BOOLEANS)
-    for name, known in (("cipher_suites", (*SUITES, *TLS13_SUITES)), ("curve_preferences", CURVES)):
-        for each in getattr(config, name):
-            one_of(f"{_TABLE}.{name}", each, known)
+    check_boolean(f"{_TABLE}.prefer_server_cipher_suites", config.prefer_server_cipher_suites)
+    for each in config.curve_preferences:
+        one_of(f"{_TABLE}.curve_preferences", each, CURVES)
+    for each in config.cipher_suites:
+        is_known = each in SUITES or each in TLS13_SUITES
+        _require(is_known, "cipher_suites", f"suites that Go's crypto/tls holds for secure, and {each} is none")
     if not config.is_enabled:
         return None
     for name in ("cert", "key"):
