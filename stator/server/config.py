@@ -102,8 +102,10 @@ class ServerConfig:
 
     def tls_options(self) -> "TLSOptions | None":
         """Returns how TLS is served, None for plain http; raises StartError for a bad web configuration file."""
-        if web := self.open_web_config():
-            return web.current().tls
+        if self.web_config:
+            from stator.server.web_config import read_at_start
+
+            return read_at_start(self.web_config).tls
         return self._tls_options() if self.cert_file else None
 
     def _tls_options(self) -> "TLSOptions":

@@ -17,6 +17,7 @@ from stator.access.files import COSTLY, LONGEST, ContentError, is_hash, warnings
 from stator.access.rate import RateLimit
 from stator.server.tls import TLSOptions
 from stator.server.web_config_tls import TLSServerConfig, check_boolean, one_of, tls_options
+from stator.settings.declare import StartError
 from stator.settings.duration import Duration
 
 # What can be set, and the values that it can have; none: any.
@@ -82,6 +83,15 @@ def read(path: str, *, has_tls: bool = True) -> WebConfig:
         tuple(_headers(tables.http_server_config.headers)),
         _rate(tables.rate_limit),
     )
+
+
+def read_at_start(path: str) -> WebConfig:
+    """Returns what `read` does; raises StartError."""
+    try:
+        return read(path)
+    except (OSError, ContentError) as error:
+        msg = f"the web configuration file {path} can't be used: {error}"
+        raise StartError(msg) from error
 
 
 def has_tls(path: str) -> bool:

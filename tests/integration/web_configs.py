@@ -25,7 +25,10 @@ HEADERS = {
 HTTP = "http_server_config:\n  headers:\n"
 ALL_HEADERS = HTTP + "".join(f'    {name}: "{value}"\n' for name, value in HEADERS.items())
 RATE = "rate_limit:\n  interval: 1h\n  burst: 7\n"
+# With HTTP/2 Go wants a suite of AES-128-GCM.
+WITHOUT_HTTP2 = "http_server_config: {http2: false}\n"
 OLD_SUITES = "TLS_ECDHE_{}_WITH_AES_256_CBC_SHA"
+CURVES = ("X25519", "CurveP256", "CurveP384", "CurveP521")
 BOTH_KINDS = ("RSA", "ECDSA")
 
 
@@ -68,12 +71,11 @@ GOOD: Mapping[str, str] = {
     **{f"at most {version}": f"{TLS}  max_version: {version}\n" for version in ("TLS12", "TLS13")},
     "one suite": f"{TLS}  cipher_suites: [{suites('TLS_ECDHE_{}_WITH_AES_128_GCM_SHA256')}]\n",
     "another suite": f"{TLS}  cipher_suites: [{suites('TLS_ECDHE_{}_WITH_CHACHA20_POLY1305_SHA256')}]\n"
-    "  prefer_server_cipher_suites: false\n",
-    "suites of TLS 1.3 alone": f"{TLS}  cipher_suites: [TLS_AES_128_GCM_SHA256]\n",
-    "an old suite for an old version": f"{TLS}  min_version: TLS11\n  cipher_suites: [{suites(OLD_SUITES)}]\n",
-    **{
-        f"the curve {name}": f"{TLS}  curve_preferences: [{name}]\n" for name in ("CurveP256", "CurveP384", "CurveP521")
-    },
+    f"  prefer_server_cipher_suites: false\n{WITHOUT_HTTP2}",
+    "suites of TLS 1.3 alone": f"{TLS}  cipher_suites: [TLS_AES_128_GCM_SHA256]\n{WITHOUT_HTTP2}",
+    "an old suite for an old version": f"{TLS}  min_version: TLS11\n"
+    f"  cipher_suites: [{suites(OLD_SUITES)}]\n{WITHOUT_HTTP2}",
+    **{f"the curve {name}": f"{TLS}  curve_preferences: [{name}]\n" for name in CURVES},
     "all together": f"{VERIFIED}  client_allowed_sans: [scraper.example]\n  min_version: TLS12\n"
     f"{ALL_HEADERS}  http2: false\n{USERS}rate_limit: {{interval: 1h, burst: 20}}\n",
 }
@@ -134,7 +136,7 @@ REFUSED: Mapping[str, tuple[str, str]] = {
     ),
     "no version": (f"{TLS}  min_version: TLS13\n  max_version: TLS12\n", "min_version to be no newer than max_version"),
     "suites of another version": (
-        f"{TLS}  max_version: TLS12\n  cipher_suites: [TLS_AES_128_GCM_SHA256]\n",
+        f"{TLS}  max_version: TLS12\n  cipher_suites: [TLS_AES_128_GCM_SHA256]\n{WITHOUT_HTTP2}",
         "cipher_suites to be some of TLS 1.2, since max_version is TLS12",
     ),
     "a negative interval": ("rate_limit: {interval: -1s, burst: 1}", "not '-1s'"),
@@ -258,12 +260,11 @@ def outcomes(port: int, certificates: Certificates, requests: Sequence[Request] 
 
 def outcome(port: int, tls: ssl.SSLContext | None, request: Request, address: str = "127.0.0.1") -> Outcome:
     """Returns what becomes of a request."""
-    options = {"timeout": 10, "source_address": (address, 0)}
-    connection = (
-        HTTPSConnection("127.0.0.1", port, context=tls, **options)  # type: ignore[arg-type]
-        if tls
-        else HTTPConnection("127.0.0.1", port, **options)  # type: ignore[arg-type]
-    )
+    connection: HTTPConnection
+    if tls:
+        connection = HTTPSConnection("127.0.0.1", port, timeout=10, source_address=(address, 0), context=tls)
+    else:
+        connection = HTTPConnection("127.0.0.1", port, timeout=10, source_address=(address, 0))
     with closing(connection):
         try:
             connection.request(request.method, request.path, headers=dict(CREDENTIALS[request.credentials]))
