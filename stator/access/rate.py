@@ -45,7 +45,7 @@ class TokenBucket:
         now = self._clock()
         # Under another limit, which has changed since, it may have been far in the future.
         full = min(max(_TIME.unpack_from(self._memory)[0], now), now + limit.burst * limit.interval)
-        is_within = full + limit.interval <= now + limit.burst * limit.interval + 1e-9
+        is_within: bool = full + limit.interval <= now + limit.burst * limit.interval + 1e-9
         _TIME.pack_into(self._memory, 0, full + limit.interval if is_within else full)
         return is_within
 

@@ -131,7 +131,7 @@ def test_all_changes_are_in_use_soon_and_no_scrape_fails(starts: Starts, authori
         each.join()
     assert (failures, {*statuses}) == ([], {200})
     assert len(statuses) > 20
-    assert program.lines(level="warning") == []
+    assert {line["msg"] for line in program.lines(level="warning")} <= {"wrong credentials"}  # until the last change
 
 
 def test_users_come_and_go(starts: Starts, web: Write) -> None:
