@@ -164,13 +164,13 @@ def _without_nulls(tree: Any) -> Any:
 
 def _reworded(text: str) -> str:
     """Returns what was expected, by an error of msgspec's."""
-    told, _, path = text.partition(" - at `$")
+    problem, _, path = text.partition(" - at `$")
     path = path.rstrip("`").lstrip(".")
-    if unknown := re.fullmatch(r"Object contains unknown field `(.*)`", told):
+    if unknown := re.fullmatch(r"Object contains unknown field `(.*)`", problem):
         return f"the keys of exporter-toolkit's format, and {'.'.join(filter(None, (path, unknown[1])))} is none"
-    if kind := re.fullmatch(r"Expected `(\w+).*?`, got .*", told):
+    if kind := re.fullmatch(r"Expected `(\w+).*?`, got .*", problem):
         return f"{path or 'the file'} to be {_KINDS.get(kind[1], kind[1])}"
-    return f"{path or 'the file'} to be right: {told}"
+    return f"{path or 'the file'} to be right: {problem}"
 
 
 def _headers(headers: Mapping[str, str]) -> Iterator[tuple[str, str]]:
