@@ -48,6 +48,7 @@ class SecureConnection(Connection):
         if exc is not None and not self._tls.is_established:
             self._report(LEFT)
         super().connection_lost(exc)
+        del self._options  # which may hold files open, and this waits for the garbage collector
 
     def data_received(self, data: bytes) -> None:
         """Called by asyncio."""

@@ -329,3 +329,15 @@ def test_the_image_s_health_check_knows_the_file(starts: Starts, authority: Auth
     assert program.lines(level="warning") == []
     program.kill()
     assert subprocess.run(command, env=env, stderr=subprocess.DEVNULL, check=False).returncode == 1
+
+
+def test_changes_leave_no_file_open(starts: Starts, authority: Authority, web: Write) -> None:
+    text, context = inline(authority.issue()), trusting(authority)
+    program = starts(web(text))
+    program.wait_for("ready")
+    (worker,) = program.workers
+    for more, status in ((USERS, 401), ("", 200), (USERS, 401), ("", 200)):
+        web(text + more)
+        eventually(lambda status=status: ask(program, context).status == status)  # type: ignore[misc]
+    in_memory = [each for each in Path(f"/proc/{worker.pid}/fd").iterdir() if "memfd" in str(each.readlink())]
+    assert len(in_memory) <= 2 + 1  # the certificate and its key, and what locks the rate
