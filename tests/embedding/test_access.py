@@ -220,7 +220,7 @@ def test_a_web_configuration_file_holds_for_our_paths_but_for_its_tls(
     home = {header.lower() for header in ask(served, "/", {}, "127.0.0.1").headers}
     assert not home & {"content-security-policy", "x-frame-options"}
     unused = f"tls_server_config in {file} is not used: TLS is the affair of the application's server"
-    assert served.errors.count(unused) in (1, 2, 4, 5)  # once in each process that imports the application
+    assert 1 <= served.errors.count(unused) <= 5  # once in each process that imports the application
     write_private(file, "rate_limit: {interval: 1h, burst: 0}")
     eventually(lambda: {ask(served, f"{where}/metrics", {}, "127.0.0.1").status for _ in range(20)} == {429})
     answer = ask(served, f"{where}/monitor", {}, "127.0.0.1")
