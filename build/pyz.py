@@ -43,15 +43,23 @@ PLATFORMS = {
 # What never runs in Stator, and pip's notes, some of which hold paths of this machine.
 UNUSED = (
     "bin/*",
-    "click/testing.py",
-    "falcon/bench/*",
+    "cattrs/preconf/*",  # other formats
+    "cattrs/strategies/*",
+    *(f"click/{part}.py" for part in ("_termui_impl", "_winconsole", "shell_completion", "testing")),  # of terminals
+    *(f"falcon/{part}" for part in ("bench/*", "cmd/*", "inspect.py")),
     "falcon/cyutil/*",  # for query strings and forms; as large as all else that is compiled
     "falcon/testing/*",
     # Of the servers, only what uvicorn does with httptools.
     *(f"gunicorn/{part}/*" for part in ("asgi", "dirty", "http2")),
     *(f"gunicorn/workers/{worker}.py" for worker in ("gasgi", "geventlet", "ggevent", "gthread", "gtornado")),
+    "h11/*",
     "uvicorn/protocols/http/*zttp*",
+    "uvicorn/protocols/http/h11_impl.py",
     "uvicorn/protocols/websockets/w*.py",
+    "_yaml/*",  # the compiled parser, which one small file does not need
+    "yaml/_yaml*",
+    *(f"prometheus_client/{part}/*" for part in ("bridge", "twisted")),
+    "structlog/twisted.py",
     *(f"psutil/_ps{system}.py" for system in ("aix", "bsd", "osx", "sunos", "windows")),
     "*/__pycache__/*",
     "*/tests/*",

@@ -3,19 +3,16 @@
 import gc
 import os
 import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from functools import partial
 from importlib import import_module
-from typing import TYPE_CHECKING
 
 from stator.access.requests import KEY_HEADER
 from stator.check.trial import try_out
 from stator.config import Config, Environment
 from stator.control.asking import StackDump
 from stator.control.main_process import MainControl
-from stator.control.numbers import LEVEL_SIGNAL, STACKS_SIGNAL
 from stator.control.reload import Reload
 from stator.control.state import SharedState
 from stator.exporter import Exporter
@@ -25,7 +22,7 @@ from stator.log.stdlib import adopt_stdlib
 from stator.log.writer import Sink
 from stator.points import CollectorContext
 from stator.processes.service import ServiceProcesses
-from stator.roster.roster import Roster
+from stator.program.status import page_status, publish_start
 from stator.roster.service import Endpoint
 from stator.server.listener import listen, listening_address
 from stator.server.service_manager import ServiceManager
@@ -36,13 +33,9 @@ from stator.server.versions import check_versions
 from stator.settings import command_line
 from stator.settings.command_line import Loaded
 from stator.settings.declare import StartError
-from stator.settings.masking import Mask
+from stator.settings.paths import PathSet
 from stator.version import __version__, build_labels
 from stator.web.status.collections import LastCollections
-
-if TYPE_CHECKING:
-    from stator.child.process import ChildProcess
-    from stator.web.status.facts import RegistrationFacts
 
 APP_ID = "stator"
 CHILD = "child"  # the collector, and the health check, of a wrapped program
@@ -103,7 +96,7 @@ def main(
         log = log.bind(app_id=APP_ID, run_id=run_id)
         adopt_stdlib(log)
         log.info("starting up", config=loaded.redacted)
-        for warning in (*loaded.warnings, *loaded.config.server.access.warnings()):
+        for warning in (*loaded.warnings, *loaded.config.server.warnings()):
             log.warning(warning)
         try:
             supervisor = assemble(loaded, run_id, manager or ServiceManager(), state, level, log)
@@ -116,23 +109,6 @@ def main(
             return FAILED
 
 
-def registration_facts(registrar: str, name: str, roster: Roster) -> "RegistrationFacts":
-    """Returns what the page says of the registration, in whichever process."""
-    from stator.web.status.facts import RegistrationFacts
-
-    if registrar == "none":
-        return RegistrationFacts("nowhere")
-    state, confirmed = roster.metrics.registration()
-    if (service := roster.service()) is None:
-        return RegistrationFacts(state, registrar, name, confirmed=confirmed)
-    return RegistrationFacts(state, registrar, name, service.id, service.address, service.port, confirmed)
-
-
-def program_pids(program: "ChildProcess") -> list[int]:
-    """Returns the ids of the wrapped program's processes, in whichever process."""
-    return [each.pid for each in program.metrics.processes()]
-
-
 def import_parts() -> None:
     """Imports what the parts need, and would else import when they are built or start."""
     load_prctl()
@@ -143,6 +119,9 @@ def import_parts() -> None:
             import_module(name)
         if os.environ.get("STTR_SERVER_CERTFILE"):
             import_module("stator.server.secure")
+        if os.environ.get("STTR_SERVER_WEBCONFIG"):
+            import_module("stator.server.secure")
+            import_module("stator.server.web_config_file")
 
 
 def assemble(
@@ -152,9 +131,9 @@ def assemble(
     check_versions()
     from stator.server.arbiter import prepare
     from stator.web import app
+    from stator.web.access_log import AccessLogMiddleware
     from stator.web.checks import CheckMetrics, Checks
     from stator.web.stack import stacked
-    from stator.web.status.facts import About, Status
 
     config = loaded.config
     processes = ServiceProcesses(config.server.workers)
@@ -167,7 +146,7 @@ def assemble(
     # By which the server knows our own probes, whoever else needs credentials.
     key = os.urandom(16).hex()
     probe = partial(is_serving, bound, config.server.scheme, key)
-    _publish(state, loaded, run_id, bound, mask)
+    publish_start(state, loaded, run_id, bound, mask)
 
     def report(status: str) -> None:
         manager.status(mask(status))
@@ -201,29 +180,28 @@ def assemble(
     collections = LastCollections(processes, collectors)
     exporter = Exporter(collectors, config.metrics, build_labels(), log, collected=collections.report)
 
-    about = About(config.roster.service.name, run_id)
-    registration = partial(registration_facts, config.registrar_name, config.roster.service.name, roster)
-    pids = partial(program_pids, program) if program else tuple
-    status = Status(about, checks, collections, processes, registration, time.time, pids)
-    tls = config.server.tls_options()
-    answers = stacked(
+    status = page_status(config, run_id, checks, collections, processes, roster=roster, program=program)
+    web = config.server.open_web_config()
+    tls = None if web else config.server.tls_options()
+    stack = stacked(
         app.asgi_app(exporter, formats, loaded.redacted, log, checks, status),
         log,
         config.server.access,
+        rules=web,
         probe_key=key,
         client_names=tls.client_names if tls and tls.client_ca_file else None,
-        logger=config.logger,
-        secret_headers=config.client.secret_headers,
-        timeout=config.server.timeout.seconds,
     )
+    mode = "full" if config.logger.access == "auto" else config.logger.access
+    secret, quiet = config.client.secret_headers, PathSet(config.logger.quiet_paths)
+    seconds = config.server.timeout.seconds
+    answers = AccessLogMiddleware(stack.app, log, secret, seconds, quiet, mode, stack.proxies, stack.is_doubtful)
     control = MainControl(Reload(config.secrets()), state, level, StackDump(processes, level, log), log)
-    drain = config.roster.drain.seconds
     return Supervisor(
         config.server,
         listener,
-        prepare(config.server, answers, listener.fileno(), processes, control.reload),
+        prepare(config.server, answers, listener.fileno(), processes, reload=control.reload, web=web, probe_key=key),
         roster,
-        drain=drain,
+        drain=config.roster.drain.seconds,
         processes=processes,
         manager=manager,
         control=control,
@@ -231,25 +209,4 @@ def assemble(
         probe=probe,
         program=program,
         forwarded=FORWARDED_SIGNALS if program else frozenset(),
-    )
-
-
-def _publish(state: SharedState, loaded: Loaded[Config], run_id: str, bound: tuple[str, int], mask: Mask) -> None:
-    """Shows what is known of the service at its start."""
-    config, service = loaded.config, loaded.config.roster.service
-    state.publish(
-        kind="wrapped" if loaded.command else "program",
-        state="starting",
-        service=service.name,
-        version=dict(service.meta).get("version", ""),
-        stator=__version__,
-        run_id=run_id,
-        pid=os.getpid(),
-        host=bound[0],
-        port=bound[1],
-        service_port=service.port,
-        program=mask(loaded.command[0]) if loaded.command else "",
-        registration="not registered yet",
-        level=config.logger.level,
-        signals={"level": int(LEVEL_SIGNAL), "stacks": int(STACKS_SIGNAL)},
     )

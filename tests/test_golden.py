@@ -6,11 +6,13 @@ The files in golden/ are written again by `python -m tests.test_golden`, where a
 import inspect
 import json
 import re
+import ssl
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import closing
-from http.client import HTTPConnection
+from http.client import HTTPConnection, HTTPSConnection
+from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -20,6 +22,7 @@ import pytest
 import stator
 from stator.embedding.keywords import Keywords
 from stator.log.render import TRUNCATED
+from tests.certificates import Authority
 from tests.credentials import basic, settings
 from tests.program import MODULE, ROOT, Program
 
@@ -134,24 +137,54 @@ def outputs(folder: Path) -> Iterator[tuple[str, str]]:
 
 
 def statuses(folder: Path) -> str:
-    """The status of each path and method, with right credentials, with wrong ones and without."""
-    columns: dict[str, dict[str, str]] = {"none": {}, "wrong": basic("prom", "wrong"), "right": basic()}
-    lines = [f"{'path':<20}{'method':<10}{''.join(f'{name:<7}' for name in columns)}"]
-    with Program({"STTR_COLLECTORS": "wave", **settings(folder)}, folder) as stator:
-        for path in PATHS:
-            for nth, method in enumerate(METHODS):
-                # Each from an address of its own: one that fails too often is not answered any more.
-                found = [
-                    status(stator, f"127.0.{1 + nth}.{1 + PATHS.index(path)}", method, path, headers)
-                    for headers in columns.values()
-                ]
-                lines.append(f"{path:<20}{method:<10}{''.join(f'{each:<7}' for each in found)}")
+    """The status of each path and method, without credentials, with wrong ones and with right ones.
+
+    Those over https stand there only where they differ. "stranger" has no client certificate where these are asked
+    for, and "known" has one.
+    """
+    credentials: dict[str, dict[str, str]] = {"none": {}, "wrong": basic("prom", "wrong"), "right": basic()}
+    authority = Authority(folder / "authority")
+    server, own = authority.issue(), authority.issue("prometheus")
+    tls = {"STTR_SERVER_CERTFILE": str(server.cert), "STTR_SERVER_KEYFILE": str(server.key)}
+    stranger, known = (ssl.create_default_context(cafile=authority.cert) for _ in range(2))
+    known.load_cert_chain(own.cert, own.key)
+    by_certificate = {**tls, "STTR_SERVER_CLIENTCAFILE": str(authority.cert)}
+    table = columns(folder, settings(folder), {name: (headers, None) for name, headers in credentials.items()})
+    over_tls = {name: (headers, stranger) for name, headers in credentials.items()}
+    for name, column in columns(folder, {**tls, **settings(folder)}, over_tls).items():
+        if column != table[name]:
+            table[f"{name}, https"] = column
+    table |= columns(folder, by_certificate, {"stranger": ({}, stranger), "known": ({}, known)})
+    lines = [f"{'path':<20}{'method':<10}{''.join(f'{name:<9}' for name in table)}"]
+    for at, (path, method) in enumerate(product(PATHS, METHODS)):
+        lines.append(f"{path:<20}{method:<10}{''.join(f'{column[at]:<9}' for column in table.values())}")
     return "\n".join(map(str.rstrip, lines)) + "\n"
 
 
-def status(stator: Program, address: str, method: str, path: str, headers: Mapping[str, str]) -> int:
+def columns(
+    folder: Path, env: Mapping[str, str], clients: Mapping[str, tuple[Mapping[str, str], ssl.SSLContext | None]]
+) -> dict[str, list[int]]:
+    """The statuses of all paths and methods, for clients that send such headers, in such a context."""
+    with Program({"STTR_COLLECTORS": "wave", **env}, folder) as stator:
+        return {
+            name: [
+                # Each from an address of its own: one that fails too often is not answered any more.
+                status(stator, f"127.0.{1 + number // 200}.{1 + number % 200}", method, path, headers, tls)
+                for number, (path, method) in enumerate(product(PATHS, METHODS))
+            ]
+            for name, (headers, tls) in clients.items()
+        }
+
+
+def status(
+    stator: Program, address: str, method: str, path: str, headers: Mapping[str, str], tls: ssl.SSLContext | None
+) -> int:
     """The status of a request from an address of this host."""
-    connection = HTTPConnection("127.0.0.1", stator.port, timeout=10, source_address=(address, 0))
+    connection: HTTPConnection
+    if tls:
+        connection = HTTPSConnection("127.0.0.1", stator.port, timeout=10, source_address=(address, 0), context=tls)
+    else:
+        connection = HTTPConnection("127.0.0.1", stator.port, timeout=10, source_address=(address, 0))
     with closing(connection):
         connection.request(method, path, headers=dict(headers))
         return connection.getresponse().status

@@ -15,7 +15,7 @@ LAYERS = (
     # What a library's user imports is made of everything but the program.
     ("",),
     ("main", "embedding"),
-    ("check",),
+    ("check", "program"),
     ("config",),
     ("server", "roster", "collectors", "instrumentation", "web", "child"),
     ("access", "client", "exporter", "control"),

@@ -14,7 +14,8 @@ from stator.settings.declare import Constraint, StartError, setting
 from stator.settings.paths import PathSet
 
 if TYPE_CHECKING:
-    from stator.access.guard import Credentials, Guard
+    from stator.access.guard import Guard
+    from stator.access.rules import Credentials, Rules
 
 
 @frozen
@@ -68,16 +69,23 @@ class AccessConfig:
         """Returns whose headers are believed."""
         return TrustedProxies(Networks(self.trusted_proxies))
 
-    def build(self, log: Log, probe_key: Callable[[], str] = lambda: "") -> "Guard | None":
-        """Returns what decides on each request; None where all may ask for all. Raises StartError."""
+    def build(
+        self, log: Log, probe_key: Callable[[], str] = lambda: "", rules: "Rules | None" = None
+    ) -> "Guard | None":
+        """Returns what decides on each request; None where all may ask for all. Raises StartError.
+
+        `rules` are further ones, which may change.
+        """
         needs_credentials = self.users_file or self.tokens_file
-        if not needs_credentials and not self.allow and {*self.endpoints} == {*ALL}:
+        if not needs_credentials and not self.allow and {*self.endpoints} == {*ALL} and rules is None:
             return None
         from stator.access.guard import Guard
+        from stator.access.rules import Rules, WithMore
 
+        rules = rules or Rules()
         return Guard(
             log,
-            self._credentials() if needs_credentials else lambda: None,
+            WithMore(rules, self._credentials()) if needs_credentials else rules,
             allow=Networks(self.allow),
             open_paths=PathSet(self.open_paths),
             endpoints=self.endpoints,
@@ -87,8 +95,8 @@ class AccessConfig:
     def _credentials(self) -> "Callable[[], Credentials]":
         """Returns what returns the files' users and tokens; raises StartError if they can't be used."""
         from stator.access.files import read_tokens, read_users
-        from stator.access.guard import Credentials
         from stator.access.passwords import check_bcrypt
+        from stator.access.rules import Credentials
         from stator.settings.watched import WatchedFiles
 
         users_file, tokens_file, users, tokens = self.users_file, self.tokens_file, None, None

@@ -26,7 +26,7 @@ def read_users(path: str) -> dict[str, str]:
     users: dict[str, str] = {}
     for number, line in _lines(path):
         name, _, hashed = line.partition(":")
-        if not name or not _HASH.fullmatch(hashed):
+        if not name or not is_hash(hashed):
             msg = f"name:hash in line {number}, with a hash of bcrypt as htpasswd -B writes it"
             raise ContentError(msg)
         if name in users:
@@ -51,6 +51,11 @@ def read_tokens(path: str) -> tuple[bytes, ...]:
         msg = "a token in each line, and there is none"
         raise ContentError(msg)
     return tuple(tokens)
+
+
+def is_hash(text: str) -> bool:
+    """Returns whether this is a hash of bcrypt."""
+    return bool(_HASH.fullmatch(text))
 
 
 def digest(token: str) -> bytes:

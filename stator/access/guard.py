@@ -3,9 +3,8 @@
 import time
 from base64 import b64decode
 from binascii import Error
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from hmac import compare_digest
-from types import MappingProxyType
 from typing import Literal, NamedTuple, TypeAlias
 
 from stator.access.endpoints import ALL, ENDPOINTS, OPEN_PATHS
@@ -14,17 +13,11 @@ from stator.access.limits import FailureLimit, RefusalLog
 from stator.access.networks import Networks
 from stator.access.passwords import Busy, Passwords
 from stator.access.requests import Request
+from stator.access.rules import Credentials, Rules
 from stator.log.logger import Log
 from stator.settings.paths import PathSet
 
 BASIC, BEARER = 'Basic realm="stator", charset="UTF-8"', 'Bearer realm="stator"'
-
-
-class Credentials(NamedTuple):
-    """Who is let in: bcrypt hashes by user, and digests of tokens, as `files.digest` makes them."""
-
-    users: Mapping[str, str] = MappingProxyType({})
-    tokens: Collection[bytes] = ()
 
 
 class Decision(NamedTuple):
@@ -36,6 +29,7 @@ class Decision(NamedTuple):
         headers: Of the refusal.
         is_brief: Whether the answer is to leave out what only those with credentials may read.
         is_counted: Whether it is one of many failures that are summed up in the log, where it needs no line.
+        extra: Headers of the answer, whether it is a refusal or not.
     """
 
     status: int = 0
@@ -43,11 +37,14 @@ class Decision(NamedTuple):
     headers: tuple[tuple[str, str], ...] = ()
     is_brief: bool = False
     is_counted: bool = False
+    extra: tuple[tuple[str, str], ...] = ()
 
 
 PASSED = Decision()
 FORBIDDEN = Decision(403, b'{"error":"forbidden"}')
 NOT_FOUND = Decision(404, b'{"not":"found"}')
+# By the limit of all requests; when there is room again depends on all clients.
+LIMITED = Decision(429, b'{"error":"too many requests"}')
 
 
 # What a request's credentials are; a password that must be hashed first is not known.
@@ -59,7 +56,7 @@ class Guard:
 
     Args:
         log: Where refusals are logged.
-        credentials: Returns who is let in, at each request; None where nobody needs credentials.
+        rules: Who is let in, headers, and a limit of requests; none: all may ask.
         allow: Addresses that may ask; none: all may.
         open_paths: Paths for which nobody needs credentials.
         endpoints: Names of those that answer.
@@ -71,7 +68,7 @@ class Guard:
     def __init__(
         self,
         log: Log,
-        credentials: Callable[[], Credentials | None] = lambda: None,
+        rules: Rules | None = None,
         *,
         allow: Networks | None = None,
         open_paths: PathSet | None = None,
@@ -80,7 +77,7 @@ class Guard:
         passwords: Passwords | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._credentials, self._allow, self._probe_key = credentials, allow or Networks(), probe_key
+        self._rules, self._allow, self._probe_key = rules or Rules(), allow or Networks(), probe_key
         self._open_paths = PathSet(OPEN_PATHS) if open_paths is None else open_paths
         self._closed = [paths for name, paths in ENDPOINTS.items() if name not in endpoints]
         self._passwords, self._clock = passwords or Passwords(), clock
@@ -88,7 +85,10 @@ class Guard:
 
     def decide(self, request: Request) -> Decision | None:
         """Returns what becomes of a request; None where `decide_by_hashing` must be called, which takes a while."""
-        return self._decide(request, may_hash=False)
+        if not (self._is_own_probe(request) or self._rules.take()):
+            return LIMITED
+        decision = self._decide(request, may_hash=False)
+        return decision and self._with_headers(decision)
 
     def decide_by_hashing(self, request: Request) -> Decision:
         """Returns what becomes of a request; waits until its password is hashed."""
@@ -99,13 +99,13 @@ class Guard:
             now = self._clock()
             is_counted = not self._refusals.report("too many passwords wait to be hashed", request.address, now)
             is_open = request.path in self._open_paths
-            return Decision(is_brief=True) if is_open else _too_many(1, is_counted=is_counted)
+            decision = Decision(is_brief=True) if is_open else _too_many(1, is_counted=is_counted)
         assert decision is not None  # noqa: S101 # after hashing, nothing is left open
-        return decision
+        return self._with_headers(decision)
 
     def is_doubtful(self, request: Request) -> bool:
         """Returns whether a request has credentials, and they are not known to be right, or were wrong too often."""
-        credentials = self._credentials() if request.authorization else None
+        credentials = self._rules.credentials() if request.authorization else None
         if credentials is None:
             return False
         is_blocked = self._limit.wait(request.address, self._clock()) > 0
@@ -119,7 +119,7 @@ class Guard:
         if self._allow and request.address not in self._allow:
             self._refusals.report("refused an address that STTR_SERVER_ALLOW does not name", request.address, now)
             return FORBIDDEN
-        credentials = self._credentials()
+        credentials = self._rules.credentials()
         decision = PASSED if credentials is None else self._authenticate(request, credentials, now, may_hash=may_hash)
         if decision is not None and not decision.status and any(request.path in paths for paths in self._closed):
             return NOT_FOUND
@@ -168,6 +168,10 @@ class Guard:
         if not may_hash:
             return "unknown"
         return "right" if self._passwords.is_right(credentials.users, user, password) else "wrong"
+
+    def _with_headers(self, decision: Decision) -> Decision:
+        headers = self._rules.headers()
+        return decision._replace(extra=headers) if headers else decision
 
     def _is_own_probe(self, request: Request) -> bool:
         if not request.probe_key:

@@ -41,7 +41,7 @@ def try_out(config: Config) -> Trial:
     warnings = [f"{line}; it may work elsewhere" for name, line in lines.items() if name not in own]
     tls = config.server.tls_options()
     warnings += tls.warnings() if tls else ()
-    warnings += config.server.access.warnings()
+    warnings += config.server.warnings()
     mask = config.known_secrets().mask
     return Trial([*map(mask, problems)], [*map(mask, warnings)])
 

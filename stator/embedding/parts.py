@@ -74,7 +74,9 @@ class Parts:
         self._checks = PerProcess(lambda: Checks(settings.checks, log, timeout, keeper.is_draining, mask))
         if settings.checks:
             collectors.setdefault("checks", CheckMetrics(self._checks))
-        self._guard = PerProcess(lambda: access.build(log, keeper.probe_key))
+        self._guard = PerProcess(
+            lambda: access.build(log, keeper.probe_key, config.server.open_web_config(has_tls=False))
+        )
         collections = LastCollections(processes, collectors)
         self._exporter = PerProcess(
             lambda: Exporter(collectors, config.metrics, build_labels(), log, collected=collections.report)

@@ -3,7 +3,7 @@
 import logging
 import os
 import re
-from collections.abc import Collection, Container, Iterable, Mapping
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -23,7 +23,7 @@ from stator.settings.paths import PathSet
 from stator.web.health import Check
 
 PREFIX = "STTR"
-COLLECTORS = f"{PREFIX}_COLLECTORS"
+COLLECTORS, WEB_CONFIG = f"{PREFIX}_COLLECTORS", f"{PREFIX}_SERVER_WEBCONFIG"
 # Collectors that run where neither the keyword nor the variable names any.
 DEFAULT = "runtime"
 # TLS is the affair of the application's server: these may name files that the application can't read.
@@ -67,6 +67,7 @@ class Settings:
         variables = {COLLECTORS: DEFAULT, **environ}
         for name in OTHERS:
             variables.pop(name, None)
+        web_config = variables.pop(WEB_CONFIG, "")
         if "collectors" in good:
             given[COLLECTORS], variables[COLLECTORS] = names, ",".join(names)
         environment = Environment.of(PREFIX, variables)
@@ -78,7 +79,7 @@ class Settings:
         for warning in quoted_values(environment.settings(), environ):
             log.warning(warning)
         try:
-            config = environment.decode(given)
+            config = with_web_config(environment.decode(given), web_config)
         except ConfigError as error:
             problems += [_by_keyword(problem, given) for problem in error.problems]
         else:
@@ -86,7 +87,7 @@ class Settings:
             problems += [f"collectors: expected different names, but two are called {name!r}" for name in twice]
         if problems:
             raise ConfigError(problems)
-        for warning in config.server.access.warnings():
+        for warning in (*config.server.warnings(), *_unused_tls(config)):
             log.warning(warning)
         if version := good.get("version"):
             meta = {**dict(config.roster.service.meta), "version": version}
@@ -110,6 +111,23 @@ class Settings:
 def with_service(config: Config, **changes: Any) -> Config:
     """Returns a Config in which settings of the service are changed."""
     return evolve(config, roster=evolve(config.roster, service=evolve(config.roster.service, **changes)))
+
+
+def with_web_config(config: Config, path: str) -> Config:
+    """Returns a Config with a web configuration file; raises ConfigError where that can't be used."""
+    config = evolve(config, server=evolve(config.server, web_config=path))
+    if problem := config.server.web_config_problem(has_tls=False):
+        raise ConfigError([f"{WEB_CONFIG}={path!r}: expected {problem}"])
+    return config
+
+
+def _unused_tls(config: Config) -> Iterator[str]:
+    """Yields that a web configuration file says how to serve TLS, if it does."""
+    if path := config.server.web_config:
+        from stator.server.web_config import has_tls
+
+        if has_tls(path):
+            yield f"tls_server_config in {path} is not used: TLS is the affair of the application's server"
 
 
 def _access_log(config: Config, log: Any, mask: Mask) -> AccessLog | None:

@@ -25,23 +25,31 @@ from stator.settings.declare import StartError
 
 if TYPE_CHECKING:
     from stator.server.tls import TLSContexts
+    from stator.server.web_config_file import WebConfigFile
 
 SHARED_MEMORY = "/dev/shm"  # noqa: S108 # for workers' heartbeats, which a slow disk would delay
 
 
 def prepare(
-    config: ServerConfig, app: Any, listener_fd: int, processes: ServiceProcesses, reload: Callable[[], object]
+    config: ServerConfig,
+    app: Any,
+    listener_fd: int,
+    processes: ServiceProcesses,
+    *,
+    reload: Callable[[], object],
+    web: "WebConfigFile | None" = None,
+    probe_key: str = "",
 ) -> Callable[[], None]:
     """Returns a function that serves an ASGI application until a signal stops it, for a process of its own.
 
     Call `prepare` before that process is forked: then it shares the memory of all that is made here. The function
     raises SystemExit with gunicorn's status. `prepare` raises StartError. `reload` reads files again, in that process
-    and in its workers.
+    and in its workers. A web configuration file says how TLS is served, and `probe_key` is that by which our own probes
+    are known.
     """
     seconds = max(1, round(config.timeout.seconds))
-    tls = config.tls_options()
     try:
-        contexts = tls.watch() if tls else None
+        contexts = web.contexts() if web else _contexts(config)
     except (OSError, ValueError) as error:
         msg = f"can't serve https: expected {error}"
         raise StartError(msg) from error
@@ -58,7 +66,7 @@ def prepare(
         "pre_fork": _number_worker,
         "post_fork": partial(_register_worker, processes),
     }
-    application = _Application(app, settings, config.timeout.seconds, contexts, reload)
+    application = _Application(app, settings, config.timeout.seconds, contexts, probe_key, reload)
 
     def serve() -> None:
         processes.register("arbiter")
@@ -68,6 +76,11 @@ def prepare(
         _Arbiter(application).run()
 
     return serve
+
+
+def _contexts(config: ServerConfig) -> "TLSContexts | None":
+    tls = config.tls_options()
+    return tls.watch() if tls else None
 
 
 def _raise_file_limit() -> int:
@@ -140,11 +153,13 @@ class _Application(BaseApplication):
         settings: dict[str, Any],
         timeout: float,
         tls: "TLSContexts | None",
+        probe_key: str,
         reload: Callable[[], object],
     ) -> None:
         self._app, self._settings = app, settings
         self.timeout, self.reload = timeout, reload  # seconds for a client
         self.tls = tls  # None: plain http
+        self.probe_key = probe_key  # by which our own probes are known, which have no certificate
         super().__init__()
 
     def load_config(self) -> None:

@@ -28,6 +28,8 @@ _REASONS = {
     "SSLV3_ALERT_CERTIFICATE_UNKNOWN": "it refuses our certificate",
     "SSLV3_ALERT_UNSUPPORTED_CERTIFICATE": "it refuses our certificate, which is of a kind that it does not support",
 }
+# Keys of a web configuration file, by the settings in whose place they stand.
+_KEYS = {"STTR_SERVER_CLIENTCAFILE": "client_ca", "STTR_SERVER_TLSMINVERSION": "min_version"}
 
 
 class HandshakeLog:
@@ -43,9 +45,13 @@ class HandshakeLog:
         self._log.warning(f"TLS handshake with {host} failed: {reason}")
 
 
-def explain(error: ssl.SSLError) -> str:
-    """Returns why a handshake failed."""
+def explain(error: ssl.SSLError, *, by_web_config: bool = False) -> str:
+    """Returns why a handshake failed; `by_web_config` is whether a web configuration file says what is allowed."""
     if isinstance(error, ssl.SSLCertVerificationError):
-        return f"its certificate is refused by what STTR_SERVER_CLIENTCAFILE trusts: {error.verify_message}"
-    reason = str(error.reason or "")
-    return _REASONS.get(reason) or reason.lower().replace("_", " ") or str(error)
+        text = f"its certificate is refused by what STTR_SERVER_CLIENTCAFILE trusts: {error.verify_message}"
+    else:
+        reason = str(error.reason or "")
+        text = _REASONS.get(reason) or reason.lower().replace("_", " ") or str(error)
+    for setting, key in _KEYS.items() if by_web_config else ():
+        text = text.replace(setting, key)
+    return text

@@ -2,11 +2,14 @@
 
 import asyncio
 import ssl
+from http import HTTPStatus
 from typing import Any
 
+from stator.access.requests import is_own_probe
 from stator.server.handshakes import HTTP, LEFT, TIMED_OUT, HandshakeLog, explain
 from stator.server.protocol import Connection, Connections
-from stator.server.tls import TLSContexts
+from stator.server.refusals import Refused
+from stator.server.tls import TLSContexts, TLSOptions
 from stator.server.tls_extension import tls_extension
 from stator.server.tls_transport import TLSTransport
 
@@ -17,9 +20,10 @@ HANDSHAKE_GRACE, REQUEST_GRACE = 1.0, 0.1
 class SecureConnections(Connections):
     """A worker's connections, and what each new one needs for its handshake."""
 
-    def __init__(self, timeout: float, limit: int, contexts: TLSContexts) -> None:
+    def __init__(self, timeout: float, limit: int, contexts: TLSContexts, probe_key: str = "") -> None:
         super().__init__(timeout, limit)
         self.contexts, self.handshakes = contexts, HandshakeLog()
+        self.probe_key = probe_key  # by which our own probes are known
 
 
 class SecureConnection(Connection):
@@ -29,10 +33,13 @@ class SecureConnection(Connection):
     _tls: TLSTransport
     _extensions: dict[str, Any]
     _stay_until = 0.0  # at a stop, without a request
+    _options: TLSOptions
+    _problem = ""  # why the client gets no answer, unless it is a probe of our own
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Called by asyncio."""
-        self._tls = TLSTransport(transport, self.server_state.contexts.get())
+        context, self._options = self.server_state.contexts.get()
+        self._tls = TLSTransport(transport, context)
         self._stay_until = self.loop.time() + HANDSHAKE_GRACE
         super().connection_made(self._tls)  # type: ignore[arg-type]
 
@@ -41,6 +48,7 @@ class SecureConnection(Connection):
         if exc is not None and not self._tls.is_established:
             self._report(LEFT)
         super().connection_lost(exc)
+        del self._options  # which may hold files open, and this waits for the garbage collector
 
     def data_received(self, data: bytes) -> None:
         """Called by asyncio."""
@@ -53,7 +61,10 @@ class SecureConnection(Connection):
             self._fail(error)
             return
         if self._tls.is_established and not was_established:
-            self._extensions = {"tls": tls_extension(self._tls.get_extra_info("ssl_object"))}
+            tls = self._tls.get_extra_info("ssl_object")
+            self._extensions = {"tls": tls_extension(tls)}
+            # Not in the handshake, in which a probe of our own has no certificate either.
+            self._problem = self._options.client_problem(tls.getpeercert() or {})
             self._stay_until = self.loop.time() + REQUEST_GRACE
             self.server_state.start_waiting(self)
         if text:
@@ -75,6 +86,12 @@ class SecureConnection(Connection):
         super().on_message_begin()
         self.scope["extensions"] = self._extensions
 
+    def on_headers_complete(self) -> None:
+        """Called by the parser."""
+        if self._problem and not is_own_probe(self.scope, self.server_state.probe_key):
+            raise Refused(HTTPStatus.FORBIDDEN, self._problem)
+        super().on_headers_complete()
+
     def shutdown(self) -> None:
         """Called when the server stops, again and again: a client that has just connected may still have a request."""
         if self.cycle is None and self.loop.time() < self._stay_until:
@@ -92,9 +109,17 @@ class SecureConnection(Connection):
     def _fail(self, error: ssl.SSLError) -> None:
         """Closes the connection of a client that can't be understood."""
         if not self._tls.is_established:
-            self._report(explain(error))
+            self._report(explain(error, by_web_config=self._options.is_of_web_config))
             if error.reason == "HTTP_REQUEST":
                 self._tls.write_plain(HTTP.answer(self.server_state.default_headers))
+        self.transport.close()
+
+    def _refuse(self, refused: Refused) -> None:
+        """Closes the connection without an answer if the client must have another certificate."""
+        if not self._problem:
+            super()._refuse(refused)
+            return
+        self._report(self._problem)
         self.transport.close()
 
     def _report(self, reason: str) -> None:

@@ -2,17 +2,18 @@
 
 import logging
 import ssl
+import warnings
 from collections.abc import Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, NamedTuple, Protocol
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 
+from stator.server.memory_file import MemoryFile
+from stator.server.tls_extension import alternative_names, distinguished_name
 from stator.settings.watched import WatchedFiles
-
-TLSContexts: TypeAlias = WatchedFiles[ssl.SSLContext]
-"""Has the context for a new connection, made of the files as they are now."""
 
 VERSIONS = {
     "1.0": ssl.TLSVersion.TLSv1,
@@ -35,6 +36,20 @@ class TLSFileError(ValueError):
         self.option = option
 
 
+class ServedTLS(NamedTuple):
+    """A context, and the options of which it was made."""
+
+    context: ssl.SSLContext
+    options: "TLSOptions"
+
+
+class TLSContexts(Protocol):
+    """Has what a new connection needs."""
+
+    def get(self) -> ServedTLS:
+        """Returns it, made of the files as they are now."""
+
+
 @frozen
 class TLSOptions:
     """Which certificate is served, and what is asked of clients."""
@@ -47,11 +62,17 @@ class TLSOptions:
     min_version: str = "1.2"
     max_version: str = ""  # empty: the newest
     ciphers: str = ""  # in OpenSSL's words, of TLS 1.2; empty: Python's choice
+    curves: tuple[str, ...] = ()  # in OpenSSL's words; empty: its choice; before Python 3.15, one at most
+    is_of_web_config: bool = False  # and not of the settings
+    is_client_required: bool = False  # whether who has no certificate gets no answer, whatever the path
+    client_sans: AbstractSet[str] | None = None  # of which a required certificate must have one; None: any
+    in_memory: tuple[MemoryFile, ...] = field(default=(), repr=False, eq=False)  # which have some of the paths
 
     @property
     def paths(self) -> tuple[str, ...]:
-        """The files that are read."""
-        return tuple(filter(None, (self.cert_file, self.key_file, self.client_ca_file)))
+        """The files that are read, and may change."""
+        constant = {"", *(each.path for each in self.in_memory)}
+        return tuple(path for path in (self.cert_file, self.key_file, self.client_ca_file) if path not in constant)
 
     def context(self) -> ssl.SSLContext:
         """Returns a context of the files as they are now; raises TLSFileError.
@@ -74,7 +95,28 @@ class TLSOptions:
             except TLSFileError as problem:
                 yield problem
 
-    def watch(self) -> TLSContexts:
+    def client_problem(self, certificate: Mapping[str, Any]) -> str:
+        """Returns why a client gets no answer, by its certificate as ssl has it; empty if it may get one."""
+        if not self.is_client_required:
+            return ""
+        if not certificate:
+            return "it has no certificate"
+        if self.client_sans is None or not self.client_sans.isdisjoint(alternative_names(certificate)):
+            return ""
+        name = distinguished_name(dict(certificate))
+        return f"its certificate, that of {name}, has none of the alternative names in client_allowed_sans"
+
+    def can_be_served(self) -> bool:
+        """Returns whether any client can agree with us on how to encrypt; raises TLSFileError."""
+        server, client = evolve(self, client_ca_file="").context(), ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        client.check_hostname, client.verify_mode = False, ssl.CERT_NONE
+        try:
+            _shake_hands(client, server)
+        except ssl.SSLError:
+            return False
+        return True
+
+    def watch(self) -> WatchedFiles[ServedTLS]:
         """Returns what has the current context; logs what is wrong with the time of each certificate that is loaded."""
         return WatchedFiles(self._load, self.paths)
 
@@ -100,17 +142,20 @@ class TLSOptions:
                 seconds = ssl.cert_time_to_seconds(str(fields["notAfter" if has_expired else "notBefore"]))
                 moment = f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M} UTC"
                 reason = f"it expired at {moment}" if has_expired else f"it is not valid before {moment}"
-            yield f"clients will refuse the certificate in {self.cert_file}: {reason}"
+            place = next((each.name for each in self.in_memory if each.path == self.cert_file), self.cert_file)
+            yield f"clients will refuse the certificate in {place}: {reason}"
 
-    def _load(self) -> ssl.SSLContext:
+    def _load(self) -> ServedTLS:
         context = self.context()
         for warning in self.warnings():
             _LOG.warning("%s", warning)
-        return context
+        return ServedTLS(context, self)
 
     def _without_files(self) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.minimum_version = VERSIONS[self.min_version]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # of TLS 1.0 and 1.1
+            context.minimum_version = VERSIONS[self.min_version]
         if self.max_version:
             context.maximum_version = VERSIONS[self.max_version]
         context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION | ssl.OP_CIPHER_SERVER_PREFERENCE
@@ -118,6 +163,11 @@ class TLSOptions:
         context.set_alpn_protocols(["http/1.1"])
         if self.ciphers:
             context.set_ciphers(self.ciphers)
+        set_groups = getattr(context, "set_groups", None)
+        if self.curves and set_groups:
+            set_groups(":".join(self.curves))
+        elif self.curves:
+            context.set_ecdh_curve(self.curves[0])
         return context
 
     def _load_client_authorities(self, context: ssl.SSLContext) -> None:

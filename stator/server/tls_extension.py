@@ -1,7 +1,8 @@
 """What an application can know of a connection's TLS."""
 
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from ipaddress import ip_address
 from typing import Any
 
 # https://asgi.readthedocs.io/en/latest/specs/tls.html
@@ -39,8 +40,16 @@ def tls_extension(tls: ssl.SSLObject) -> dict[str, Any]:
 def names(certificate: dict[str, Any]) -> Iterator[str]:
     """Yields the common names and the alternative names of a certificate, as ssl has it."""
     yield from (value for part in certificate.get("subject", ()) for key, value in part if key == "commonName")
-    kinds = ("DNS", "URI", "IP Address", "email")
-    yield from (value for kind, value in certificate.get("subjectAltName", ()) if kind in kinds)
+    yield from alternative_names(certificate)
+
+
+def alternative_names(certificate: Mapping[str, Any]) -> Iterator[str]:
+    """Yields the alternative names of a certificate, addresses as they are usually written."""
+    for kind, value in certificate.get("subjectAltName", ()):
+        if kind == "IP Address":
+            yield str(ip_address(value.strip()))
+        elif kind in ("DNS", "URI", "email"):
+            yield value
 
 
 def distinguished_name(certificate: dict[str, Any]) -> str:

@@ -65,7 +65,8 @@ class Worker(UvicornWorker):
         if self.app.tls is not None:
             from stator.server.secure import SecureConnection, SecureConnections
 
-            self.config.http, connections = SecureConnection, SecureConnections(*limits, self.app.tls)
+            self.config.http = SecureConnection
+            connections = SecureConnections(*limits, self.app.tls, self.app.probe_key)
         server = Server(self.config, connections, self.cfg.graceful_timeout, self.app.reload)
         await server.serve([Listener(fileno=each.sock.detach()) for each in self.sockets])
 

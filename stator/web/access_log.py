@@ -15,7 +15,7 @@ from stator.log.logger import Log
 from stator.log.redact import redact_headers, redact_query
 from stator.log.request import REQUEST_ID, RequestContext, is_success
 from stator.settings.paths import PathSet
-from stator.web.headers import RAW_SECURITY_HEADERS
+from stator.web.headers import with_security
 
 # https://asgi.readthedocs.io/en/latest/specs/www.html
 Scope: TypeAlias = MutableMapping[str, Any]
@@ -68,8 +68,8 @@ class AccessLogMiddleware:
             nonlocal status, headers, body, has_ended, log
             if message["type"] == "http.response.start":
                 status, headers = message["status"], message.get("headers", ())
-                own = (*RAW_SECURITY_HEADERS, (_REQUEST_ID, context.ids["request_id"].encode()))
-                message = {**message, "headers": [*headers, *own]}
+                request_id = (_REQUEST_ID, context.ids["request_id"].encode())
+                message = {**message, "headers": [*with_security(headers), request_id]}
             elif message["type"] == "http.response.body":
                 body = body or message.get("body", b"")
                 if not message.get("more_body", False):

@@ -15,7 +15,7 @@ from stator.access.requests import Request, request_of_environ, request_of_scope
 from stator.concurrency.loops import result_of
 from stator.concurrency.single_flight import SingleFlight
 from stator.concurrency.threads import DaemonThreads
-from stator.web.access_log import COUNTED, App, Receive, Scope, Send
+from stator.web.access_log import COUNTED, App, Message, Receive, Scope, Send
 from stator.web.monitor import BRIEF
 
 
@@ -50,6 +50,7 @@ def guarded_asgi(app: App, guard: Guard, proxies: TrustedProxies) -> App:
             if decision.status:
                 await _refuse(scope, send, decision)
                 return
+            send = _adding(decision.extra, send) if decision.extra else send
         await app(scope, receive, send)
 
     return guarded
@@ -62,8 +63,9 @@ def guarded_wsgi(app: WSGIApplication, guard: Guard, proxies: TrustedProxies) ->
         decision = decide(guard, request_of_environ(environ, proxies))
         mark(environ, decision)
         if not decision.status:
-            return app(environ, start_response)
-        headers = [*decision.headers, ("Content-Type", "application/json"), ("Content-Length", str(len(decision.body)))]
+            return app(environ, _adding_to(decision.extra, start_response) if decision.extra else start_response)
+        about_body = ("Content-Type", "application/json"), ("Content-Length", str(len(decision.body)))
+        headers = [*decision.headers, *decision.extra, *about_body]
         start_response(f"{decision.status} {HTTPStatus(decision.status).phrase}", headers)
         return [] if environ["REQUEST_METHOD"] == "HEAD" else [decision.body]
 
@@ -104,6 +106,7 @@ class GuardedResource:
         mark(req.env, decision)
         if not _refuse_by(resp, decision):
             self._resource.on_get(req, resp)
+        resp.set_headers(decision.extra)
 
     async def on_get_async(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
         """Answers over ASGI."""
@@ -112,6 +115,7 @@ class GuardedResource:
         mark(req.scope, decision)
         if not _refuse_by(resp, decision):
             await self._resource.on_get_async(req, resp)
+        resp.set_headers(decision.extra)
 
 
 def _refuse_by(resp: falcon.Response, decision: Decision) -> bool:
@@ -125,8 +129,31 @@ def _refuse_by(resp: falcon.Response, decision: Decision) -> bool:
 
 async def _refuse(scope: Scope, send: Send, decision: Decision) -> None:
     length = str(len(decision.body))
-    pairs = (*decision.headers, ("Content-Type", "application/json"), ("Content-Length", length))
-    headers = [(name.lower().encode(), value.encode()) for name, value in pairs]
-    await send({"type": "http.response.start", "status": decision.status, "headers": headers})
+    pairs = (*decision.headers, *decision.extra, ("Content-Type", "application/json"), ("Content-Length", length))
+    await send({"type": "http.response.start", "status": decision.status, "headers": _raw(pairs)})
     body = b"" if scope["method"] == "HEAD" else decision.body
     await send({"type": "http.response.body", "body": body})
+
+
+def _raw(headers: Iterable[tuple[str, str]]) -> list[tuple[bytes, bytes]]:
+    return [(name.lower().encode(), value.encode()) for name, value in headers]
+
+
+def _adding(headers: Iterable[tuple[str, str]], send: Send) -> Send:
+    """Returns an ASGI `send` that adds headers to a response."""
+
+    async def send_with_headers(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message = {**message, "headers": [*message.get("headers", ()), *_raw(headers)]}
+        await send(message)
+
+    return send_with_headers
+
+
+def _adding_to(headers: Iterable[tuple[str, str]], start_response: StartResponse) -> StartResponse:
+    """Returns a WSGI `start_response` that adds headers."""
+
+    def start(status: str, own: list[tuple[str, str]], *error: Any) -> Any:
+        return start_response(status, [*own, *headers], *error)
+
+    return start

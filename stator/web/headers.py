@@ -1,6 +1,6 @@
 """Headers that tell browsers how little our answers may do; all of our answers have them."""
 
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any, TypeAlias
 from wsgiref.types import StartResponse
 
@@ -19,12 +19,19 @@ SECURITY_HEADERS = (
 RAW_SECURITY_HEADERS = tuple((name.lower().encode(), value.encode()) for name, value in SECURITY_HEADERS)
 
 
+def with_security(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """Returns the headers of an ASGI response, with those of ours that it does not have."""
+    headers = list(headers)
+    names = {name for name, _ in headers}
+    return [*headers, *(header for header in RAW_SECURITY_HEADERS if header[0] not in names)]
+
+
 def send_securely(send: Send) -> Send:
     """Returns an ASGI `send` that adds the headers to a response."""
 
     async def send_with_headers(message: MutableMapping[str, Any]) -> None:
         if message["type"] == "http.response.start":
-            message = {**message, "headers": [*message.get("headers", ()), *RAW_SECURITY_HEADERS]}
+            message = {**message, "headers": with_security(message.get("headers", ()))}
         await send(message)
 
     return send_with_headers
@@ -34,6 +41,8 @@ def start_securely(start_response: StartResponse) -> StartResponse:
     """Returns a WSGI `start_response` that adds the headers."""
 
     def start(status: str, headers: list[tuple[str, str]], *error: Any) -> Any:
-        return start_response(status, [*headers, *SECURITY_HEADERS], *error)
+        names = {name.title() for name, _ in headers}
+        own = [(name, value) for name, value in SECURITY_HEADERS if name not in names]
+        return start_response(status, [*headers, *own], *error)
 
     return start

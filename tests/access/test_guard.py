@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 
 from stator.access.endpoints import ALL
 from stator.access.files import digest
-from stator.access.guard import Credentials, Decision, Guard
+from stator.access.guard import Decision, Guard
 from stator.access.networks import Networks
 from stator.access.passwords import MOST_WAITING, Passwords
 from stator.access.requests import Request
+from stator.access.rules import Credentials, Rules
 from stator.settings.paths import PathSet
 from tests.captured_log import CapturedLog
 from tests.credentials import HASH, OTHER_HASH, OTHER_TOKEN, PASSWORD, TOKEN, basic, bearer
@@ -43,7 +44,7 @@ class Asker:
         self.clock, self.hashed = Clock(), list[tuple[bytes, bytes]]()
         own = Passwords(self._matches)
         self.guard = Guard(
-            story.log, credentials, probe_key=lambda: KEY, clock=self.clock, **{"passwords": own, **options}
+            story.log, Rules(credentials), probe_key=lambda: KEY, clock=self.clock, **{"passwords": own, **options}
         )
 
     def _matches(self, password: bytes, hashed: bytes) -> bool:
@@ -97,7 +98,7 @@ def test_refuses_wrong_credentials(asker: Asker, text: str) -> None:
 def test_whatever_a_client_sends_is_refused_and_no_error(
     story: CapturedLog, authorization: str, probe_key: str
 ) -> None:
-    guard = Guard(story.log, lambda: CREDENTIALS, probe_key=lambda: KEY, passwords=Passwords(lambda *_: False))
+    guard = Guard(story.log, Rules(lambda: CREDENTIALS), probe_key=lambda: KEY, passwords=Passwords(lambda *_: False))
     for text in (authorization, f"Basic {authorization}", f"Bearer {authorization}"):
         request = Request("127.0.0.2", "/metrics", text, probe_key)
         assert (guard.decide(request) or guard.decide_by_hashing(request)).status == 401
@@ -184,7 +185,7 @@ def test_our_own_probes_pass_wherever_they_ask(story: CapturedLog) -> None:
 
 
 def test_no_key_is_none(story: CapturedLog) -> None:
-    guard = Guard(story.log, lambda: CREDENTIALS)
+    guard = Guard(story.log, Rules(lambda: CREDENTIALS))
     decision = guard.decide(Request("127.0.0.1", "/metrics", "", ""))
     assert decision is not None
     assert decision.status == 401

@@ -124,7 +124,8 @@ def test_https_answers_and_stops_without_losing_a_request(
     version: str, resolution: str, wheel: Path, certificate: tuple[Path, Path], tmp_path: Path
 ) -> None:
     python = environment(version, pythons.found()[version], resolution)
-    files = {"STTR_SERVER_CERTFILE": str(certificate[0]), "STTR_SERVER_KEYFILE": str(certificate[1])}
+    text = f"tls_server_config:\n  cert_file: {certificate[0]}\n  key_file: {certificate[1]}\nbasic_auth_users: {{}}\n"
+    files = {"STTR_SERVER_WEBCONFIG": str(write_private(tmp_path / "web.yml", text))}
     environ = {"PYTHONPATH": str(wheel), "STTR_SERVER_WORKERS": "2", **files}
     with Program(environ, tmp_path, command=(python, "-m", "stator")) as program:
         program.wait_for("ready", within=30)

@@ -5,6 +5,7 @@ import re
 import ssl
 import subprocess
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from tests import pythons
 from tests.build.test_dependencies import environment
 from tests.build.test_pyz import start
 from tests.certificates import Authority
-from tests.credentials import basic, settings
+from tests.credentials import basic, settings, write_private
 from tests.integration.programs import Consul, free_ports
 from tests.program import Program, cannot, eventually
 
@@ -167,6 +168,32 @@ def test_the_file_serves_https_and_reads_its_certificate_again(version: str, rel
         assert program.stop() == 0
         assert program.errors == ""
         assert set(statuses[1:]) == {b"HTTP/1.1 200 "}
+
+
+def test_the_file_serves_the_curves_that_its_python_can_choose(version: str, release: Path, tmp_path: Path) -> None:
+    authority = Authority(tmp_path / "authority")
+    files = authority.issue()
+    curves = ["CurveP384", "CurveP521"] if version >= "3.15" else ["CurveP384"]
+    tls = f"tls_server_config:\n  cert_file: {files.cert}\n  key_file: {files.key}\n  curve_preferences: "
+    env = {"PYTHONPATH": "", "STTR_SERVER_WEBCONFIG": str(tmp_path / "web.yml"), **WARN}
+    python = pythons.found()[version]
+    if version < "3.15":
+        write_private(tmp_path / "web.yml", f"{tls}[CurveP384, CurveP521]")
+        done = start(release, "--check", python=python, **env)
+        assert (done.returncode, "Python can choose several from 3.15 on" in done.stderr) == (2, True)
+    write_private(tmp_path / "web.yml", f"{tls}[{', '.join(curves)}]")
+    served = []
+    with Program(env, tmp_path, command=[python, str(release)]) as program:
+        program.wait_for("ready", within=30)
+        for name, curve in (("CurveP256", "prime256v1"), ("CurveP384", "secp384r1"), ("CurveP521", "secp521r1")):
+            context = ssl.create_default_context(cafile=authority.cert)
+            context.set_ecdh_curve(curve)
+            with program.dial() as client, suppress(ssl.SSLError):
+                context.wrap_socket(client, server_hostname="127.0.0.1").close()
+                served.append(name)
+        assert program.stop() == 0
+        assert program.errors == ""
+    assert served == curves
 
 
 def test_an_application_with_the_wheel_in_it_is_observed_and_registered(

@@ -102,7 +102,7 @@ def test_the_bill_of_materials_has_each_locked_package_with_its_version_and_lice
     assert (bill["bomFormat"], bill["specVersion"]) == ("CycloneDX", "1.6")
     lock = (ROOT / "build/requirements.lock").read_text()
     locked = dict(re.findall(r"^([\w-]+)==(\S+)", lock, re.MULTILINE))
-    by_name = {each["name"].replace("_", "-"): each for each in bill["components"]}
+    by_name = {each["name"].replace("_", "-").lower(): each for each in bill["components"]}
     # The page's plotting library comes from no Python package.
     plots = by_name.pop("uplot")
     script = ROOT / "stator/web/status/assets/uPlot.iife.min.js"

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.credentials import OTHER_TOKEN, TOKEN, basic, bearer, settings, write_private
+from stator import ConfigError, Stator
+from tests.credentials import HASH, OTHER_TOKEN, TOKEN, basic, bearer, settings, write_private
 from tests.embedding.applications import Command, gunicorn, hypercorn, uvicorn, wsgiref
 from tests.embedding.conftest import ServeApp, Served
 from tests.embedding.registering import Shops
@@ -194,3 +195,44 @@ async def lifespan(app):
 
 app = observability.asgi_app(FastAPI(lifespan=lifespan))
 """
+
+
+WEB_CONFIG = f"""
+tls_server_config: {{cert_file: none.pem, key_file: none.key}}
+basic_auth_users: {{prom: {HASH}}}
+http_server_config:
+  headers: {{Content-Security-Policy: default-src *, X-Frame-Options: deny}}
+"""
+
+
+@pytest.mark.parametrize("name", ["asgi", "wsgi, wsgiref", "asgi, add_routes", "wsgi, add_routes"])
+def test_a_web_configuration_file_holds_for_our_paths_but_for_its_tls(
+    serve_app: ServeApp, tmp_path: Path, name: str
+) -> None:
+    code, command, where = EMBEDDED[name]
+    file = write_private(tmp_path / "web.yml", WEB_CONFIG)
+    served = serve_app(code, command, where=where, env={"STTR_SERVER_WEBCONFIG": str(file)})
+    for headers, status in (({}, 401), (basic(), 200)):
+        answer = ask(served, f"{where}/metrics", headers, "127.0.0.1")
+        found = {header.lower(): value for header, value in answer.headers.items()}
+        names = ("content-security-policy", "x-frame-options", "x-content-type-options")
+        assert (answer.status, *map(found.get, names)) == (status, "default-src *", "deny", "nosniff")
+    home = {header.lower() for header in ask(served, "/", {}, "127.0.0.1").headers}
+    assert not home & {"content-security-policy", "x-frame-options"}
+    unused = f"tls_server_config in {file} is not used: TLS is the affair of the application's server"
+    assert 1 <= served.errors.count(unused) <= 5  # once in each process that imports the application
+    write_private(file, "rate_limit: {interval: 1h, burst: 0}")
+    eventually(lambda: {ask(served, f"{where}/metrics", {}, "127.0.0.1").status for _ in range(20)} == {429})
+    answer = ask(served, f"{where}/monitor", {}, "127.0.0.1")
+    assert (answer.status, answer.body) == (429, b'{"error":"too many requests"}')
+    assert ask(served, "/", {}, "127.0.0.1").status == 200
+
+
+def test_a_web_configuration_file_that_is_wrong_is_refused(tmp_path: Path) -> None:
+    file = write_private(tmp_path / "web.yml", "basic_auth_users: {prom: secret}")
+    for more, expected in (
+        ({}, "basic_auth_users.prom to be a hash of bcrypt"),
+        ({"STTR_SERVER_USERSFILE": settings(tmp_path)["STTR_SERVER_USERSFILE"]}, "no STTR_SERVER_USERSFILE beside it"),
+    ):
+        with pytest.raises(ConfigError, match=expected):
+            Stator(service="shop", environ={"STTR_SERVER_WEBCONFIG": str(file), **more})

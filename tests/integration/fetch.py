@@ -118,6 +118,8 @@ PEERS = {
         Peer("prometheus-3", "sid", "prometheus"),
         Peer("victoria-metrics", "sid", "victoria-metrics", any_version=True),
         Peer("node-exporter", "trixie", "prometheus-node-exporter"),
+        # The one whose web configuration file knows rate_limit.
+        Peer("node-exporter-1.11", "sid", "prometheus-node-exporter", program="prometheus-node-exporter"),
         Peer(
             *("openssl", "bookworm", "openssl"),
             any_version=True,

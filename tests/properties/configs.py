@@ -87,6 +87,7 @@ PARTICULAR: dict[str, st.SearchStrategy[Any]] = {
     "STTR_SERVER_CLIENTCAFILE": st.just(""),
     "STTR_SERVER_CLIENTNAMES": st.just(()),
     "STTR_SERVER_USERSFILE": st.just(""),
+    "STTR_SERVER_WEBCONFIG": st.just(""),
     "STTR_SERVER_TOKENSFILE": st.just(""),
     **dict.fromkeys(("STTR_SERVER_ALLOW", "STTR_SERVER_TRUSTEDPROXIES"), NETWORKS),
     "STTR_SERVER_ENDPOINTS": st.lists(st.sampled_from(ALL), unique=True).map(tuple),

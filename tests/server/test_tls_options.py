@@ -6,7 +6,7 @@ import pytest
 
 from stator.server.config import ServerConfig
 from stator.server.tls import TLSOptions
-from stator.server.tls_extension import distinguished_name, names
+from stator.server.tls_extension import alternative_names, distinguished_name, names
 from tests.certificates import DAY, Authority, Certificate
 
 
@@ -110,3 +110,9 @@ def _encrypted(key: Path) -> bytes:
 
     loaded = load_pem_private_key(key.read_bytes(), None)
     return loaded.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"secret"))
+
+
+def test_a_client_s_alternative_names_are_those_of_all_kinds_and_no_common_name() -> None:
+    kinds = (("DNS", "a.example"), ("IP Address", "2001:DB8:0:0:0:0:0:7"), ("URI", "spiffe://a"), ("email", "a@b"))
+    certificate = {"subject": ((("commonName", "common"),),), "subjectAltName": (*kinds, ("DirName", "other"))}
+    assert [*alternative_names(certificate)] == ["a.example", "2001:db8::7", "spiffe://a", "a@b"]

@@ -1,0 +1,1 @@
+"""What the program, unlike an application with Stator in it, says of itself."""
