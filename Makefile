@@ -47,7 +47,7 @@ lint: .venv/.dev ## run ruff and mypy
 	@$(VENV) -m ruff format --check
 	@$(VENV) -m mypy
 
-format: .venv/.dev ## format the code, and mend what ruff can
+format: .venv/.dev ## format the code, and fix what ruff can
 	@$(VENV) -m ruff format
 	@$(VENV) -m ruff check --fix
 

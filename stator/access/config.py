@@ -40,7 +40,11 @@ class AccessConfig:
     )
 
     def problems(self) -> Iterator[tuple[str, str]]:
-        """Yields what is wrong with the files; never what is in them."""
+        """Yields what is wrong with paths, or with the files; never what is in those."""
+        if wrong := [path for path in self.open_paths if not path.startswith("/")]:
+            yield "open_paths", f"paths that begin with a slash, not {', '.join(wrong)}"
+        if not self.endpoints:
+            yield "endpoints", f"one at least of {', '.join(ALL)}"
         for name, path, read in self._files():
             from stator.access.files import ContentError
 
@@ -52,7 +56,9 @@ class AccessConfig:
                 yield name, error.expected
 
     def warnings(self) -> Iterator[str]:
-        """Yields what is weak about the files."""
+        """Yields what is weak about the files, and that what others look at is closed."""
+        if "monitor" not in self.endpoints:
+            yield "STTR_SERVER_ENDPOINTS leaves out monitor: what checks /monitor, as Consul does, gets 404"
         if not (self.users_file or self.tokens_file):
             return
         from stator.access.files import ContentError, costly_hashes, short_tokens, warnings_of

@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
-from stator.control.finding import Service, service_of, services
+from stator.control.finding import Holder, Service, service_of, services
 from stator.control.showing import LEVELS, details, level_of, listing, summary
 from stator.control.state import StateError, write_level
 
@@ -175,6 +175,12 @@ def _reload(service: Service) -> None:
     if main.ignores(signal.SIGHUP):
         msg = f"process {service.main} ignores SIGHUP, as one that nohup has started"
         raise CtlError(msg)
+    if child := service.child():
+        with suppress(OSError):
+            program = Holder.of(child)
+            if not (program.catches(signal.SIGHUP) or program.ignores(signal.SIGHUP)):
+                msg = f"process {child}, the wrapped program, gets SIGHUP too: it has no handler, and would end"
+                raise CtlError(msg)
     _send([main.pid], signal.SIGHUP)
     _write([f"{service.text('service')}: reads its files again; its log says which have changed"])
 

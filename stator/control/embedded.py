@@ -75,6 +75,8 @@ class EmbeddedControl:
         level = logging.INFO
         if self._logger is not None:
             level = min(max(level, self._logger.getEffectiveLevel() // 10 * 10), logging.CRITICAL)
+            if not self._logger.hasHandlers():  # logging's last resort, which then writes to stderr, takes no less
+                level = max(level, logging.WARNING)
         _outside_of_handler(lambda: self._log.log(level, message, **fields))
 
 

@@ -182,6 +182,11 @@ class Log(Logger):
         self.error_log.handlers.clear()
         self.error_log.propagate = True
 
+    def info(self, msg: str, *args: Any, **kwargs: Any) -> None:
+        """Logs a message, but not where gunicorn listens: it takes https for http, and `ready` has the address."""
+        if not msg.startswith("Listening at"):
+            super().info(msg, *args, **kwargs)
+
 
 def _number_worker(arbiter: Arbiter, worker: Worker) -> None:
     """Gives a worker the lowest number that no other has: it replaces the worker that had it."""

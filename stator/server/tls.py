@@ -196,9 +196,9 @@ class TLSOptions:
             if password.was_asked:
                 msg = "a key that is not encrypted"
             elif getattr(error, "reason", "") == "KEY_VALUES_MISMATCH":
-                msg = "the key of the certificate: this is another's"
+                msg = "the key that belongs to the certificate, and not another's"
             else:
-                both = "" if self.key_file else ", and of its key where no other file has that"
+                both = "" if self.key_file else ", with its key unless STTR_SERVER_KEYFILE names that,"
                 msg = f"a PEM file of a {'key' if is_key else 'certificate'}{both} ({_explain(error)})"
             raise TLSFileError(msg, "key_file" if is_key else "cert_file") from error
 

@@ -12,7 +12,9 @@ from stator.log.counted import CountedLog
 from stator.settings.paths import PathSet
 from stator.web.access_log import App, Receive, Scope, Send
 
-_BODY = b'{"error":"a client certificate is needed"}'
+_NEEDED, _NOT_ALLOWED = (
+    b'{"error":"%s"}' % text for text in (b"a client certificate is needed", b"this client certificate is not allowed")
+)
 
 
 @frozen
@@ -31,15 +33,17 @@ class ClientCertificateMiddleware:
         if not is_http or scope["path"] in self._open_paths or is_own_probe(scope, self._probe_key):
             await self._app(scope, receive, send)
             return
-        problem = certificate_problem(scope.get("extensions", {}).get("tls", {}), self._names)
+        tls = scope.get("extensions", {}).get("tls", {})
+        problem = certificate_problem(tls, self._names)
         if not problem:
             await self._app(scope, receive, send)
             return
         host = (scope.get("client") or ("a client",))[0].removeprefix("::ffff:")
         self._log.warning(f"refused requests from {host}: {problem}")
-        headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(_BODY))]
+        body = _NOT_ALLOWED if tls.get("client_cert_chain") else _NEEDED
+        headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
         await send({"type": "http.response.start", "status": 403, "headers": headers})
-        await send({"type": "http.response.body", "body": _BODY})
+        await send({"type": "http.response.body", "body": body})
 
 
 def certificate_problem(tls: Mapping[str, Any], names: AbstractSet[str]) -> str:

@@ -46,6 +46,17 @@ def test_a_wrong_users_file_is_a_problem_with_its_line_and_without_its_content(
     assert "geheim" not in line
 
 
+def test_what_is_no_path_and_no_endpoint_are_problems() -> None:
+    line = problem(OPENPATHS="/monitor,monitor/live")
+    assert line.endswith("expected paths that begin with a slash, not monitor/live")
+    assert problem(ENDPOINTS=",").endswith("expected one at least of metrics, monitor, config, status")
+
+
+def test_without_monitor_those_who_check_the_service_are_warned() -> None:
+    (line,) = config(ENDPOINTS="metrics").warnings()
+    assert "leaves out monitor" in line
+
+
 def test_a_file_that_is_not_utf_8_is_a_problem(tmp_path: Path) -> None:
     (tmp_path / "users").write_bytes(f"prom:{HASH}\n".encode() + b"gehe\xffim:x\n")
     line = problem(USERSFILE=str(tmp_path / "users"))

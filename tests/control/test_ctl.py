@@ -181,6 +181,14 @@ def test_the_stacks_of_an_embedded_service_come_in_its_log(serve_app: ServeApp) 
     assert "its own reload" in refused.errors
 
 
+@pytest.mark.parametrize("level", ["debug", "info"])
+def test_stacks_of_an_application_without_handlers_come_on_stderr(serve_app: ServeApp, level: str) -> None:
+    served = serve_app(SHOP.format(configure=""), uvicorn())
+    for times, action in ((1, ("stacks",)), (1, ("level", level)), (2, ("stacks",))):
+        assert ctl(served.pid, *action).status == 0
+        eventually(lambda times=times: served.errors.count("stacks process=") == times)  # type: ignore[misc]
+
+
 @pytest.mark.parametrize("preload", [[], ["--preload"]])
 def test_an_embedded_gunicorn_with_two_workers(serve_app: ServeApp, preload: list[str]) -> None:
     code = FALCON_WSGI + "\nimport logging\nlogging.basicConfig(level=logging.INFO)\n"
@@ -279,6 +287,17 @@ def test_a_wrapped_nginx_gets_its_signals_itself_and_both_get_hup(starts: Starts
         client.ask()
         client.close()
         assert program.stop(within=40) == 0
+
+
+def test_a_wrapped_program_that_sighup_would_end_is_not_reloaded(starts: Starts) -> None:
+    program = starts(args=("--", "sleep", "60"))
+    program.wait_for("program started")
+    eventually(lambda: shows(program.pid)["state"] == "running", within=30)
+    ended = ctl(program.pid, "reload")
+    assert ended.status == 1
+    assert "the wrapped program, gets SIGHUP too: it has no handler, and would end" in ended.errors
+    assert json.loads(ctl("--json", program.pid).output)["child"]
+    assert program.stop(within=40) == 128 + signal.SIGTERM  # the program's own
 
 
 def test_a_service_in_a_pid_namespace_of_its_own_is_controlled_from_outside(starts: Starts) -> None:
