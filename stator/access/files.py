@@ -9,7 +9,7 @@ from pathlib import Path
 LONGEST = 1 << 20  # bytes of a file
 COSTLY = 15  # of a hash: that of one password takes two seconds or more
 SHORT = 16  # characters; a token with fewer may be guessed
-_HASH = re.compile(r"\$2[abxy]?\$(?:0[4-9]|[12]\d|3[01])\$[./A-Za-z0-9]{53}")
+_HASH = re.compile(r"\$2[aby]\$(?:0[4-9]|[12]\d|3[01])\$[./A-Za-z0-9]{21}[.Oeu][./A-Za-z0-9]{31}")
 _TOKEN = re.compile(r"[!-~]+")
 
 

@@ -96,6 +96,8 @@ class Guard:
             with self._passwords.turn():
                 decision = self._decide(request, may_hash=True)
         except Busy:
+            if self._is_closed(request.path):
+                return self._with_headers(NOT_FOUND)
             now = self._clock()
             is_counted = not self._refusals.report("too many passwords wait to be hashed", request.address, now)
             is_open = request.path in self._open_paths
@@ -121,7 +123,7 @@ class Guard:
             return FORBIDDEN
         credentials = self._rules.credentials()
         decision = PASSED if credentials is None else self._authenticate(request, credentials, now, may_hash=may_hash)
-        if decision is not None and not decision.status and any(request.path in paths for paths in self._closed):
+        if decision is not None and not decision.status and self._is_closed(request.path):
             return NOT_FOUND
         return decision
 
@@ -168,6 +170,9 @@ class Guard:
         if not may_hash:
             return "unknown"
         return "right" if self._passwords.is_right(credentials.users, user, password) else "wrong"
+
+    def _is_closed(self, path: str) -> bool:
+        return any(path in paths for paths in self._closed)
 
     def _with_headers(self, decision: Decision) -> Decision:
         headers = self._rules.headers()

@@ -16,7 +16,7 @@ from typing import NoReturn
 
 from stator.control.finding import Holder, Service, service_of, services
 from stator.control.showing import LEVELS, details, level_of, listing, summary
-from stator.control.state import StateError, write_level
+from stator.control.state import StateError, read_state, write_level
 
 FAILED, BAD_USAGE = 1, 2
 ACTIONS = ("status", "level", "stacks", "reload")
@@ -141,7 +141,11 @@ def _set_level(service: Service, name: str | None) -> None:
     # The one byte is for all processes, and for those that start later.
     fd = os.open(service.path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
+        read_state(fd)  # its process may have put another file in its place since
         write_level(fd, level)
+    except StateError as error:
+        msg = f"can't change the level of {service.text('service')}: {error}"
+        raise CtlError(msg) from None
     finally:
         os.close(fd)
     _send(processes, number)

@@ -87,7 +87,7 @@ def read_state(fd: int) -> tuple[dict[str, Any], int]:
         length, checksum = _HEAD.unpack_from(data, start)
         text = data[start + _HEAD.size :][:length]
         if length and zlib.crc32(text) == checksum:
-            with suppress(msgspec.DecodeError):
+            with suppress(msgspec.DecodeError, RecursionError):
                 return msgspec.json.decode(text, type=dict[str, Any]), data[_LEVEL]
     msg = "its state can't be read: it has not started yet"
     raise StateError(msg)

@@ -109,6 +109,7 @@ def _paths_below(root: str, path: str) -> Iterator[str]:
     # It begins with the root (https://asgi.readthedocs.io/en/latest/specs/www.html), unless a proxy removes segments.
     if not f"{path}/".startswith(f"{root}/"):
         yield path
-    while not f"{path}/".startswith(f"{root}/"):
+    # A path may have no slash at its beginning: `OPTIONS *`, or a target that is a whole URI.
+    while root and not f"{path}/".startswith(f"{root}/"):
         root = root[root.find("/", 1) :] if "/" in root[1:] else ""
     yield path[len(root) :]

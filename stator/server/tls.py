@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from datetime import UTC, datetime
 from pathlib import Path
+from stat import S_ISREG
 from typing import Any, NamedTuple, Protocol
 
 from attrs import evolve, field, frozen
@@ -173,6 +174,7 @@ class TLSOptions:
     def _load_client_authorities(self, context: ssl.SSLContext) -> None:
         if not self.client_ca_file:
             return
+        _check_file(self.client_ca_file, "client_ca_file", "a readable file of PEM certificates")
         try:
             context.load_verify_locations(self.client_ca_file)
         except (OSError, ValueError) as error:
@@ -182,12 +184,8 @@ class TLSOptions:
 
     def _load_certificate(self, context: ssl.SSLContext) -> None:
         for option, path in (("cert_file", self.cert_file), ("key_file", self.key_file)):
-            try:
-                if path:
-                    Path(path).read_bytes()
-            except (OSError, ValueError) as error:
-                msg = f"a readable PEM file ({_explain(error)})"
-                raise TLSFileError(msg, option) from error
+            if path:
+                _check_file(path, option, "a readable PEM file")
         password = _Password()
         try:
             context.load_cert_chain(self.cert_file, self.key_file or None, password)
@@ -201,6 +199,20 @@ class TLSOptions:
                 both = "" if self.key_file else ", with its key unless STTR_SERVER_KEYFILE names that,"
                 msg = f"a PEM file of a {'key' if is_key else 'certificate'}{both} ({_explain(error)})"
             raise TLSFileError(msg, "key_file" if is_key else "cert_file") from error
+
+
+def _check_file(path: str, option: str, expected: str) -> None:
+    """Raises TLSFileError for what can't be read, or has no end, or would be waited for."""
+    try:
+        is_file = S_ISREG(Path(path).stat().st_mode)
+        if is_file:
+            Path(path).open("rb").close()
+    except (OSError, ValueError) as error:
+        msg = f"{expected} ({_explain(error)})"
+        raise TLSFileError(msg, option) from error
+    if not is_file:
+        msg = f"{expected} (not a regular file)"
+        raise TLSFileError(msg, option)
 
 
 class _Password:

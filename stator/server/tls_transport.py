@@ -38,6 +38,8 @@ class TLSTransport:
     def receive(self, data: bytes) -> bytes:
         """Returns the plain text of what has come; raises ssl.SSLError, once the client has its alert."""
         self.has_begun = True
+        if self.has_ended:  # whatever comes now, nobody reads it
+            return b""
         self._incoming.write(data)
         chunks = []
         try:

@@ -31,6 +31,7 @@ def problem(**variables: str) -> str:
         (f"prom:{HASH[:-1]}\n", "name:hash in line 1"),
         (f":{HASH}\n", "name:hash in line 1"),
         (f"prom:{HASH.replace('$04', '$32')}\n", "name:hash in line 1"),
+        (f"prom:{HASH.replace('$2y', '$2x')}\n", "name:hash in line 1"),
         (USERS + f"prom:{HASH}\n", "another name in line 3, since a line before has this one"),
         ("", "a line name:hash for each user, and there is none"),
         ("# geheim\n", "a line name:hash for each user, and there is none"),

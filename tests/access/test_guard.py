@@ -282,6 +282,9 @@ def test_passwords_that_come_at_once_are_hashed_one_after_another_and_no_more_th
     assert len(hashed) == 5
 
 
+OPEN = PathSet(("/monitor", "/config"))
+
+
 def test_who_comes_while_too_many_wait_is_asked_to_come_again(story: CapturedLog) -> None:
     may_end, statuses = Event(), []
 
@@ -290,7 +293,7 @@ def test_who_comes_while_too_many_wait_is_asked_to_come_again(story: CapturedLog
         return True
 
     passwords = Passwords(matches)
-    asker = Asker(story, lambda: CREDENTIALS, passwords=passwords)
+    asker = Asker(story, lambda: CREDENTIALS, passwords=passwords, endpoints=("metrics", "monitor"), open_paths=OPEN)
     threads = [
         Thread(target=lambda n=n: statuses.append(asker.status(basic(), address=f"10.0.0.{n}")))
         for n in range(MOST_WAITING)
@@ -301,6 +304,7 @@ def test_who_comes_while_too_many_wait_is_asked_to_come_again(story: CapturedLog
     decision = asker.ask(basic())
     assert (decision.status, decision.headers) == (429, (("Retry-After", "1"),))
     assert asker.ask(basic(), "/monitor").is_brief
+    assert asker.ask(basic(), "/config").status == 404
     may_end.set()
     for thread in threads:
         thread.join(10)

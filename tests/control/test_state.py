@@ -4,11 +4,12 @@ import os
 import random
 import signal
 import time
+import zlib
 from mmap import mmap
 
 import pytest
 
-from stator.control.state import MAGIC, SIZE, SharedState, StateError, read_state, write_level
+from stator.control.state import _HEAD, MAGIC, SIZE, SharedState, StateError, _start, read_state, write_level
 
 
 @pytest.fixture
@@ -33,6 +34,16 @@ def test_one_that_opens_it_later_shares_it(fd: int) -> None:
     second.level[0] = 10
     assert first.level[0] == 10
     assert read_state(fd)[0] == {"service": "shop"}
+
+
+def test_what_is_nested_too_deep_to_be_read_is_no_state(fd: int) -> None:
+    state = SharedState.of_file(fd)
+    state.publish(service="shop")
+    text = b'{"a":' + b"[" * 1500 + b"]" * 1500 + b"}"
+    for start in (_start(0), _start(1)):
+        os.pwrite(fd, _HEAD.pack(len(text), zlib.crc32(text)) + text, start)
+    with pytest.raises(StateError):
+        read_state(fd)
 
 
 def test_what_is_too_long_is_cut_or_left_out(fd: int) -> None:

@@ -107,6 +107,13 @@ def test_the_path_below_the_mount_counts(answers: Answers, root: str, path: str,
         assert (mounted, wrapped, wrapped_body) == (404, 418, b"shop")
 
 
+@pytest.mark.parametrize("root", ["", "/shop", "/shop/"])
+@pytest.mark.parametrize("path", ["*", "x", "h/metrics", "h/monitor", "http://h/metrics", ""])
+def test_a_path_without_a_slash_at_its_beginning_is_answered_too(root: str, path: str) -> None:
+    assert ask_asgi(stator.asgi_app(shop, environ={}), path, root)[0] in (200, 418)
+    assert ask_asgi(stator.asgi_app(environ={}), path, root)[0] in (200, 404)
+
+
 @BOTH
 @pytest.mark.parametrize(("root", "path"), BARE)
 def test_a_mount_at_an_endpoints_path_is_the_endpoint_but_a_wrapped_applications_home_page_its_own(

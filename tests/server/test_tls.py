@@ -284,6 +284,25 @@ def test_a_client_that_shuts_down_its_side_is_answered(program: Program, authori
         assert client.read_all().endswith(b'{"status":"ok"}')
 
 
+def test_what_comes_after_a_goodbye_takes_no_memory(starts: Starts, authority: Authority) -> None:
+    slow = (
+        "import pathlib, time\n\nclass Slow:\n    def collect(self, now):\n        time.sleep(3)\n        return ()\n"
+    )
+    program = starts({**settings(authority.issue()), "STTR_COLLECTORS": "slow:Slow"}, modules={"slow": slow})
+    program.wait_for("ready")
+    (worker,) = program.workers
+    client = Peer(program, trusting(authority))
+    with client.socket:
+        client.send(REQUEST.replace(b"/monitor", b"/metrics"))
+        with suppress(ssl.SSLWantReadError):  # it waits for ours
+            client.tls.unwrap()
+        client.flush()
+        before = worker.memory_info().rss
+        client.socket.sendall(b"x" * 60_000_000)
+        assert worker.memory_info().rss - before < 20_000_000
+    assert ask(program, trusting(authority)).status == 200
+
+
 def test_a_refused_request_that_goes_on_can_read_why(program: Program, authority: Authority) -> None:
     with dial(program, trusting(authority)) as client:
         client.sendall(b"GET /" + b"a" * 20_000 + b" HTTP/1.1\r\n")

@@ -1,5 +1,6 @@
 """What the settings of TLS accept, and what they refuse before the start."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -68,7 +69,11 @@ def test_each_file_that_cannot_be_used_is_named_with_the_reason(
     assert (name, "with its key unless STTR_SERVER_KEYFILE names that" in text) == ("cert_file", True)
     ((name, text),) = problems(cert_file=good.cert, key_file=good.key, client_ca_file=good.key)
     assert name == "client_ca_file"
-    assert problems(cert_file=tmp_path) == [("cert_file", "a readable PEM file (Is a directory)")]
+    assert problems(cert_file=tmp_path) == [("cert_file", "a readable PEM file (not a regular file)")]
+    os.mkfifo(tmp_path / "pipe")
+    assert problems(cert_file=good.cert, key_file=tmp_path / "pipe") == [
+        ("key_file", "a readable PEM file (not a regular file)")
+    ]
 
 
 def test_a_certificate_out_of_its_time_is_a_warning(authority: Authority, good: Certificate) -> None:

@@ -58,7 +58,7 @@ class Assets:
         # Another version of Stator may serve the next request: the client asks whether its file is the newest.
         resp.cache_control = ["no-cache"]
         resp.set_header("Vary", "Accept-Encoding")
-        if tag in (req.if_none_match or ()):
+        if {tag, "*"} & {*(req.if_none_match or ())}:
             resp.status = falcon.HTTP_304
             return
         resp.content_type = asset.content_type
