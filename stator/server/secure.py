@@ -48,7 +48,8 @@ class SecureConnection(Connection):
         if exc is not None and not self._tls.is_established:
             self._report(LEFT)
         super().connection_lost(exc)
-        del self._options  # which may hold files open, and this waits for the garbage collector
+        self._tls.forget()
+        del self._options  # which may hold files open
 
     def data_received(self, data: bytes) -> None:
         """Called by asyncio."""

@@ -80,6 +80,11 @@ class TLSTransport:
         self._say_goodbye()
         self._transport.close()
 
+    def forget(self) -> None:
+        """Frees the buffers, and the context with its files, once the connection is gone."""
+        # The connection itself may wait for the garbage collector.
+        del self._tls, self._incoming, self._outgoing
+
     def _say_goodbye(self) -> None:
         if self.is_established and not self._transport.is_closing():
             with suppress(ssl.SSLError):  # it would like to read the client's
