@@ -63,6 +63,8 @@ def stator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
         "STTR_COLLECTORS": "runtime,wave",
     }
     with Program(env, tmp_path_factory.mktemp("stator")) as running:
+        running.wait_for("ready")
+        eventually(lambda: len(status_of(running)["processes"]) == 2 + WORKERS)
         yield running
 
 
