@@ -50,8 +50,12 @@ UNUSED = (
     "falcon/cyutil/*",  # for query strings and forms; as large as all else that is compiled
     "falcon/testing/*",
     # Of the servers, only what uvicorn does with httptools.
-    *(f"gunicorn/{part}/*" for part in ("asgi", "dirty", "http2")),
-    *(f"gunicorn/workers/{worker}.py" for worker in ("gasgi", "geventlet", "ggevent", "gthread", "gtornado")),
+    *(f"gunicorn/{part}/*" for part in ("asgi", "ctl", "dirty", "http2", "instrument", "uwsgi")),
+    *(
+        f"gunicorn/workers/{worker}.py"
+        for worker in ("base_async", "gasgi", "geventlet", "ggevent", "gthread", "gtornado", "sync")
+    ),
+    "dotenv/cli.py",
     "h11/*",
     "uvicorn/protocols/http/*zttp*",
     "uvicorn/protocols/http/h11_impl.py",
