@@ -90,7 +90,8 @@ PARTICULAR: dict[str, st.SearchStrategy[Any]] = {
     "STTR_SERVER_WEBCONFIG": st.just(""),
     "STTR_SERVER_TOKENSFILE": st.just(""),
     **dict.fromkeys(("STTR_SERVER_ALLOW", "STTR_SERVER_TRUSTEDPROXIES"), NETWORKS),
-    "STTR_SERVER_ENDPOINTS": st.lists(st.sampled_from(ALL), unique=True).map(tuple),
+    "STTR_SERVER_OPENPATHS": st.lists(st.sampled_from(["/monitor", "/monitor/*", "/"]), unique=True).map(tuple),
+    "STTR_SERVER_ENDPOINTS": st.lists(st.sampled_from(ALL), unique=True, min_size=1).map(tuple),
     "STTR_LOGGER_QUIETPATHS": st.lists(st.sampled_from(["/metrics", "/monitor/*", "/*"])).map(tuple),
     "STTR_METRICS_BUCKETS": st.lists(POSITIVE, min_size=1, max_size=4, unique=True).map(
         lambda each: tuple(sorted(each))
