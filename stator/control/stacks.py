@@ -1,6 +1,5 @@
 """What this process is doing now: the stack of each thread, and of each asyncio task, as text."""
 
-import asyncio
 import threading
 import traceback
 from collections.abc import Iterable, Iterator
@@ -8,7 +7,7 @@ from collections.abc import Iterable, Iterator
 # Documented, and there is no other way: https://docs.python.org/3/library/sys.html#sys._current_frames
 from sys import _current_frames as current_frames
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
@@ -16,6 +15,9 @@ LONGEST = 200_000  # characters of all stacks
 _NAMES = 5  # of those that have the same stack
 # Where a coroutine, a generator and an asynchronous generator stand, and what each of them awaits.
 _INNER = (("cr_frame", "cr_await"), ("gi_frame", "gi_yieldfrom"), ("ag_frame", "ag_await"))
+
+if TYPE_CHECKING:
+    import asyncio
 
 
 @frozen
@@ -49,6 +51,8 @@ def stacks(frame: FrameType | None = None) -> Stacks:
 
 
 def _tasks() -> "list[asyncio.Task[Any]]":
+    import asyncio  # slow to import
+
     try:
         loop = asyncio.get_running_loop()
     except RuntimeError:
