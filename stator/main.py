@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from functools import partial
 from importlib import import_module
 
-from stator.access.requests import KEY_HEADER
+from stator.access.probes import KEY_HEADER
 from stator.check.trial import try_out
 from stator.config import Config, Environment
 from stator.control.asking import StackDump

@@ -73,9 +73,7 @@ def warnings_of(path: str) -> Iterator[str]:
 def costly_hashes(path: str) -> Iterator[str]:
     """Yields which hashes of a file take long; raises OSError and ContentError."""
     for number, line in _lines(path):
-        cost = line.split("$")[2:3]
-        if cost and int(cost[0]) >= COSTLY:
-            yield f"{path}, line {number}: a hash of cost {cost[0]} takes seconds, and one is checked at a time"
+        yield from cost_warning(f"{path}, line {number}", line)
 
 
 def short_tokens(path: str) -> Iterator[str]:
@@ -85,8 +83,15 @@ def short_tokens(path: str) -> Iterator[str]:
             yield f"{path}, line {number}: a token of fewer than {SHORT} characters may be guessed"
 
 
-def _lines(path: str) -> Iterator[tuple[int, str]]:
-    """Yields the lines of a file that are neither empty nor comments, with their numbers."""
+def cost_warning(place: str, hashed: str) -> Iterator[str]:
+    """Yields that a hash takes long, if it does; `place` is where it stands."""
+    cost = hashed.split("$")[2:3]
+    if cost and cost[0].isdigit() and int(cost[0]) >= COSTLY:
+        yield f"{place}: a hash of cost {cost[0]} takes seconds, and one is checked at a time"
+
+
+def read_whole(path: str) -> bytes:
+    """Returns what is in a file; raises OSError, and ContentError for what is no regular file, or too long."""
     if not Path(path).is_file():
         Path(path).stat()  # raises OSError where there is nothing
         msg = "a regular file"
@@ -96,6 +101,12 @@ def _lines(path: str) -> Iterator[tuple[int, str]]:
     if len(data) > LONGEST:
         msg = f"a file of at most {LONGEST} bytes"
         raise ContentError(msg)
+    return data
+
+
+def _lines(path: str) -> Iterator[tuple[int, str]]:
+    """Yields the lines of a file that are neither empty nor comments, with their numbers."""
+    data = read_whole(path)
     try:
         text = data.decode()
     except UnicodeDecodeError as error:

@@ -12,6 +12,7 @@ from stator.access.files import digest
 from stator.access.limits import FailureLimit, RefusalLog
 from stator.access.networks import Networks
 from stator.access.passwords import Busy, Passwords
+from stator.access.probes import is_key
 from stator.access.requests import Request
 from stator.access.rules import Credentials, Rules
 from stator.log.logger import Log
@@ -179,10 +180,7 @@ class Guard:
         return decision._replace(extra=headers) if headers else decision
 
     def _is_own_probe(self, request: Request) -> bool:
-        if not request.probe_key:
-            return False
-        key = self._probe_key()
-        return bool(key) and compare_digest(key.encode(), request.probe_key.encode(errors="replace"))
+        return bool(request.probe_key) and is_key(request.probe_key, self._probe_key())
 
 
 def _user_and_password(text: str) -> tuple[str, bytes] | None:

@@ -1,13 +1,11 @@
 """What is known of a request by which is decided, read out of ASGI's scope or WSGI's environ."""
 
 from collections.abc import Mapping
-from hmac import compare_digest
 from typing import Any, NamedTuple
 
+from stator.access.probes import KEY_HEADER, is_key
 from stator.access.proxies import TrustedProxies
 
-# By which our own probes are known.
-KEY_HEADER = "X-Stator-Probe"
 _AUTHORIZATION, _KEY = b"authorization", KEY_HEADER.lower().encode()
 _ENVIRON_KEY = f"HTTP_{KEY_HEADER.upper().replace('-', '_')}"
 _FORWARDED_FOR, _FORWARDED = b"x-forwarded-for", b"forwarded"
@@ -60,7 +58,7 @@ def request_of_environ(environ: Mapping[str, Any], proxies: TrustedProxies) -> R
 
 def is_own_probe(scope: Mapping[str, Any], key: str) -> bool:
     """Returns whether an ASGI request has the key of our own probes."""
-    return bool(key) and compare_digest(_joined(scope, _KEY).encode(errors="replace"), key.encode())
+    return is_key(_joined(scope, _KEY), key)
 
 
 def _joined(scope: Mapping[str, Any], name: bytes) -> str:

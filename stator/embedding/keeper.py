@@ -12,7 +12,7 @@ from math import inf
 
 from attrs import define, field
 
-from stator.access.requests import KEY_HEADER
+from stator.access.probes import KEY_HEADER
 from stator.client.probe import is_ready
 from stator.control.embedded import identity
 from stator.control.state import NAME, SharedState

@@ -13,7 +13,7 @@ from typing import NoReturn
 
 from attrs import define, field
 
-from stator.access.requests import KEY_HEADER
+from stator.access.probes import KEY_HEADER
 from stator.client.probe import is_ready
 from stator.log.logger import Log
 from stator.processes.service import ServiceProcesses

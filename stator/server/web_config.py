@@ -13,7 +13,7 @@ import yaml
 from attrs import field, frozen
 from msgspec import Struct
 
-from stator.access.files import COSTLY, LONGEST, ContentError, is_hash, warnings_of
+from stator.access.files import ContentError, cost_warning, is_hash, read_whole, warnings_of
 from stator.access.rate import RateLimit
 from stator.server.tls import TLSOptions
 from stator.server.web_config_tls import TLSServerConfig, check_boolean, one_of, tls_options
@@ -106,18 +106,11 @@ def warnings(path: str) -> Iterator[str]:
     if tables.basic_auth_users or tls.key:
         yield from warnings_of(path)
     for name, hashed in tables.basic_auth_users.items():
-        cost = hashed.split("$")[2:3]
-        if cost and cost[0].isdigit() and int(cost[0]) >= COSTLY:
-            place = f"{path}, basic_auth_users.{name}"
-            yield f"{place}: a hash of cost {cost[0]} takes seconds, and one is checked at a time"
+        yield from cost_warning(f"{path}, basic_auth_users.{name}", hashed)
 
 
 def _tables(path: str) -> Tables:
-    with Path(path).open("rb") as file:
-        data = file.read(LONGEST + 1)
-    if len(data) > LONGEST:
-        msg = f"a file of at most {LONGEST} bytes"
-        raise ContentError(msg)
+    data = read_whole(path)
     try:
         tree = yaml.load(data.decode(), _Loader)  # noqa: S506 # derived from the safe one
         return msgspec.convert({} if tree is None else _without_nulls(tree), Tables, strict=False)

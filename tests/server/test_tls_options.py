@@ -12,11 +12,6 @@ from tests.certificates import DAY, Authority, Certificate
 
 
 @pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    return Authority(tmp_path_factory.mktemp("authority"))
-
-
-@pytest.fixture(scope="module")
 def good(authority: Authority) -> Certificate:
     return authority.issue()
 

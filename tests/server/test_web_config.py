@@ -1,5 +1,6 @@
 """The program with a web configuration file, which changes while it runs."""
 
+import os
 import ssl
 import subprocess
 import sys
@@ -12,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from stator.access.files import ContentError
+from stator.server.web_config import has_tls
 from tests.certificates import DAY, Authority, Certificate
 from tests.credentials import (
     HASH,
@@ -29,11 +32,6 @@ from tests.server.conftest import Starts
 USERS = f"basic_auth_users: {{prom: {HASH}}}\n"
 OTHER_USERS = f"basic_auth_users: {{other: {OTHER_HASH}}}\n"
 ONCE = "rate_limit: {interval: 1h, burst: 5}\n"
-
-
-@pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    return Authority(tmp_path_factory.mktemp("authority"))
 
 
 @pytest.fixture
@@ -351,3 +349,9 @@ def test_changes_leave_no_file_open(starts: Starts, authority: Authority, web: W
 
     # The certificate and its key; those of the last connection go with it.
     eventually(lambda: in_memory() <= 2)
+
+
+def test_a_pipe_in_place_of_a_file_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "web.yml")
+    with pytest.raises(ContentError, match="a regular file"):
+        has_tls(str(tmp_path / "web.yml"))

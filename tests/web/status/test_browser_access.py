@@ -17,11 +17,6 @@ UNAUTHORIZED = "unauthorized"
 
 
 @pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    return Authority(tmp_path_factory.mktemp("authority"))
-
-
-@pytest.fixture(scope="module")
 def chrome(authority: Authority, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
     program_path("chromium")
     folder = tmp_path_factory.mktemp("browser")
