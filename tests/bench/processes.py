@@ -8,11 +8,12 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from socket import create_server
 from tempfile import TemporaryFile
 from typing import IO, NamedTuple
 
 import psutil
+
+from tests.integration.programs import free_ports
 
 ROOT = Path(__file__).parents[2]
 PYZ = ROOT / "dist" / "stator.pyz"
@@ -77,10 +78,9 @@ def is_serving(port: int, path: str) -> bool:
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that nothing uses."""
-    with create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
+    """A port of 127.0.0.1 that nothing uses; not one that a client gets, which could then connect to itself."""
+    (port,) = free_ports(1)
+    return port
 
 
 @contextmanager
