@@ -18,6 +18,7 @@ from stator.log.level import Level
 from stator.log.logger import Log
 from stator.processes.procfs import Stat
 from stator.processes.service import Process, ServiceProcesses
+from stator.processes.signal_stack import widen_signal_stack
 
 MESSAGE, FAILED = "stacks", "stacks can't be had"
 ANSWER_TIMEOUT = 1.0  # seconds in which a process writes its stacks if its main thread runs Python
@@ -55,6 +56,7 @@ class StackDump:
         # Not all threads: those that run while it looks at them might be seen half-way, and end the process.
         if self._faults is not None:
             faulthandler.register(FAULT_SIGNAL, file=self._faults, all_threads=False, chain=False)
+            widen_signal_stack()
 
     def _answer(self, _number: int, frame: FrameType | None) -> None:
         try:

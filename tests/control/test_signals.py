@@ -10,6 +10,7 @@ import psutil
 import pytest
 
 from stator.control.numbers import LEVEL_SIGNAL, STACKS_SIGNAL
+from stator.server.signals import IGNORED_SIGNALS
 from tests.control.conftest import load
 from tests.program import MODULE, Program, eventually, stand_still
 from tests.server.conftest import Starts
@@ -226,6 +227,25 @@ def test_signals_to_the_servers_processes_end_none_of_them(starts: Starts) -> No
     assert set(statuses) == {200}
     assert program.processes() == before
     assert program.stop() == 0
+
+
+@pytest.mark.parametrize("env", [{}, {"PYTHONFAULTHANDLER": "1"}])
+def test_all_signals_at_once_end_no_process_that_was_stopped(starts: Starts, env: dict[str, str]) -> None:
+    program = ready(starts({**WORKERS, **env}), 4)
+    before = program.processes()
+    answered = [signal.SIGHUP, STACKS_SIGNAL, *IGNORED_SIGNALS]
+    for each in before[1:]:
+        stand_still(each.pid)
+        for number in answered:
+            each.send_signal(number)
+        each.resume()
+    eventually(lambda: len(program.lines("stacks")) == 5)
+    with load(program) as statuses:
+        eventually(lambda: len(statuses) > 200)
+    assert set(statuses) == {200}
+    assert program.processes() == before
+    assert program.stop() == 0
+    assert program.errors == ""
 
 
 def test_a_storm_of_signals_under_load_loses_no_request_and_no_worker(starts: Starts) -> None:
