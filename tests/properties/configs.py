@@ -19,7 +19,8 @@ HEADERS = st.tuples(st.from_regex(r"[A-Za-z-]{1,8}", fullmatch=True), WORDS.filt
 HEADER_LISTS = st.lists(HEADERS, max_size=2).map(lambda pairs: tuple(word for pair in pairs for word in pair))
 NAMES = st.sampled_from(["", "default", "team-1"])
 NETWORKS = st.lists(st.sampled_from(["10.0.0.1", "10.0.0.0/8", "fd00::/8", "::1", "unix"]), unique=True).map(tuple)
-ENDPOINTS = st.sampled_from(["10.0.0.1:8087", "stator.example", "[2001:db8::1]:8087", "[::1]"])
+IPV4, IPV6 = st.sampled_from(["10.0.0.1:8087", "10.0.0.1"]), st.sampled_from(["[2001:db8::1]:8087", "[::1]"])
+TAGS = {"lan_ipv4": IPV4, "wan_ipv4": IPV4, "lan_ipv6": IPV6, "wan_ipv6": IPV6}
 # What Consul can look up, and what it keeps.
 ADDRESSABLE = WORDS.map(lambda text: "".join(filter(str.isprintable, text.replace("/", ""))).strip()).filter(bool)
 VALUES = TEXTS.map(lambda text: text.replace(",", "").strip())
@@ -57,8 +58,10 @@ PARTICULAR: dict[str, st.SearchStrategy[Any]] = {
     "STTR_ROSTER_REGISTRAR": st.sampled_from(["auto", "consul", "file", "none"]),
     "STTR_ROSTER_SERVICE_WEIGHTPASSING": st.integers(1, 65535),
     "STTR_ROSTER_SERVICE_WEIGHTWARNING": st.integers(0, 65535),
-    "STTR_ROSTER_SERVICE_TAGGEDADDRESSES": st.dictionaries(KEYS, ENDPOINTS, max_size=3).map(
-        lambda named: tuple(named.items())
+    "STTR_ROSTER_SERVICE_TAGGEDADDRESSES": st.builds(
+        lambda any_tag, by_version: tuple({**any_tag, **by_version}.items()),
+        st.dictionaries(KEYS, st.just("stator.example") | IPV4 | IPV6, max_size=3),
+        st.fixed_dictionaries({}, optional=TAGS),
     ),
     "STTR_CLIENT_PASS": st.just(Secret()),
     "STTR_CONSUL_TOKEN": st.just(Secret()),
