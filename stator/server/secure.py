@@ -34,6 +34,7 @@ class SecureConnection(Connection):
     _extensions: dict[str, Any]
     _stay_until = 0.0  # at a stop, without a request
     _options: TLSOptions
+    _has_failed = False  # and its end waits until the client has read the alert
     _problem = ""  # why the client gets no answer, unless it is a probe of our own
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -45,7 +46,7 @@ class SecureConnection(Connection):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Called by asyncio."""
-        if exc is not None and not self._tls.is_established:
+        if exc is not None and not self._tls.is_established and not self._has_failed:
             self._report(LEFT)
         super().connection_lost(exc)
         self._tls.forget()
@@ -75,12 +76,16 @@ class SecureConnection(Connection):
 
     def eof_received(self) -> bool:  # type: ignore[override]
         """Called by asyncio, and when the client has said that it sends no more."""
-        if not self._tls.is_established and self._tls.has_begun:
+        if not self._tls.is_established and self._tls.has_begun and not self._has_failed:
             self._report(LEFT)
         if super().eof_received():
             return True
         self.transport.close()  # with a goodbye, which asyncio does not know of
         return False
+
+    def has_unread_input(self) -> bool:
+        """Whether the client may have sent, or still send, what nobody will read."""
+        return self._has_failed or super().has_unread_input()
 
     def on_message_begin(self) -> None:
         """Called by the parser."""
@@ -109,6 +114,7 @@ class SecureConnection(Connection):
 
     def _fail(self, error: ssl.SSLError) -> None:
         """Closes the connection of a client that can't be understood."""
+        self._has_failed = True
         if not self._tls.is_established:
             self._report(explain(error, by_web_config=self._options.is_of_web_config))
             if error.reason == "HTTP_REQUEST":

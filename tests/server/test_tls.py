@@ -309,6 +309,19 @@ class Big:
 """
 
 
+@pytest.mark.parametrize("program", [{"STTR_SERVER_CLIENTCAFILE": "authority"}], indirect=True)
+def test_a_client_that_goes_on_after_a_failed_handshake_can_read_why(
+    program: Program, authority: Authority, tmp_path: Path
+) -> None:
+    other = Authority(tmp_path / "other").issue("client")
+    with dial(program, trusting(authority, other)) as client:
+        for _ in range(50):
+            client.sendall(bytes(20_000))
+            time.sleep(0.002)
+        with pytest.raises(ssl.SSLError, match="unknown ca"):
+            client.recv(1)
+
+
 def test_a_big_answer_comes_whole_and_who_does_not_read_it_is_closed(
     starts: Starts, authority: Authority, certificate: Certificate
 ) -> None:
