@@ -6,10 +6,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, load_pem_private_key
+from cryptography.hazmat.primitives.serialization.pkcs12 import serialize_key_and_certificates
+from cryptography.x509 import load_pem_x509_certificates
 from selenium import webdriver
 from selenium.webdriver.chrome.options import Options
 from selenium.webdriver.chrome.service import Service
 
+from tests.certificates import Certificate
 from tests.integration.fetch import PEERS
 
 CHROMIUM = PEERS["chromium"]
@@ -19,6 +24,7 @@ FONTS = """\
 <!DOCTYPE fontconfig SYSTEM "fonts.dtd">
 <fontconfig><dir>{fonts}</dir><cachedir>{cache}</cachedir></fontconfig>
 """
+ANY_CERTIFICATE = '{"pattern": "*", "filter": {}}'
 
 
 @contextmanager
@@ -37,15 +43,11 @@ def browser(
     assert program is not None
     fonts = folder / "fonts.conf"
     fonts.write_text(FONTS.format(fonts=CHROMIUM.folder / "usr/share/fonts", cache=folder / "fonts"))
-    # The driver looks for a page, and this Chromium opens none unless it's told to.
-    start = folder / "chromium"
-    start.write_text(f'#!/bin/sh\nexec "{program}" "$@" about:blank\n')
-    start.chmod(0o755)
     options = Options()
-    options.binary_location = str(start)
+    options.binary_location = str(program)
     options.accept_insecure_certs = False
     for argument in (
-        "--headless",
+        "--headless=new",
         "--no-sandbox",  # which needs a user other than root, and namespaces
         "--disable-dev-shm-usage",
         "--disable-background-networking",
@@ -55,6 +57,8 @@ def browser(
         f"--user-data-dir={folder / 'profile'}",
     ):
         options.add_argument(argument)
+    # A user would choose among the certificates: https://chromeenterprise.google/policies/#AutoSelectCertificateForUrls
+    options.add_experimental_option("prefs", {"profile.managed_auto_select_certificate_for_urls": [ANY_CERTIFICATE]})
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     environ = {**CHROMIUM.environ(), "FONTCONFIG_FILE": str(fonts), "HOME": str(folder), "no_proxy": "*"}
     service = Service(str(driver), env=environ, log_output=str(folder / "chromedriver.log"))
@@ -72,11 +76,29 @@ def browser(
 
 def trust(folder: Path, authority: Path) -> None:
     """Makes a browser that is started in the folder later trust the certificates of an authority."""
+    _nss("certutil", folder, "-A", "-t", "C,,", "-n", "authority", "-i", authority)
+
+
+def identify(folder: Path, certificate: Certificate) -> None:
+    """Gives a browser that is started in the folder later a client certificate."""
+    key = load_pem_private_key(certificate.key.read_bytes(), password=None)
+    assert isinstance(key, EllipticCurvePrivateKey)
+    cert, *chain = load_pem_x509_certificates(certificate.cert.read_bytes())
+    both = folder / "client.p12"
+    both.write_bytes(serialize_key_and_certificates(b"client", key, cert, chain, BestAvailableEncryption(b"secret")))
+    _nss("pk12util", folder, "-W", "secret", "-i", both)
+
+
+def _nss(program: str, folder: Path, *arguments: str | Path) -> None:
+    """Runs a program on the certificates of the browser, which are a database in the home folder of its user."""
     database = folder / ".pki/nssdb"
-    database.mkdir(parents=True)
-    certutil = CHROMIUM.folder / "usr/bin/certutil"
-    for arguments in (["-N", "--empty-password"], ["-A", "-t", "C,,", "-n", "authority", "-i", authority]):
-        subprocess.run([certutil, *arguments, "-d", f"sql:{database}"], env=CHROMIUM.environ(), check=True)
+    commands: list[tuple[str, ...]] = [(program, *map(str, arguments))]
+    if not database.exists():
+        database.mkdir(parents=True)
+        commands.insert(0, ("certutil", "-N", "--empty-password"))
+    for name, *rest in commands:
+        path = CHROMIUM.folder / "usr/bin" / name
+        subprocess.run([path, *rest, "-d", f"sql:{database}"], env=CHROMIUM.environ(), check=True)
 
 
 def command(chrome: webdriver.Chrome, name: str, **parameters: Any) -> Any:
