@@ -37,11 +37,11 @@ def _built_in_defaults() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def _heeded_signals() -> None:
-    """What a test starts heeds SIGINT and SIGHUP, also where the tests run in the background or under nohup.
+    """What a test starts heeds SIGINT, SIGQUIT and SIGHUP, also where the tests run in the background or under nohup.
 
     There they are ignored, which a child inherits; a handler, which does nothing either, it does not.
     """
-    for each in (signal.SIGINT, signal.SIGHUP):
+    for each in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
         if signal.getsignal(each) is signal.SIG_IGN:
             signal.signal(each, lambda *_: None)
 
