@@ -6,7 +6,6 @@ import re
 import time
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Future
 from functools import partial
 from io import BytesIO
 from itertools import pairwise
@@ -16,7 +15,7 @@ from attrs import frozen
 from msgspec.structs import replace
 
 from stator.concurrency.gather import gather
-from stator.concurrency.single_flight import CollectionTimeout, Outcome, Run, SingleFlight
+from stator.concurrency.single_flight import Call, CollectionTimeout, Outcome, Run, SingleFlight
 from stator.concurrency.threads import DaemonThreads
 from stator.exposition.encoder import Encoder, Exposition
 from stator.exposition.negotiation import Encoding
@@ -125,7 +124,7 @@ class Exporter:
 
     def scrape(self, request: ScrapeRequest) -> ScrapeResponse:
         """Answers a scrape; blocks until its collectors have returned or its time is up."""
-        return self.submit(request, operator.call, operator.call).result().unwrap()
+        return self.submit(request, operator.call, operator.call).wait().unwrap()
 
     def try_out(self) -> dict[str, BaseException]:
         """Collects once, and encodes the points as text and as OpenMetrics; returns what fails, by collector."""
@@ -143,7 +142,7 @@ class Exporter:
 
     def submit(
         self, request: ScrapeRequest, run_nonblocking: Run, run_blocking: Run | None = None
-    ) -> "Future[Outcome[ScrapeResponse]]":
+    ) -> Call[ScrapeResponse]:
         """Begins to answer a scrape: by `run_nonblocking` if no collector may block, else by the other or a thread."""
         names = [name for name in self.names if request.collectors is None or name in request.collectors]
         inline = {name for name in names if name in self._nonblocking and self._nonblocking[name].is_nonblocking()}
@@ -151,8 +150,8 @@ class Exporter:
         deadline = time.monotonic() + ANSWER_TIMEOUT
         may_block = len(inline) < len(names) or request.encoder.lock.locked()
         if may_block:  # not shared either: whoever waited for another scrape to end could be late
-            return self._answers.submit(object(), answer, deadline, run_blocking).future
-        return self._answers.submit((request, run_nonblocking), answer, deadline, run_nonblocking).future
+            return self._answers.submit(object(), answer, deadline, run_blocking)
+        return self._answers.submit((request, run_nonblocking), answer, deadline, run_nonblocking)
 
     def _answer(self, request: ScrapeRequest, names: list[str], inline: set[str]) -> ScrapeResponse:
         stamp = self._now()

@@ -286,24 +286,24 @@ def test_scrapes_of_those_that_never_block_are_shared_if_they_come_before_it_is_
     answers = [made.submit(request(), waiting.append) for _ in range(5)]
     (begin,) = waiting
     begin()
-    assert len({answer.result(0).unwrap().body for answer in answers}) == 1
+    assert len({answer.future.result(0).unwrap().body for answer in answers}) == 1
     assert (clock.calls, clock.thread) == (1, threading.get_ident())
 
 
 def test_who_submits_a_scrape_waits_for_nothing_that_may_block(captured: CapturedLog, hanging: Hanging) -> None:
     made = exporter(captured, {"other": Other(), "hanging": hanging})
     answer = made.submit(request(), operator.call)
-    assert not answer.done()
+    assert answer.result is None
     hanging.gate.set()
-    assert success(answer.result(SOON).unwrap().body, "hanging") == 1
+    assert success(answer.future.result(SOON).unwrap().body, "hanging") == 1
 
 
 def test_an_encoder_at_work_for_another_is_not_waited_for(captured: CapturedLog) -> None:
     made = exporter(captured, {"clock": NonBlocking()})
     with ENCODER.lock:
         answer = made.submit(request(), operator.call)
-        assert not answer.done()
-    assert success(answer.result(SOON).unwrap().body, "clock") == 1
+        assert answer.result is None
+    assert success(answer.future.result(SOON).unwrap().body, "clock") == 1
 
 
 # Threads and memory

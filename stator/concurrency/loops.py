@@ -7,6 +7,8 @@ from concurrent.futures import Future
 from contextvars import ContextVar
 from typing import Any, TypeAlias, TypeVar
 
+from attrs import frozen
+
 from stator.concurrency.single_flight import CollectionTimeout, Outcome, Run
 
 T = TypeVar("T")
@@ -26,6 +28,20 @@ def call_soon_in_trio() -> Run:
 
     run: Run = trio.lowlevel.current_trio_token().run_sync_soon
     return run
+
+
+@frozen
+class InTwoIterations:
+    """Runs functions in an event loop of asyncio, an iteration later than `call_soon`.
+
+    Requests that lie in their sockets by then are read first, and share the call: under load it is half as many calls.
+    """
+
+    loop: asyncio.AbstractEventLoop
+
+    def __call__(self, function: Callable[[], object]) -> None:
+        """Runs a function that raises nothing."""
+        self.loop.call_soon(self.loop.call_soon, function)
 
 
 async def result_of(future: "Future[T]") -> T:

@@ -8,7 +8,7 @@ from concurrent.futures import Future
 from functools import partial
 from typing import Generic, NamedTuple, TypeAlias, TypeVar
 
-from attrs import define, field
+from attrs import define
 
 K = TypeVar("K")
 T = TypeVar("T")
@@ -44,16 +44,32 @@ class Call(Generic[T]):
 
     function: Callable[[], T]
     deadline: float
+    lock: threading.Lock  # held while it ends
     began: float | None = None
     earlier: "Call[T] | None" = None  # it must end before this one begins
     next: "Call[T] | None" = None  # it begins when this one ends
-    future: "Future[Outcome[T]]" = field(factory=Future)
+    result: Outcome[T] | None = None  # once it has ended
+    awaited: "Future[Outcome[T]] | None" = None  # for those who wait, since making it takes longer than many a call
 
-    def __attrs_post_init__(self) -> None:
-        self.future.set_running_or_notify_cancel()  # so that none of those who wait can cancel it for the others
+    @property
+    def future(self) -> "Future[Outcome[T]]":
+        """What those who wait share."""
+        with self.lock:
+            if self.awaited is None:
+                self.awaited = Future()
+                self.awaited.set_running_or_notify_cancel()  # so that none of them can cancel it for the others
+                if self.result is not None:
+                    self.awaited.set_result(self.result)
+            return self.awaited
+
+    def wait(self) -> Outcome[T]:
+        """Waits for the outcome."""
+        return self.result or self.future.result()
 
     def outcome(self, deadline: float) -> Outcome[T]:
         """Waits for the outcome, until a time of `time.monotonic` or until the earlier call is known to be stuck."""
+        if self.result is not None:
+            return self.result
         came = time.monotonic()
         earlier = self.earlier
         for until in (earlier.deadline, deadline) if earlier else (deadline,):
@@ -78,7 +94,7 @@ class SingleFlight(Generic[K, T]):
 
     def submit(self, key: K, function: Callable[[], T], deadline: float, run: Run | None = None) -> Call[T]:
         """Returns the next call for a key, in the caller's context; begins it, by `run`, if none is at work."""
-        call = Call(partial(contextvars.copy_context().run, function), deadline)
+        call = Call(partial(contextvars.copy_context().run, function), deadline, self._lock)
         with self._lock:
             running = self._running.setdefault(key, call)
             if running is not call:
@@ -92,7 +108,7 @@ class SingleFlight(Generic[K, T]):
         if running.began is None:
             following = running
         elif time.monotonic() >= running.deadline:
-            call.future.set_result(Outcome(0.0, error=_stuck(running)))
+            call.result = Outcome(0.0, error=_stuck(running))
             return call
         elif following is call:
             running.next, call.earlier = call, running
@@ -124,7 +140,9 @@ class SingleFlight(Generic[K, T]):
                 del self._running[key]
             else:
                 self._running[key], following.earlier = following, None
-        call.future.set_result(outcome)
+            call.result, awaited = outcome, call.awaited
+        if awaited is not None:
+            awaited.set_result(outcome)
         if following is not None:
             self._begin(key, following, self._run)
 

@@ -6,7 +6,7 @@ from math import inf
 import falcon.asgi
 from attrs import frozen
 
-from stator.concurrency.loops import AWAITER, awaiter, call_soon_in_trio, in_trio, result_of
+from stator.concurrency.loops import AWAITER, InTwoIterations, awaiter, call_soon_in_trio, in_trio, result_of
 from stator.exporter import Exporter, ScrapeRequest, ScrapeResponse
 from stator.exposition.negotiation import Negotiator, choose_encoding
 
@@ -29,11 +29,15 @@ class Metrics:
         """Answers; collectors run in threads, so that a slow one delays no other request."""
         AWAITER.set(awaiter())
         if in_trio():
-            _fill(resp, (await result_of(self.exporter.submit(self._request(req), call_soon_in_trio()))).unwrap())
+            answer = self.exporter.submit(self._request(req), call_soon_in_trio())
+            _fill(resp, (await result_of(answer.future)).unwrap())
             return
-        answer = self.exporter.submit(self._request(req), asyncio.get_running_loop().call_soon)
-        await asyncio.sleep(0)  # that is all it takes where no collector may block
-        outcome = answer.result() if answer.done() else await asyncio.wrap_future(answer)
+        answer = self.exporter.submit(self._request(req), InTwoIterations(asyncio.get_running_loop()))
+        for _ in range(2):  # that is all it takes where no collector may block
+            await asyncio.sleep(0)
+        outcome = answer.result
+        if outcome is None:
+            outcome = await asyncio.wrap_future(answer.future)
         _fill(resp, outcome.unwrap())
 
     on_head, on_head_async = on_get, on_get_async
