@@ -9,6 +9,8 @@ from stator.processes.memfd import links
 
 # The kernel's units: CPU ticks per second, bytes per page.
 TICKS, PAGE = os.sysconf("SC_CLK_TCK"), os.sysconf("SC_PAGE_SIZE")
+# Bytes of the longest line of a stat file, whose 52 numbers have up to 20 digits.
+_LONGEST = 4096
 # The kernel's PF_FORKNOEXEC: https://github.com/torvalds/linux/blob/master/include/linux/sched.h
 _FORKED = 0x40
 # Tables of TCP sockets, and the state of one that listens: https://docs.kernel.org/networking/proc_net_tcp.html
@@ -54,8 +56,12 @@ class Stat(NamedTuple):
     @classmethod
     def of(cls, pid: int) -> "Stat":
         """Reads what the kernel says of a process now; raises OSError if it's gone."""
-        with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:  # noqa: PTH123 # takes two thirds of pathlib's time
-            return cls.parse(file.readall())
+        # Three system calls, where those of `open` are eight: each scrape reads one such file for each process.
+        file = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            return cls.parse(os.read(file, _LONGEST))
+        finally:
+            os.close(file)
 
     @classmethod
     def parse(cls, line: bytes) -> "Stat":
