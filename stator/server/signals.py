@@ -1,5 +1,6 @@
 """Signals: which ask to stop, which are ignored, and what ends a process with its parent."""
 
+import faulthandler
 import logging
 import os
 import signal
@@ -13,6 +14,7 @@ from pathlib import Path
 from types import FrameType
 
 from stator.control.numbers import LEVEL_SIGNAL, STACKS_SIGNAL
+from stator.processes.signal_stack import widen_signal_stack
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 # Those by which a running service is controlled.
@@ -42,6 +44,8 @@ def block_signals() -> set[int]:
     blocked = {signal.SIGCHLD, *wanted}
     signal.pthread_sigmask(signal.SIG_BLOCK, blocked)
     ignore_signals()
+    if faulthandler.is_enabled():  # as by PYTHONFAULTHANDLER
+        widen_signal_stack()
     return blocked
 
 
