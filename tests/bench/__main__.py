@@ -83,7 +83,7 @@ def machine() -> str:
     model = re.search(r"^model name\s*: (.*)$", cpuinfo, re.MULTILINE)
     cores, memory = os.cpu_count(), psutil.virtual_memory().total / 2**30
     about = f"{model[1].strip() if model else platform.machine()}, {cores} cores, {memory:.0f} GiB"
-    software = f"Linux {platform.release()}, CPython {platform.python_version()}"
+    software = f"Linux {platform.release().partition('-')[0]}, CPython {platform.python_version()}"
     return f"Measured on {datetime.now(UTC):%Y-%m-%d} with Stator {__version__}: {about}, {software}."
 
 
