@@ -222,9 +222,13 @@ def test_a_web_configuration_file_holds_for_our_paths_but_for_its_tls(
     unused = f"tls_server_config in {file} is not used: TLS is the affair of the application's server"
     assert 1 <= served.errors.count(unused) <= 5  # once in each process that imports the application
     write_private(file, "rate_limit: {interval: 1h, burst: 0}")
-    eventually(lambda: {ask(served, f"{where}/metrics", {}, "127.0.0.1").status for _ in range(20)} == {429})
-    answer = ask(served, f"{where}/monitor", {}, "127.0.0.1")
-    assert (answer.status, answer.body) == (429, b'{"error":"too many requests"}')
+
+    def answers() -> set[tuple[int, bytes]]:
+        """From as many workers as there are, each of which looks at the file when it is asked."""
+        paths = [f"{where}/metrics", f"{where}/monitor"] * 20
+        return {(answer.status, answer.body) for answer in (ask(served, path, {}, "127.0.0.1") for path in paths)}
+
+    eventually(lambda: answers() == {(429, b'{"error":"too many requests"}')})
     assert ask(served, "/", {}, "127.0.0.1").status == 200
 
 
