@@ -1,5 +1,7 @@
 """`make bench` gets what it needs, and says in a line what can't be had."""
 
+import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 
 import pytest
@@ -7,6 +9,8 @@ import pytest
 from tests.bench import __main__ as bench
 from tests.bench.figures import Figure
 from tests.integration import fetch
+from tests.integration.programs import program_path
+from tests.program import ROOT
 
 
 def measured() -> Iterator[Figure]:
@@ -47,3 +51,21 @@ def test_a_benchmark_that_there_is_not_ends_it_with_a_line(capsys: pytest.Captur
         bench.main(["nothing"])
     assert ended.value.code == 2
     assert "no benchmark is named nothing; there are wrapping, start, " in capsys.readouterr().err
+
+
+SMALL_FLEET = """
+from tests.bench import fleet
+fleet.ROSTERS, fleet.CALM, fleet.ABSENCE = 5, 0.5, 1.0
+for figure in fleet.run():
+    print(figure)
+"""
+
+
+def test_a_fleet_is_registered_comes_back_and_leaves() -> None:
+    program_path("consul")
+    done = subprocess.run([sys.executable, "-c", SMALL_FLEET], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    first, _, _, again, last = done.stdout.splitlines()
+    assert first.startswith("5 instances, one agent: all registered: after ")
+    assert again.startswith("agent started again, its data gone: all registered: after ")
+    assert last.endswith("; 0 are still listed")
