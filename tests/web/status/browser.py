@@ -1,5 +1,6 @@
 """A real browser: Debian's Chromium without a window, driven by selenium."""
 
+import json
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -122,3 +123,9 @@ def logged(chrome: webdriver.Chrome, log: str) -> list[dict[str, Any]]:
     """Gives what was logged since the last call: ``browser`` is the console, ``performance`` the devtools' events."""
     entries: list[dict[str, Any]] = chrome.get_log(log)  # type: ignore[no-untyped-call]
     return entries
+
+
+def events(chrome: webdriver.Chrome, method: str) -> list[dict[str, Any]]:
+    """Gives the parameters of the devtools' events of one method since the last call, which takes those of all."""
+    logs = (json.loads(entry["message"])["message"] for entry in logged(chrome, "performance"))
+    return [each["params"] for each in logs if each["method"] == method]

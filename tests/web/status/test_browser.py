@@ -1,6 +1,5 @@
 """The page as people see it: in a real browser, with and without scripts, by keyboard and by screen reader."""
 
-import json
 import math
 import socket
 import subprocess
@@ -17,7 +16,7 @@ from selenium.webdriver.support.ui import Select
 from stator.collectors.wave import PERIOD
 from tests.integration.programs import free_ports, program_path
 from tests.program import Program, eventually
-from tests.web.status.browser import browser, command, logged, resize
+from tests.web.status.browser import browser, command, events, logged, resize
 
 # What a plot holds: its times, and its values by series.
 DATA = """
@@ -218,8 +217,7 @@ def test_a_screen_reader_finds_landmarks_headings_tables_and_names(page: Chrome)
 def test_nothing_is_on_the_console_and_nobody_else_is_asked(page: Chrome, stator: Program) -> None:
     eventually(lambda: len(drawn(page, "wave_sine")[0]) >= 6, within=20)
     assert logged(page, "browser") == []
-    events = [json.loads(entry["message"])["message"] for entry in logged(page, "performance")]
-    urls = [each["params"]["request"]["url"] for each in events if each["method"] == "Network.requestWillBeSent"]
+    urls = [each["request"]["url"] for each in events(page, "Network.requestWillBeSent")]
     ours = f"http://127.0.0.1:{stator.port}/"
     assert len(urls) > 10
     assert [url for url in urls if not url.startswith((ours, "data:", "about:"))] == []

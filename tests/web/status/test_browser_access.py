@@ -1,6 +1,5 @@
 """The page in a real browser over https, for certificates, users and tokens that are right, wrong or missing."""
 
-import json
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from tests.certificates import Authority
 from tests.credentials import basic, bearer, settings
 from tests.integration.programs import program_path
 from tests.program import Program, eventually
-from tests.web.status.browser import browser, command, identify, logged, trust
+from tests.web.status.browser import browser, command, events, identify, logged, trust
 
 
 @pytest.fixture(scope="module")
@@ -53,8 +52,7 @@ def look(chrome: Chrome, program: Program, user: str = "", headers: Mapping[str,
 
 def statuses(chrome: Chrome) -> set[int]:
     """The statuses of the answers that the browser got since the last call."""
-    events = [json.loads(entry["message"])["message"] for entry in logged(chrome, "performance")]
-    return {each["params"]["statusCode"] for each in events if each["method"] == "Network.responseReceivedExtraInfo"}
+    return {each["statusCode"] for each in events(chrome, "Network.responseReceivedExtraInfo")}
 
 
 def test_a_trusted_certificate_shows_the_page_with_its_plots(chrome: Chrome, served: Callable[..., Program]) -> None:
