@@ -39,7 +39,8 @@ def test_hardly_any_private_method_of_another_project_is_overridden() -> None:
 
 
 def test_what_shared_metrics_lean_on_in_prometheus_client_is_there() -> None:
-    metric = prometheus_client.Counter("leaned_on", "", ["a"], registry=None).labels("x")
+    parent = prometheus_client.Counter("leaned_on", "", ["a"], registry=None)
+    metric = parent.labels("x")
     gauge = prometheus_client.Gauge("leaned_on", "", registry=None)
     gauge.set_function(lambda: 1)
     enum = prometheus_client.Enum("leaned_on", "", states=["a", "b"], registry=None)
@@ -47,6 +48,7 @@ def test_what_shared_metrics_lean_on_in_prometheus_client_is_there() -> None:
     info.info({"a": "x"})
     assert getattr(metric, library.LABEL_NAMES) == ("a",)
     assert getattr(metric, library.LABEL_VALUES) == ("x",)
+    assert getattr(parent, library.CHILDREN) == {("x",): metric}
     assert callable(getattr(metric, library.START))
     assert type(getattr(metric, library.VALUE)) is prometheus_client.values.MutexValue
     assert prometheus_client.values.ValueClass is prometheus_client.values.MutexValue

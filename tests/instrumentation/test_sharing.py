@@ -227,6 +227,35 @@ def test_a_child_that_the_application_keeps_counts_on_after_another_was_made(sta
     assert service.samples()['hits_total{path="a"}'] == 2
 
 
+def test_a_label_value_is_shown_as_its_text_even_if_it_equals_another(start_service: StartService) -> None:
+    service = start_service("import enum\nclass Path(str, enum.Enum): A = 'a'\nhits = Counter('hits', 'h', ['path'])")
+    service.run("hits.labels('a').inc(); hits.labels(Path.A).inc(2); hits.labels(path='a').inc(4)")
+    service.run("hits.labels('1').inc(); hits.labels(1).inc(2); hits.labels(True).inc(4)")
+    assert service.samples() == {
+        'hits_total{path="a"}': 5,
+        'hits_total{path="Path.A"}': 2,
+        'hits_total{path="1"}': 3,
+        'hits_total{path="True"}': 4,
+    }
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "hits.labels()",
+        "hits.labels('a', 'b')",
+        "hits.labels('a', path='a')",
+        "hits.labels('a').labels('a')",
+        "plain.labels('a')",
+    ],
+)
+def test_wrong_labels_are_refused_as_the_library_refuses_them(start_service: StartService, call: str) -> None:
+    attempt = f"try:\n    {call}\nexcept ValueError as error:\n    message = str(error)"
+    make = f"{MAKE}\nhits.labels('a')\nplain = Counter('plain', 'p')\n{attempt}"
+    alone = start_service(prelude=f"{LIBRARY}\n{make}")
+    assert start_service(make).run("message") == alone.run("message")
+
+
 def test_a_counter_that_is_reset_loses_what_its_process_has_counted(start_service: StartService) -> None:
     service = start_service(MAKE)
     service.fork("1", "hits.labels('a').inc(5)")
