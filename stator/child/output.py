@@ -102,22 +102,21 @@ class Stream:
 
     def _take(self, line: bytes) -> Iterator[bytes]:
         line = line.removesuffix(b"\r")
-        if self._continues(line):
+        if self._open and self._continues(line):
             # Of very long ones the beginning says most.
             if self._size <= LONGEST_LINE:
                 self._open.append(line)
                 self._size += len(line)
             return
-        yield from self.pause()
+        if self._open:
+            yield from self.pause()
         if line[:1] == b"{" and line[-1:] == b"}":
             yield line
         elif line:
             self._open, self._size, self._in_traceback = [line], len(line), line.startswith(TRACEBACK)
 
     def _continues(self, line: bytes) -> bool:
-        """Whether a line belongs to the one before it."""
-        if not self._open:
-            return False
+        """Whether a line belongs to the one before it, which may go on."""
         if self._in_traceback:
             # Its last line is the first that is not indented: the error itself.
             self._in_traceback = line[:1] in (b" ", b"\t", b"")
@@ -154,47 +153,56 @@ class OutputLog:
             while selector.get_map():
                 ready = selector.select(PAUSE if any(each.is_waiting for each in streams.values()) else None)
                 if not ready:
-                    self._write(line for each in streams.values() for line in self._lines(each, each.pause()))
+                    self._write(b"".join(self.rendered(each, each.pause()) for each in streams.values()))
                 for key, _ in ready:
                     data = os.read(key.fd, CHUNK)
                     complete = key.data.feed(data) if data else key.data.end()
-                    self._write(self._lines(key.data, complete))
+                    self._write(self.rendered(key.data, complete))
                     if not data:
                         selector.unregister(key.fileobj)
 
+    def rendered(self, stream: Stream, complete: Iterator[bytes]) -> bytes:
+        """Returns complete lines of a stream as lines of our log."""
+        return escape_line(b"".join(self._lines(stream, complete)))  # which leaves line feeds as they are
+
     def _lines(self, stream: Stream, complete: Iterator[bytes]) -> Iterator[bytes]:
         now = datetime.fromtimestamp(time.time(), UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        ours = {"ts": now, "app_id": self._app_id, "run_id": self._run_id, "stream": stream.name}
+        front = _encode(ours)[:-1] + b","
         for each in complete:
-            line = self._object(now, stream.name, each) if each[:1] == b"{" else None
+            line = self._object(ours, front, each) if each[:1] == b"{" else None
             if line is None:
                 text = self._shortened(each.decode(errors="backslashreplace"))
                 line = _encode(Line(now, "info", text, self._app_id, self._run_id, stream.name))
-            yield escape_line(line) + b"\n"
+            yield line + b"\n"
 
-    def _object(self, now: str, stream: str, line: bytes) -> bytes | None:
-        """Returns a line that is a JSON object itself with its own fields; None if it is none."""
+    def _object(self, ours: dict[str, str], front: bytes, line: bytes) -> bytes | None:
+        """Returns a line that is a JSON object itself, with fields of ours, which `front` has already as JSON.
+
+        Of a line that is none it returns None.
+        """
+        line = line.replace(b"\r", b" ")  # white space there, which terminals would obey
+        try:
+            if not line.isascii():
+                line.decode()  # msgspec does not look into texts that it leaves as they are
+        except UnicodeDecodeError:
+            return None
         if not self._max_len or len(line) <= self._max_len:
             # Mostly it is right as it is, which is the quickest.
-            with suppress(msgspec.DecodeError, UnicodeDecodeError):
+            with suppress(msgspec.DecodeError):
                 if _known(line).fits:
-                    return self._front(now, stream) + line[1:]
+                    return front + line[1:]
         try:
             fields: dict[str, Any] = dict(_decode(line))
             level, msg = _plain(fields.pop("level", None)), _plain(fields.pop("msg", fields.pop("message", None)))
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except msgspec.DecodeError:
             return None
         for name in OURS & fields.keys():
             fields[f"{name}_"] = fields.pop(name)
         if self._max_len and len(line) > self._max_len:
             fields = {name: self._short_value(value) for name, value in fields.items()}
-        ours = {"ts": now, "level": level.lower() or "info", "msg": self._shortened(msg)}
-        ours |= {"app_id": self._app_id, "run_id": self._run_id, "stream": stream}
-        return _encode(ours | fields)
-
-    def _front(self, now: str, stream: str) -> bytes:
-        """Returns the beginning of a JSON object that goes on."""
-        ours = {"ts": now, "app_id": self._app_id, "run_id": self._run_id, "stream": stream}
-        return _encode(ours)[:-1] + b","
+        first = {"ts": ours["ts"], "level": level.lower() or "info", "msg": self._shortened(msg)}
+        return _encode(first | ours | fields)
 
     def _short_value(self, value: msgspec.Raw) -> Any:
         text = bytes(value)
@@ -205,8 +213,8 @@ class OutputLog:
             return text
         return text[: max(0, self._max_len - len(TRUNCATED))] + TRUNCATED
 
-    def _write(self, lines: Iterator[bytes]) -> None:
-        data = memoryview(b"".join(lines))
+    def _write(self, lines: bytes) -> None:
+        data = memoryview(lines)
         # The program waits, as it would if it wrote there itself; if nobody reads any longer it goes on.
         while data and not self._is_closed:
             try:

@@ -117,6 +117,16 @@ def test_bytes_that_are_no_text_and_characters_that_steer_terminals_are_written_
     assert "\u202e" not in (tmp_path / "stdout").read_text()
 
 
+def test_an_object_that_is_not_utf_8_is_a_text(tmp_path: Path) -> None:
+    code = (
+        """import sys; sys.stdout.buffer.write(b'{"level":"info","msg":"m","name":"Andr\\xe9"}\\n{"msg":"next"}\\n')"""
+    )
+    assert [msg for _, msg in messages(run(tmp_path, code))] == [
+        r'{"level":"info","msg":"m","name":"Andr\xe9"}',
+        "next",
+    ]
+
+
 def test_a_line_is_written_though_the_next_does_not_come(tmp_path: Path) -> None:
     code = "import time; print('first'); print('no line feed', end='', flush=True); time.sleep(600)"
     with Program(JSON, tmp_path, args=("--", sys.executable, "-uc", code)) as program:
