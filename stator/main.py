@@ -132,7 +132,7 @@ def assemble(
     from stator.server.arbiter import prepare
     from stator.web import app
     from stator.web.access_log import AccessLogMiddleware
-    from stator.web.checks import CheckMetrics, Checks
+    from stator.web.checks import CheckMetrics, Checks, passing
     from stator.web.stack import stacked
 
     config = loaded.config
@@ -167,7 +167,8 @@ def assemble(
         from stator.child.output import OutputLog
 
         output = OutputLog(1, APP_ID, run_id, config.logger.max_len)
-        program = config.child.build(loaded.command, config.public_environ(), check, output, log)
+        passes = passing(check, timeout) if check else None
+        program = config.child.build(loaded.command, config.public_environ(), passes, output, log)
         # The families of the `process` collector are the program's then.
         collectors = {CHILD: program.metrics, **collectors}
         collectors.pop("process", None)

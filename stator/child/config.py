@@ -1,5 +1,6 @@
 """The settings of a wrapped program."""
 
+import os
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
@@ -48,17 +49,18 @@ class ChildConfig:
         self,
         command: Sequence[str],
         environ: Mapping[str, str],
-        check: Callable[[], object] | None,
+        check: Callable[[], bool] | None,
         output: "OutputLog",
         log: Log,
     ) -> "ChildProcess":
-        """Returns the program, which is not started yet; `check` raises while it is not healthy."""
+        """Returns the program, which is not started yet; `check` says whether it is healthy."""
         from stator.child.metrics import ChildMetrics
         from stator.child.process import ChildProcess
 
         stop_signal = _signal(self.stop_signal) or signal.SIGTERM
+        name = os.fsencode(command[0]).decode(errors="backslashreplace")
         logged = output if self.log == "json" else None
         start_timeout, stop_timeout = self.start_timeout.seconds, self.stop_timeout.seconds
         return ChildProcess(
-            command, environ, stop_signal, start_timeout, stop_timeout, ChildMetrics(command[0]), check, logged, log
+            command, environ, stop_signal, start_timeout, stop_timeout, ChildMetrics(name), check, logged, log
         )

@@ -1,5 +1,6 @@
 """A wrapped program's output as lines of our log: each of its lines, or lines that belong together, is one."""
 
+import errno
 import os
 import selectors
 import threading
@@ -7,6 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
+from math import inf
 from typing import IO, Any
 
 import msgspec
@@ -16,10 +18,13 @@ from stator.log.render import TRUNCATED, escape_line
 
 CHUNK = 1 << 16  # bytes that are read at a time
 LONGEST_LINE = 1 << 20  # bytes of a line, or of lines that belong together, that are kept
-PAUSE = 0.2  # seconds without output after which a line is complete, though it may go on
+PAUSE = 0.2  # seconds without output of a stream after which its line is complete, though it may go on
+LONGEST_PAUSE = 2.0  # seconds after which it is complete, though it does go on
 END_TIMEOUT = 5.0  # seconds that the last lines have to be written after the program's end
 TRACEBACK = b"Traceback (most recent call last):"
 CAUSED_BY = b"Caused by:"
+# What the decoder raises: the second for what is nested a thousand times.
+NOT_DECODED = (msgspec.DecodeError, RecursionError)
 # What every line has; a JSON line's own values get an underscore, but for its level and its message.
 OURS = frozenset({"ts", "app_id", "run_id", "stream"})
 
@@ -68,15 +73,18 @@ class Stream:
     _is_cut: bool = field(default=False, init=False)  # whether that has lost its end
     _open: list[bytes] = field(factory=list, init=False)  # lines that belong together, and may go on
     _size: int = field(default=0, init=False)
+    _came: float = field(default=0.0, init=False)  # the last output, by `time.monotonic`
+    _opened: float = field(default=0.0, init=False)  # the first of the open lines
     _in_traceback: bool = field(default=False, init=False)
 
     @property
-    def is_waiting(self) -> bool:
-        """Whether there is a line that may go on."""
-        return bool(self._open or self._rest)
+    def due(self) -> float:
+        """When a line that may go on is complete, by `time.monotonic`; infinity if there is none."""
+        return min(self._came + PAUSE, self._opened + LONGEST_PAUSE) if self._open else inf
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         """Takes output; yields what is complete, without its last line feed."""
+        self._came = time.monotonic()
         lines = (self._rest + data).split(b"\n")
         self._rest = lines.pop()
         if lines and self._is_cut:
@@ -114,6 +122,7 @@ class Stream:
             yield line
         elif line:
             self._open, self._size, self._in_traceback = [line], len(line), line.startswith(TRACEBACK)
+            self._opened = self._came
 
     def _continues(self, line: bytes) -> bool:
         """Whether a line belongs to the one before it, which may go on."""
@@ -151,15 +160,17 @@ class OutputLog:
             for file, stream in streams.items():
                 selector.register(file, selectors.EVENT_READ, stream)
             while selector.get_map():
-                ready = selector.select(PAUSE if any(each.is_waiting for each in streams.values()) else None)
-                if not ready:
-                    self._write(b"".join(self.rendered(each, each.pause()) for each in streams.values()))
-                for key, _ in ready:
+                due = min(each.due for each in streams.values())
+                for key, _ in selector.select(None if due == inf else max(0.0, due - time.monotonic())):
                     data = os.read(key.fd, CHUNK)
                     complete = key.data.feed(data) if data else key.data.end()
                     self._write(self.rendered(key.data, complete))
                     if not data:
                         selector.unregister(key.fileobj)
+                now = time.monotonic()
+                for stream in streams.values():
+                    if stream.due <= now:
+                        self._write(self.rendered(stream, stream.pause()))
 
     def rendered(self, stream: Stream, complete: Iterator[bytes]) -> bytes:
         """Returns complete lines of a stream as lines of our log."""
@@ -181,7 +192,8 @@ class OutputLog:
 
         Of a line that is none it returns None.
         """
-        line = line.replace(b"\r", b" ")  # white space there, which terminals would obey
+        # White space there, which terminals would obey, or which would end the line.
+        line = line.replace(b"\r", b" ").replace(b"\n", b" ")
         try:
             if not line.isascii():
                 line.decode()  # msgspec does not look into texts that it leaves as they are
@@ -189,13 +201,13 @@ class OutputLog:
             return None
         if not self._max_len or len(line) <= self._max_len:
             # Mostly it is right as it is, which is the quickest.
-            with suppress(msgspec.DecodeError):
+            with suppress(*NOT_DECODED):
                 if _known(line).fits:
                     return front + line[1:]
         try:
             fields: dict[str, Any] = dict(_decode(line))
             level, msg = _plain(fields.pop("level", None)), _plain(fields.pop("msg", fields.pop("message", None)))
-        except msgspec.DecodeError:
+        except NOT_DECODED:
             return None
         for name in OURS & fields.keys():
             fields[f"{name}_"] = fields.pop(name)
@@ -222,8 +234,9 @@ class OutputLog:
             except BlockingIOError:
                 with suppress(OSError):
                     _wait_for_room(self._fd)
-            except OSError:
-                self._is_closed = True
+            except OSError as error:
+                self._is_closed = error.errno in (errno.EPIPE, errno.EBADF)
+                return  # of a disk that is full, and may have room again, these lines are lost
 
 
 def _plain(value: msgspec.Raw | None) -> str:

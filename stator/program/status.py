@@ -54,7 +54,7 @@ def publish_start(state: SharedState, loaded: Loaded[Config], run_id: str, bound
         host=bound[0],
         port=bound[1],
         service_port=service.port,
-        program=mask(loaded.command[0]) if loaded.command else "",
+        program=mask(os.fsencode(loaded.command[0]).decode(errors="backslashreplace")) if loaded.command else "",
         registration="not registered yet",
         level=config.logger.level,
         signals={"level": int(LEVEL_SIGNAL), "stacks": int(STACKS_SIGNAL)},

@@ -28,6 +28,17 @@ HEALTHY, FAILING, DRAINING = (b'{"status":"%s"}' % status for status in (b"ok", 
 LONGEST_REASON = 300
 
 
+def passing(check: Check, timeout: float) -> Callable[[], bool]:
+    """Returns what says whether a check passes, within so many seconds: it's made in a thread."""
+    flights: SingleFlight[str, None] = SingleFlight(DaemonThreads().run)
+
+    def passes() -> bool:
+        calls = {"": partial(_make, check, timeout, await_alone)}
+        return gather(flights, calls, timeout)[""].error is None
+
+    return passes
+
+
 @frozen
 class Health:
     """Whether all checks passed and the service does not drain; also as JSON, with and without each check's state."""

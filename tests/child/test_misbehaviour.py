@@ -14,7 +14,7 @@ import pytest
 from tests.child.conftest import Wraps
 from tests.child.test_process import SERVER, child_of, family, free_port, is_running
 from tests.fakes import Agent
-from tests.program import MODULE, Program, cannot, eventually
+from tests.program import MODULE, ROOT, Program, cannot, eventually
 
 NOBODY = 65534
 AS_NOBODY = f"import os, time; os.setgid({NOBODY}); os.setuid({NOBODY}); print('changed', flush=True); time.sleep(600)"
@@ -96,6 +96,40 @@ def test_one_that_hangs_at_its_start_and_ignores_the_stop_signal_is_killed(wraps
     assert program.lines("program ended", signal="SIGKILL")
     assert consul.asked("/v1/agent/service/register") == []
     eventually(lambda: not any(map(is_running, tree)))
+
+
+CHECKS = """
+import time
+
+
+async def fails():
+    raise RuntimeError("no database")
+
+
+def hangs():
+    time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize("check", ["fails", "hangs"])
+def test_one_whose_check_fails_or_hangs_is_given_up_in_time(
+    wraps: Wraps, consul: Agent, tmp_path: Path, check: str
+) -> None:
+    (tmp_path / "checks.py").write_text(CHECKS)
+    env = registering(consul, 80, STTR_CHILD_HEALTH=f"checks:{check}", STTR_CHILD_STARTTIMEOUT="500ms")
+    program = wraps(["sleep", "600"], {**env, "PYTHONPATH": f"{tmp_path}:{ROOT}"})
+    assert program.ended() == 1
+    assert program.lines("can't start", reason="the program was not healthy within 0.5 s")
+    assert consul.asked("/v1/agent/service/register") == []
+
+
+def test_one_whose_name_is_not_utf_8_runs(wraps: Wraps, tmp_path: Path) -> None:
+    name = os.fsdecode(os.fsencode(tmp_path) + b"/p\xffg")
+    Path(name).symlink_to("/bin/sleep")
+    program = wraps([name, "600"])
+    child_of(program)
+    assert 'p\\\\xffg"} 1' in program.get("/metrics").body.decode()
+    assert program.stop() == 143
 
 
 def test_one_that_hangs_at_its_start_can_be_stopped(wraps: Wraps, consul: Agent) -> None:

@@ -1,17 +1,19 @@
 """The output of a wrapped program as lines of the log."""
 
+import errno
 import json
 import os
 import sys
+import threading
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from stator.child.output import LONGEST_LINE, Stream
+from stator.child.output import LONGEST_LINE, OutputLog, Stream
 from stator.log.render import TRUNCATED
-from tests.program import Program
+from tests.program import Program, eventually
 
 JSON = {"STTR_CHILD_LOG": "json", "STTR_LOGGER_MAXLEN": "2000"}
 
@@ -125,6 +127,56 @@ def test_an_object_that_is_not_utf_8_is_a_text(tmp_path: Path) -> None:
         r'{"level":"info","msg":"m","name":"Andr\xe9"}',
         "next",
     ]
+
+
+def test_what_is_nested_too_deep_is_a_text_and_the_rest_follows(tmp_path: Path) -> None:
+    code = "print('{\"a\":' + '[' * 1500 + ']' * 1500 + '}')\nfor i in range(20_000): print('x' * 50)"
+    first, *rest = messages(run(tmp_path, code))
+    assert first[1].startswith('{"a":[[[')
+    assert rest == [("stdout", "x" * 50)] * 20_000
+
+
+def test_an_object_over_several_lines_is_one_line(tmp_path: Path) -> None:
+    (line,) = run(tmp_path, """print('{"level":"info",\\n  "msg":"hello",\\n  "path":"/"}')""")
+    assert (line["msg"], line["path"]) == ("hello", "/")
+
+
+def test_a_line_is_written_though_other_output_goes_on(tmp_path: Path) -> None:
+    code = """
+import sys, time
+print("failed", file=sys.stderr)
+for i in range(40): print('{"msg": "other"}'); time.sleep(0.05)
+"""
+    lines = messages(run(tmp_path, code))
+    assert 0 < lines.index(("stderr", "failed")) < 30
+
+
+def test_lines_that_go_on_for_long_are_written_in_parts(tmp_path: Path) -> None:
+    code = "import time\nprint('begins')\nfor i in range(50): print(' goes on'); time.sleep(0.1)"
+    assert 1 < len(run(tmp_path, code)) < 10
+
+
+def test_after_a_write_that_failed_later_lines_are_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write, failures = os.write, [OSError(errno.ENOSPC, "full")]
+
+    def fails_once(fd: int, data: bytes) -> int:
+        if failures and threading.current_thread().name == "output":
+            raise failures.pop()
+        return write(fd, data)
+
+    monkeypatch.setattr(os, "write", fails_once)
+    (stdout, into), (stderr, end) = os.pipe(), os.pipe()
+    os.close(end)
+    log = tmp_path / "log"
+    with log.open("wb") as file, os.fdopen(stdout, "rb") as out, os.fdopen(stderr, "rb") as err:
+        output = OutputLog(file.fileno(), "shop", "RUN", 999)
+        output.start(out, err)
+        write(into, b'{"msg":"lost"}\n')
+        eventually(lambda: not failures)
+        write(into, b'{"msg":"there"}\n')
+        os.close(into)
+        output.finish()
+    assert [json.loads(line)["msg"] for line in log.read_bytes().splitlines()] == ["there"]
 
 
 def test_a_line_is_written_though_the_next_does_not_come(tmp_path: Path) -> None:
