@@ -138,7 +138,7 @@ def load(path: str, targets: Collection[Target]) -> dict[str, Options]:
 
     try:
         content = tomllib.loads(Path(path).read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         # The place alone: what is there may be a secret.
         place = re.search(r"\(at [^()]*\)$", str(error))
         reason = getattr(error, "strerror", None) or f"it's not TOML{f' {place[0]}' if place else ''}"

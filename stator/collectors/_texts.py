@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from prometheus_client import Metric
 
+# Characters of a line. The parser's time for a label's value grows with the square of its length.
+LONGEST_LINE = 1 << 16
 # A family's name and its type, either of which may be missing.
 _TYPE = re.compile(r'^[ \t]*#[ \t]*TYPE(?:[ \t]+("(?:[^"\\]|\\.)*"|\S+))?(?:[ \t]+(\S+))?(?=[ \t\r]*$)', re.MULTILINE)
 _HELP = re.compile(r"^[ \t]*#HELP(?=[ \t])", re.MULTILINE)
@@ -26,6 +28,9 @@ def decoded(data: bytes) -> str:
     if text and not text.endswith("\n"):
         msg = "its last line has no end: is it still being written?"
         raise BadTextError(msg)
+    if any(len(line) > LONGEST_LINE for line in text.split("\n")):
+        msg = f"a line has more than {LONGEST_LINE:,} characters"
+        raise BadTextError(msg)
     return text
 
 
@@ -40,7 +45,7 @@ def text_families(text: str) -> list["Metric"]:
     lines = StringIO(_HELP.sub("# HELP", _TYPE.sub(_as_parsed, text)))
     try:
         found = list(text_fd_to_metric_families(lines))
-    except (ValueError, LookupError, TypeError) as error:
+    except Exception as error:  # of a bad line it raises what comes of it
         raise _bad(text, lines, "Prometheus' text format", error) from error
     whole: dict[str, Metric] = {}
     for family in found:
@@ -63,7 +68,7 @@ def openmetrics_families(text: str) -> list["Metric"]:
     lines = StringIO(text)
     try:
         families: list[Metric] = list(text_fd_to_metric_families(lines))  # type: ignore[no-untyped-call] # it has no types
-    except (ValueError, LookupError, TypeError) as error:
+    except Exception as error:
         raise _bad(text, lines, "OpenMetrics", error) from error
     for family in families:
         _sort_labels(family)
@@ -71,8 +76,14 @@ def openmetrics_families(text: str) -> list["Metric"]:
 
 
 def _sort_labels(family: "Metric") -> None:
-    # The order of labels may differ from line to line.
-    family.samples = [each._replace(labels=dict(sorted(each.labels.items()))) for each in family.samples]
+    # The order of labels may differ from line to line; the parser gives a native histogram without labels None.
+    family.samples = [each._replace(labels=dict(sorted((each.labels or {}).items()))) for each in family.samples]
+    try:
+        for each in family.samples:
+            float(each.value or 0)
+    except OverflowError as error:
+        msg = f"{family.name} has a number that is larger than any that Prometheus reads"
+        raise BadTextError(msg) from error
 
 
 def _bad(text: str, lines: StringIO, format_: str, error: Exception) -> BadTextError:

@@ -193,6 +193,11 @@ def test_process_families_of_a_bare_target_give_way(
         (says(TEXT + b"\r\nup 1\n\xff 1\n"), "it's not UTF-8"),
         (says(TEXT + b'\r\nup 1\n{"json": 1}\n'), "line 2 is not in Prometheus' text format"),
         (says(OK + b"Content-Type: application/openmetrics-text\r\n\r\nup 1\n"), "not in OpenMetrics: Missing # EOF"),
+        (
+            says(OK + b"Content-Type: application/openmetrics-text\r\n\r\nup %s\n# EOF\n" % (b"9" * 400)),
+            "up has a number that is larger than any that Prometheus reads",
+        ),
+        (says(TEXT + b'\r\na{b="' + b'\\"' * 800_000 + b'"} 1\n'), "a line has more than 65,536 characters"),
         (says(TEXT + b"Content-Encoding: gzip\r\n\r\nup 1\n"), "can't be decompressed"),
         (says(TEXT + b"Content-Encoding: br\r\n\r\nup 1\n"), "an encoding that was not asked for: br"),
         (says(TEXT + b"Content-Encoding: gzip\r\n\r\n" + gzip.compress(b"up 1\n")[:-9]), "ends before its compressed"),
@@ -380,6 +385,8 @@ def test_tls_is_verified_by_the_targets_own_authorities(
     ("text", "expected"),
     [
         ("[shop", "it's not TOML (at end of document)"),
+        (f"shop = {'[' * 3000}", "it's not TOML"),
+        (f"shop = {'9' * 5000}", "it's not TOML"),
         ("[stop]\n", "[stop] is no target of STTR_SCRAPE_TARGETS: expected a name, or the URI of one without a name"),
         ("shop = 'geheim'\n", "[shop]: expected basic_auth, authorization, tls_config and nothing else"),
         ("[shop]\ngeheim = 1\n", "[shop]: expected basic_auth, authorization, tls_config and nothing else"),

@@ -278,6 +278,9 @@ def test_each_files_time_is_reported(story: CapturedLog, folder: Path) -> None:
         ("# TYPE a gauge\na 1\nb 1\n# TYPE a summary\na_sum 1\n", "a is a gauge first and a summary later"),
         ('# TYPE h histogram\nh_bucket{le="x"} 1\nh_bucket{le="x"} 1\n', 'h_bucket{le="x"} appears twice'),
         ('a{__name__="b"} 1\n', "is not in Prometheus' text format"),
+        (f"a 1 {'9' * 400}\n", "line 1 is not in Prometheus' text format"),
+        (f"a {'9' * 400}\n", "a has a number that is larger than any that Prometheus reads"),
+        (f'a{{b="{"x" * (1 << 16)}"}} 1\n', "a line has more than 65,536 characters"),
         ("node_textfile_scrape_error 0\n", "node_textfile_scrape_error: its type unknown is not that of its family"),
     ],
 )
