@@ -184,8 +184,10 @@ def _write_line(sink: Sink, _logger: object, _level: str, line: bytes) -> None:
 def _take_error(_logger: object, _level: str, event: Event) -> Event:
     """Makes structlog's ``exc_info``, as `exception` gives it, the field ``error``."""
     given = event.pop("exc_info", None)
-    error = given if isinstance(given, BaseException) else given[1] if isinstance(given, tuple) else None
-    if given and (error := error or sys.exc_info()[1]):
+    if isinstance(given, tuple):
+        given = given[1] if len(given) > 1 and given[1] is not None else bool(given)
+    error = given if isinstance(given, BaseException) else sys.exc_info()[1] if given else None
+    if error is not None:
         event.setdefault("error", error)
     return event
 

@@ -1,5 +1,6 @@
 """Structured logging: one JSON object a line, with structlog."""
 
+import os
 import random
 import re
 import string
@@ -121,6 +122,11 @@ def unbind(tokens: Mapping[str, Token[Any]]) -> None:
     structlog.contextvars.reset_contextvars(**tokens)
 
 
-def new_id(random_bits: Callable[[int], int] = random.getrandbits) -> str:
+# Not Python's own: an application may seed that, and expects its sequence to be whole.
+RANDOM = random.Random()  # noqa: S311 # ids are not secret
+os.register_at_fork(after_in_child=RANDOM.seed)
+
+
+def new_id(random_bits: Callable[[int], int] = RANDOM.getrandbits) -> str:
     """Returns seven random letters or digits: the id of a run, a worker or a request."""
     return random_bits(56).to_bytes(7, "little").translate(_ID_LETTERS).decode()

@@ -184,5 +184,7 @@ def _error(error: BaseException) -> dict[str, str]:
         "message": safely(str, error),
         "traceback": "\n".join(f"{frame.filename}:{frame.lineno} in {frame.name}: {frame.line}" for frame in frames),
     }
-    cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
-    return fields | {"cause": "".join(traceback.format_exception_only(cause)).strip()} if cause else fields
+    cause = error.__context__ if error.__cause__ is None and not error.__suppress_context__ else error.__cause__
+    if cause is None:
+        return fields
+    return fields | {"cause": "".join(traceback.format_exception_only(cause)).strip()}

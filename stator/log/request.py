@@ -3,7 +3,6 @@
 https://www.w3.org/TR/trace-context/
 """
 
-import random
 import re
 import sys
 from collections.abc import Iterable, Mapping
@@ -11,7 +10,7 @@ from contextvars import ContextVar, Token
 from http import HTTPStatus
 from typing import Any
 
-from stator.log.logger import bind, new_id, unbind
+from stator.log.logger import RANDOM, bind, new_id, unbind
 from stator.log.render import Event
 
 REQUEST_ID = "X-Request-ID"
@@ -78,7 +77,7 @@ class RequestContext:
             self.ids |= _span_fields(span)
         elif traceparent and (parent := _parse(traceparent)):
             trace_id, span_id, self.flags = parent
-            own = f"{random.getrandbits(64) or 1:016x}"
+            own = f"{RANDOM.getrandbits(64) or 1:016x}"
             self.ids |= {"trace_id": trace_id, "span_id": own, "parent_span_id": span_id}
             if _TRACESTATE.fullmatch(tracestate):
                 self.tracestate = tracestate
@@ -108,14 +107,19 @@ def current_request() -> RequestContext | None:
 
 
 def mark_error(error: BaseException, ids: Mapping[str, str]) -> None:
-    """Notes on an error which request it ended: a server logs it when the request is no longer the one at work."""
-    vars(error)[_IDS_OF_ERROR] = ids
+    """Notes on an error which request it ended: a server logs it when the request is no longer the one at work.
+
+    One that ended several requests, as that of a future for which they waited, is none's.
+    """
+    own = vars(error)
+    own[_IDS_OF_ERROR] = ids if own.get(_IDS_OF_ERROR, ids) is ids else {}
 
 
 def add_ids_of_error(_logger: object, _level: str, event: Event) -> Event:
     """Adds the ids of the request that an event's error ended, unless one is at work."""
     error = event.get("error")
-    if isinstance(error, BaseException) and "request_id" not in event:
+    # By its type: a proxy for something that is gone raises an error when it's asked for its class.
+    if issubclass(type(error), BaseException) and "request_id" not in event:
         event.update(vars(error).get(_IDS_OF_ERROR, {}))
     return event
 

@@ -95,17 +95,19 @@ def log_record(log: Log, record: logging.LogRecord) -> Any:
 
     extra = {str(name): value for name, value in vars(record).items() if name not in _STANDARD}
     own = getattr(record, FIELDS, {})
-    if not isinstance(own, Mapping) or not hasattr(record, EVENT):  # another's attribute of that name
+    is_ours = isinstance(own, Mapping) and all(isinstance(name, str) for name in own) and hasattr(record, EVENT)
+    if not is_ours:  # another's attribute of that name
         extra, own = ({**extra, FIELDS: own} if hasattr(record, FIELDS) else extra), {}
     ours: dict[str, Any] = {"logger": record.name, **own}
     if record.stack_info:
         ours["stack"] = record.stack_info
-    if record.exc_info and record.exc_info[1]:
-        ours["error"] = record.exc_info[1]
+    exc_info: Any = record.exc_info  # a record that somebody has made by hand may have anything
+    if isinstance(exc_info, tuple) and len(exc_info) > 1 and exc_info[1] is not None:
+        ours["error"] = exc_info[1]
     taken = {*ours, *_OF_PROCESS, *(structlog.contextvars.get_contextvars().keys() & {*ID_FIELDS})}
     fields = {**ours, **{f"{name}_" if name in taken else name: value for name, value in extra.items()}}
     level = min(max(record.levelno // 10 * 10, logging.DEBUG), logging.CRITICAL)
-    message = getattr(record, EVENT, None) or _message(record)
+    message = (getattr(record, EVENT) if is_ours else None) or _message(record)  # it's a constant's name
     return log.log(level, message, **{f"{name}_" if name in _RESERVED else name: each for name, each in fields.items()})
 
 

@@ -255,6 +255,72 @@ def test_whatever_the_extra_fields_are_called_there_is_a_line_and_no_error() -> 
     assert errors == ""
 
 
+UNUSUAL = """
+import logging, weakref
+import stator, structlog
+stator.configure_logging()
+
+
+class Errors(Exception):
+    def __len__(self): return 0
+
+
+try:
+    try:
+        raise Errors
+    except Errors as error:
+        raise ValueError("no") from error
+except ValueError:
+    logging.exception("cause")
+try:
+    raise Errors
+except Errors:
+    logging.exception("false")
+log = structlog.get_logger()
+log.info("empty", exc_info=())
+log.info("gone", error=weakref.proxy(set()))
+logging.getLogger().handle(logging.makeLogRecord({"msg": "record", "levelno": 30, "exc_info": True}))
+logging.warning("names", extra={"stator": {1: 2}, "stator_event": "x"})
+"""
+
+
+def test_unusual_errors_and_records_make_lines(tmp_path: Path) -> None:
+    (cause, false, empty, gone, record, names), errors = run(UNUSUAL)
+    assert errors == ""
+    assert (cause["error"]["type"], cause["error"]["cause"], false["error"]["type"]) == (
+        "ValueError",
+        "Errors",
+        "Errors",
+    )
+    assert (empty["msg"], record["msg"], names["msg"], names["stator"]) == ("empty", "record", "names", '{"1":2}')
+    assert gone["error"].endswith(": ReferenceError")
+
+
+SHARED_ERROR = """
+import logging
+import stator
+stator.configure_logging()
+error = ConnectionError("down")
+
+
+def app(environ, start):
+    raise error
+
+
+app = stator.wsgi_app(app, environ={})
+for name in "ab":
+    try:
+        app({"REQUEST_METHOD": "GET", "PATH_INFO": "/", "HTTP_X_REQUEST_ID": name}, None)
+    except ConnectionError:
+        logging.error("failed", exc_info=True)
+"""
+
+
+def test_an_error_of_several_requests_has_the_id_of_none() -> None:
+    lines, _ = run(SHARED_ERROR)
+    assert [line.get("request_id") for line in lines if line["msg"] == "failed"] == ["a", None]
+
+
 APP = """
 import logging
 import stator
