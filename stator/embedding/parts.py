@@ -65,7 +65,7 @@ class Parts:
             target=_target(config, run_id),
         )
         access, self._proxies = config.server.access, config.server.access.proxies()
-        self._observer = Observer(metrics, settings.access, log, self._proxies)
+        self._observer, self._shares = Observer(metrics, settings.access, log, self._proxies), False
         collectors.setdefault(REQUESTS, metrics)
         keeper = KeeperState(service, log)
         if config.registers:
@@ -89,8 +89,10 @@ class Parts:
         self._has_page = settings.has_page
 
     def observer(self) -> Observer:
-        """Returns what observes the requests of an application that is wrapped, and counts those of all workers."""
-        if memory := process_memory():
+        """Returns what observes the requests of all applications that are wrapped, and counts those of all workers."""
+        # Once: the metrics of another application that is wrapped later are the same.
+        if not self._shares and (memory := process_memory()):
+            self._shares = True
             self._metrics.move(SharedStore(memory, self._config.roster.service.name, GAUGES))
         return self._observer
 

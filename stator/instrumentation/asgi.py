@@ -108,11 +108,12 @@ class ASGIExchange(Exchange):
         headers = self.response_headers = list(message.get("headers", ()))
         for name, _ in headers:
             if name == _REQUEST_ID:
-                return message
-        if not self.ids:
-            return message
-        # A new message: the application may send its own again.
-        return {**message, "headers": [*headers, (_REQUEST_ID, self.ids["request_id"].encode())]}
+                break
+        else:
+            if self.ids:
+                headers = [*headers, (_REQUEST_ID, self.ids["request_id"].encode())]
+        # A new message: the application may send its own again, whose headers may be an iterator.
+        return {**message, "headers": headers}
 
     def read_context(self) -> None:
         """Reads the request's ids."""

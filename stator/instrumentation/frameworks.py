@@ -44,8 +44,8 @@ def _noting_route(resolve: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
     def resolve_request(request: Any) -> Any:
         resolved = resolve(request)
-        route = request.resolver_match.route
-        _kept(request)[ROUTE] = route if route.startswith(("/", "^")) else f"/{route}"
+        if route := request.resolver_match.route:  # a URL pattern of the application's own class may leave it out
+            _kept(request)[ROUTE] = route if route.startswith(("/", "^")) else f"/{route}"
         return resolved
 
     return resolve_request
@@ -53,8 +53,8 @@ def _noting_route(resolve: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 def _kept(request: Any) -> MutableMapping[str, Any]:
     """Returns the environ of Django's request, or its scope."""
-    kept: MutableMapping[str, Any] = request.scope if hasattr(request, "scope") else request.environ
-    return kept
+    kept: MutableMapping[str, Any] = getattr(request, "scope", None) or getattr(request, "environ", {})
+    return kept  # one that an application has made itself has neither
 
 
 def _note_django_error(request: Any = None, **_: Any) -> None:
@@ -64,7 +64,10 @@ def _note_django_error(request: Any = None, **_: Any) -> None:
 
 
 def _note_flask_error(_app: Any, exception: BaseException, **_: Any) -> None:
-    request = sys.modules["flask"].request
+    flask = sys.modules["flask"]
+    if not flask.has_request_context():  # a job sends the signal, too
+        return
+    request = flask.request
     request.environ |= {ERROR: error_type(type(exception)), RULE: request.url_rule}
 
 
@@ -88,13 +91,15 @@ def _refusing_rule() -> Any:
     return None
 
 
-def prefixes(app: Any) -> frozenset[str]:
-    """Returns the paths below which Werkzeug's DispatcherMiddleware mounts applications."""
+def prefixes(app: Any, above: tuple[Any, ...] = ()) -> frozenset[str]:
+    """Returns the paths below which Werkzeug's DispatcherMiddleware mounts applications; `above` are those around."""
     found = set()
     for each in (app, getattr(app, "wsgi_app", None)):
         mounts = getattr(each, "mounts", None)
         for path, inner in mounts.items() if isinstance(mounts, Mapping) else ():
-            found |= {path, *(path + below for below in prefixes(inner))}
+            # One may be mounted in itself, below as many prefixes as a client likes.
+            is_above = any(inner is other for other in (app, *above))
+            found |= {path, *(path + below for below in (() if is_above else prefixes(inner, (app, *above))))}
     return frozenset(found)
 
 

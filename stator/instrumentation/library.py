@@ -7,11 +7,11 @@ value, ``values.MutexValue``, which that is before, and the attributes of metric
 import gc
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial, wraps
-from operator import attrgetter
 from typing import Any
 
 import prometheus_client
 from prometheus_client import Counter, Enum, Gauge, Histogram, Info, Metric, Summary, values
+from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.registry import Collector
 from prometheus_client.samples import Sample
 
@@ -67,7 +67,8 @@ class Library:
             TypeError: A metric that is there can't be shared; the message names it.
         """
         probe = self._probe.args[0]
-        earlier = [each for each in gc.get_objects() if issubclass(type(each), SHARED) and each is not probe]
+        every = (each for each in gc.get_objects() if issubclass(type(each), SHARED) and each is not probe)
+        earlier = [each for each in every if LABEL_VALUES in vars(each)]  # others could not be made
         for metric in earlier:
             _check(metric)
         values.ValueClass = self._make_value  # the library only calls it
@@ -75,6 +76,8 @@ class Library:
             setattr(type_, "__init__", self._followed_by(type_.__init__, self._note))  # noqa: B010
             setattr(type_, "collect", self._merging(type_.collect))  # noqa: B010
             setattr(type_, "labels", _looking_up(type_.labels))  # noqa: B010
+            for name in {"remove", "remove_by_labels", "clear"} & {*dir(type_)}:
+                setattr(type_, name, _detaching(getattr(type_, name)))
         setattr(Gauge, "set_function", self._followed_by(Gauge.set_function, self._withdraw))  # noqa: B010
         setattr(Info, "info", self._followed_by(Info.info, self._share_info))  # noqa: B010
         setattr(Enum, "state", self._followed_by(Enum.state, self._share_state))  # noqa: B010
@@ -106,7 +109,8 @@ class Library:
     def _share_info(self, info: Any) -> None:
         own = vars(info)
         labels = own[LABEL_NAMES], own[LABEL_VALUES]
-        own[OWN_VALUE] = info_value(self.memory, _family(info), labels, own[VALUE])
+        with self.memory.lock:  # not two at a time: the end of one value would remove the other's series
+            own[OWN_VALUE] = info_value(self.memory, _family(info), labels, own[VALUE])
 
     def _share_state(self, enum: Any) -> None:
         own = vars(enum)
@@ -201,7 +205,6 @@ class _Elsewhere(Collector):
 
 def _looking_up(own: Callable[..., Any]) -> Callable[..., Any]:
     """Returns a ``labels`` that finds a child that is there in a third of the time of the library's own."""
-    children = attrgetter(CHILDREN)
 
     @wraps(own)
     def labels(metric: Any, *values: object, **by_name: object) -> Any:
@@ -209,18 +212,32 @@ def _looking_up(own: Callable[..., Any]) -> Callable[..., Any]:
             # What equals a text need not be shown as that text: a member of an Enum that is a str.
             if type(value) is not str:
                 return own(metric, *values, **by_name)
-        try:
-            child = children(metric).get(values)
-        except AttributeError:  # a metric without labels
-            child = None
+        child = getattr(metric, CHILDREN, {}).get(values)  # a metric without labels has none
         return own(metric, *values, **by_name) if child is None or by_name else child
 
     return labels
 
 
+def _detaching(own: Callable[..., None]) -> Callable[..., None]:
+    """Returns a ``remove`` or ``clear`` that removes the series of children that the application still has, too."""
+
+    @wraps(own)
+    def remove(metric: Any, *values: Any, **by_name: Any) -> None:
+        children = getattr(metric, CHILDREN, {})
+        wanted = [tuple(map(str, values))] if own.__name__ == "remove" else list(children)
+        before = {labels: children[labels] for labels in wanted if labels in children}
+        own(metric, *values, **by_name)
+        left = getattr(metric, CHILDREN, {})
+        gone = [vars(child).values() for labels, child in before.items() if left.get(labels) is not child]
+        for value in (value for attributes in gone for each in attributes for value in _values(each)):
+            value.detach()
+
+    return remove
+
+
 def _family(metric: Any) -> Metric:
-    (family,) = metric.describe()
-    return family  # type: ignore[no-any-return]
+    (family,) = MetricWrapperBase.describe(metric)  # not a subclass's own
+    return family
 
 
 def _samples(families: Iterable[Metric]) -> Iterator[Sample]:

@@ -34,6 +34,8 @@ from stator.instrumentation.naming import rows_called, write_name
 from stator.instrumentation.reader import Reader
 from stator.processes.discovery import lock_holder
 
+# Seconds that a warning may take: whoever logs it may wait for a lock that this thread holds, such as a metric's.
+WARNING_TIMEOUT = 0.5
 # madvise(2): the page is zero in a child, whoever has forked it.
 _WIPEONFORK = 18
 _PAGE = 4096
@@ -47,6 +49,7 @@ class Memory:
         lock: Held while a row is taken or a series is added.
         is_incomplete: Whether this process has values that are not shared.
         with_exemplars: Names of the families of which this process has exemplars.
+        owners: By the index of each series' first cell, the id of the value for which it was placed last.
     """
 
     def __init__(self, fd: int, server: int, warn: Callable[[str], object]) -> None:
@@ -68,7 +71,7 @@ class Memory:
         self.with_exemplars: set[str] = set()
         self._numbers: dict[FamilyKey, int] = {}
         self._index: dict[bytes, int] = {}
-        self._owners: dict[int, int] = {}
+        self.owners: dict[int, int] = {}
         self._used = self._next = 0
         self._warned: set[str] = set()
         self._uses: Counter[str] = Counter()
@@ -136,7 +139,7 @@ class Memory:
         if index is None:
             self.is_incomplete = True
             return [*initial_cells(key)], 0
-        self._owners[index] = id(owner)
+        self.owners[index] = id(owner)
         return self.cells, index
 
     def _place(self, key: FamilyKey, label_values: tuple[str, ...]) -> int | None:
@@ -153,13 +156,9 @@ class Memory:
         series = family.series.get((key.sample, key.label_names, label_values)) if family else None
         return series is not None and any(0 < self.cells[cell + 1] <= removed for cell in series.cells)
 
-    def is_owner(self, index: int, owner: object) -> bool:
-        """Whether a series of this process's row was placed for this owner, and for no other since."""
-        return self._owners.get(index) == id(owner)
-
     def _enter(self) -> None:
         """Takes the first row that nobody has, with all that its last owner has counted."""
-        self._numbers, self._index, self._owners, self._used, self._next = {}, {}, {}, 0, 0
+        self._numbers, self._index, self.owners, self._used, self._next = {}, {}, {}, 0, 0
         self.is_incomplete = False
         try:
             self._row = self._lock_row()
@@ -229,7 +228,10 @@ class Memory:
     def _warn_once(self, message: str) -> None:
         if message not in self._warned:
             self._warned.add(message)
-            self._warn(message)
+            thread = threading.Thread(target=self._warn, args=(message,), daemon=True)
+            with suppress(RuntimeError):  # no thread can be started
+                thread.start()
+                thread.join(WARNING_TIMEOUT)
 
     def _check_descriptor(self) -> None:
         """Raises OSError if the application has closed the memory's descriptor, which may be another file's now."""

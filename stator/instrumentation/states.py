@@ -17,7 +17,7 @@ def info_value(memory: Memory, family: Metric, labels: Labels, info: Mapping[str
     """Returns a value whose series has what an info says as labels, and which is there while this process has it."""
     names, label_values = labels
     key = FamilyKey("info", family.name, f"{family.name}_info", (*names, *info), family.documentation, "all")
-    value = make_value(memory, key, (*label_values, *info.values()))
+    value = make_value(memory, key, (*label_values, *map(str, info.values())))
     value.set(1)
     return value
 

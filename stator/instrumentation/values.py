@@ -7,6 +7,7 @@ long as nothing is called in between. Hence ``float`` first: another number's ``
 import time
 from bisect import bisect_left
 from collections.abc import Sequence
+from contextlib import suppress
 from sys import is_finalizing
 from typing import Any
 
@@ -84,16 +85,29 @@ class SharedValue:
 
     def withdraw(self) -> None:
         """Removes the series from this process; what is inherited from a parent stays the parent's."""
-        if self._epoch[0] == self._own_epoch and self._memory.is_owner(self._index, self):
-            self._remove()
+        if self._epoch[0] != self._own_epoch:
+            return
+        owners, cells, index, own = self._memory.owners, self._cells, self._index, id(self)
+        offset, mark = self._removed()
+        cell = index + offset
+        # Nothing is called between the look and the mark, so that no other thread can place the series in between.
+        with suppress(KeyError):
+            if owners[index] == own:
+                cells[cell] = mark
 
-    def _remove(self) -> None:
-        """Marks the series as removed; its sum stays as long as another process has it."""
-        self._cells[self._index + 1] = -time.time()
+    def _removed(self) -> tuple[int, float]:
+        """Returns which of its cells says that the series is removed, and how; its sum stays while another has it."""
+        return 1, -time.time()
+
+    def detach(self) -> None:
+        """Removes the series from this process for good: whoever has the value still counts in cells of its own."""
+        self.withdraw()
+        self._cells, self._index = [0.0, 0.0], 0
+        self._epoch, self._own_epoch = memoryview(bytes(4)).cast("I"), 0  # it has no place in any row from now on
 
     def __del__(self) -> None:
-        # The library's remove() and clear() drop a metric's values. When the process ends they stay.
-        if not is_finalizing():
+        # The library drops the values of metrics that nobody has any more. When the process ends they stay.
+        if not is_finalizing() and hasattr(self, "_own_epoch"):  # a copy has nothing
             self.withdraw()
 
 
@@ -120,9 +134,9 @@ class SharedGauge(SharedValue):
         value = self._cells[self._index]
         return 0.0 if is_unset(value) else value
 
-    def _remove(self) -> None:
+    def _removed(self) -> tuple[int, float]:
         """Leaves the gauge without a value of this process."""
-        self._cells[self._index] = UNSET
+        return 0, UNSET
 
 
 class SharedSum(SharedValue):
@@ -157,9 +171,9 @@ class SharedSum(SharedValue):
             self._bind()
         return self._own
 
-    def _remove(self) -> None:
+    def _removed(self) -> tuple[int, float]:
         """Leaves what dead processes had."""
-        self._cells[self._index] = self._base if self._cells[self._index + 1] else UNSET
+        return 0, self._base if self._cells[self._index + 1] else UNSET
 
 
 class SharedRecent(SharedGauge):

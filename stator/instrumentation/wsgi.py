@@ -4,7 +4,6 @@ https://peps.python.org/pep-3333/
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
 from typing import Any
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
@@ -15,6 +14,8 @@ from stator.instrumentation.exchange import Exchange, Observer, error_type
 from stator.log.request import REQUEST_ID
 
 _REQUEST_ID = REQUEST_ID.lower()
+# Of a body's length that is believed: a petabyte. A client may send any.
+MOST_DIGITS = 15
 
 
 def observe_wsgi(app: WSGIApplication, observer: Observer) -> WSGIApplication:
@@ -57,8 +58,9 @@ class WSGIExchange(Exchange):
         self._rule: Any = None
         super().__init__(observer, environ, environ.get("REQUEST_METHOD", ""), environ.get("wsgi.url_scheme", ""))
         if observer.metrics.has_sizes:
-            with suppress(ValueError):
-                self.received = int(environ.get("CONTENT_LENGTH") or 0)
+            length = environ.get("CONTENT_LENGTH") or ""
+            if length.isdecimal() and len(length) <= MOST_DIGITS:
+                self.received = int(length)
 
     def start_response(
         self, status: str, headers: list[tuple[str, str]], exc_info: Any = None, /

@@ -125,6 +125,17 @@ def test_an_id_that_the_application_sends_itself_stays_alone() -> None:
     assert sent[0]["headers"] == [(b"x-request-id", b"mine")]
 
 
+@pytest.mark.parametrize("own", [[], [(b"x-request-id", b"mine")]])
+def test_headers_may_be_an_iterator(own: list[tuple[bytes, bytes]]) -> None:
+    async def app(_scope: Scope, _receive: Receive, send: Send) -> None:
+        await send({**START, "headers": iter([(b"content-type", b"text/plain"), *own])})
+        await send(END)
+
+    headers = ask(wrap(app)).headers
+    assert headers["content-type"] == "text/plain"
+    assert bool(own) == (headers["x-request-id"] == "mine")
+
+
 def test_what_the_application_sends_is_left_as_it_is() -> None:
     ask(wrap(hello))
     assert START["headers"] == [(b"content-type", b"text/plain")]

@@ -93,6 +93,34 @@ def test_an_application_that_takes_the_descriptor_for_another_file_goes_on(start
     assert service.log == f"some metrics of this process are not shared: {reason}\n"
 
 
+# A handler as many applications have one, which holds its lock as it counts.
+COUNTS_LINES = """
+import logging, threading, time
+
+lines = Counter("lines", "l", ["level"])
+
+
+class Counting(logging.Handler):
+    def emit(self, record):
+        time.sleep(0.1)
+        lines.labels(record.levelname).inc()
+
+
+logging.getLogger().addHandler(Counting())
+"""
+
+
+def test_a_warning_waits_for_no_handler_that_counts(start_service: StartService) -> None:
+    service = start_service(DESCRIPTOR + COUNTS_LINES)
+    service.fork("1", "os.close(int(memory.name))")
+    service.run("thread = threading.Thread(target=logging.error, args=('x',), daemon=True); thread.start()", "1")
+    service.run("lines.labels('other').inc()", "1")
+    service.run("thread.join(10)", "1")
+    assert not service.run("thread.is_alive()", "1")
+    counted = {f'lines_total{{level="{level}"}}': 1 for level in ("ERROR", "WARNING", "other")}
+    assert eventually(lambda: service.samples("1") == counted)
+
+
 WORKER = f"""
 import os
 def worker():

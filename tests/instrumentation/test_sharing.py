@@ -220,11 +220,22 @@ def test_a_removed_gauge_is_gone_with_its_process_alone(start_service: StartServ
     assert service.samples() == {'all{a="x",worker="1"}': 1, 'sum{a="x"}': 1, 'max{a="x"}': 1}
 
 
-def test_a_child_that_the_application_keeps_counts_on_after_another_was_made(start_service: StartService) -> None:
+@pytest.mark.parametrize("remove", ["hits.remove('a')", "hits.clear()", "hits.remove_by_labels({'path': 'a'})"])
+def test_a_removed_series_is_gone_though_the_application_has_its_child(
+    start_service: StartService, remove: str
+) -> None:
     service = start_service(MAKE)
-    service.fork("1", "kept = hits.labels('a'); kept.inc(); hits.remove('a'); hits.labels('a').inc()")
-    service.run("del kept", "1")
-    assert service.samples()['hits_total{path="a"}'] == 2
+    service.fork("1", f"kept = hits.labels('a'); kept.inc(5); {remove}; kept.inc(5)")
+    assert 'hits_total{path="a"}' not in service.samples()
+    service.run("hits.labels('a').inc(); kept.inc(5); del kept", "1")
+    assert service.samples()['hits_total{path="a"}'] == 1
+
+
+def test_a_gauge_that_is_removed_while_the_application_has_it_stays_so_in_children(start_service: StartService) -> None:
+    service = start_service("depth = Gauge('depth', 'd', ['a'], multiprocess_mode='sum')")
+    service.run("kept = depth.labels('x'); kept.set(5); depth.remove('x')")
+    service.fork("1", "kept.set(7)")
+    assert service.samples() == {}
 
 
 def test_a_label_value_is_shown_as_its_text_even_if_it_equals_another(start_service: StartService) -> None:
@@ -281,6 +292,21 @@ def test_each_set_of_an_infos_labels_is_there_once(start_service: StartService) 
     }
 
 
+def test_an_info_that_threads_set_at_once_stays(start_service: StartService) -> None:
+    service = start_service(f"import sys; sys.setswitchinterval(1e-6); {INFO}")
+    service.run("from concurrent.futures import ThreadPoolExecutor; pool = ThreadPoolExecutor(4)")
+    service.fork("1")
+    for nth in range(50):
+        service.run(f"list(pool.map(build.labels('x').info, [dict(version='{nth}')] * 8))")
+        assert service.samples("1") == {f'build_info{{app="x",version="{nth}"}}': 1}
+
+
+def test_values_of_an_info_are_shown_as_their_texts(start_service: StartService) -> None:
+    service = start_service(INFO)
+    service.run("import decimal; build.labels('x').info({'version': decimal.Decimal('1.5')})")
+    assert service.samples("main") == {'build_info{app="x",version="1.5"}': 1}
+
+
 def test_an_enum_has_the_state_of_each_process(start_service: StartService) -> None:
     service = start_service("state = Enum('state', 's', states=['starting', 'running'])")
     assert service.samples() == {'state{state="starting"}': 1, 'state{state="running"}': 0}
@@ -334,6 +360,19 @@ def test_metrics_that_were_made_before_are_taken_over(start_service: StartServic
     assert 'trace="7"' in service.run(
         "__import__('prometheus_client.openmetrics.exposition').openmetrics.exposition.generate_latest(REGISTRY).decode()"
     )
+
+
+def test_what_is_left_of_a_metric_that_could_not_be_made_is_no_obstacle(start_service: StartService) -> None:
+    bad = "try:\n    Counter('bad', 'b', ['__bad'])\nexcept ValueError as error:\n    kept = error"
+    service = start_service(prelude=f"{LIBRARY}\n{bad}\nhits = Counter('hits', 'h')\nhits.inc()\n{SHARE}")
+    service.fork("1", "hits.inc()")
+    assert service.samples() == {"hits_total": 2}
+
+
+def test_a_subclass_may_describe_nothing(start_service: StartService) -> None:
+    service = start_service("class Own(Counter):\n    def describe(self): return []\nhits = Own('hits', 'h')")
+    service.fork("1", "hits.inc()")
+    assert service.samples() == {"hits_total": 1}
 
 
 def test_a_metric_that_can_not_be_taken_over_is_named(start_service: StartService) -> None:

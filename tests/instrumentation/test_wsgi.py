@@ -2,6 +2,7 @@
 
 import io
 import json
+import random
 import sys
 import wsgiref.util
 from collections.abc import Callable, Iterator
@@ -10,8 +11,9 @@ from typing import Any
 from wsgiref.validate import validator
 
 import pytest
-from flask import Flask
+from flask import Flask, got_request_exception
 from prometheus_client.openmetrics import parser as openmetrics
+from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 import stator
@@ -54,6 +56,53 @@ def answering(body: Any, status: str = "200 OK") -> Any:
         return body
 
     return app
+
+
+def test_applications_that_one_stator_wraps_count_together() -> None:
+    shop = stator.Stator(environ={}, collectors=[])
+    first = shop.wsgi_app(hello)
+    ask_wsgi(first, "/")
+    second = shop.wsgi_app(hello)
+    ask_wsgi(second, "/")
+    ask_wsgi(first, "/")
+    for app in (first, second):
+        assert counts(scrape_wsgi(app)) == {("GET", "", "200", ""): 3}
+
+
+@pytest.mark.parametrize("length", ["9" * 308, "9" * 400, "-5", "x"])
+def test_a_body_is_not_as_long_as_a_client_likes_to_say(length: str) -> None:
+    wrapped = wrap(hello, body_sizes=True)
+    environ = wsgi_environ("/", "POST") | {"CONTENT_LENGTH": length}
+    b"".join(wrapped(environ, lambda *_: None))
+    assert list(samples(scrape_wsgi(wrapped), "http_server_request_body_size_bytes_sum").values()) == [0]
+
+
+def test_ids_differ_though_the_application_seeds_random() -> None:
+    def app(environ: Any, start: Start) -> list[bytes]:
+        random.seed(42)
+        seen.add((environ["HTTP_X"], random.random()))
+        return hello(environ, start)
+
+    seen: set[tuple[str, float]] = set()
+    replies = [ask_wsgi(wrap(app), "/", headers=[("X", "")]) for _ in range(3)]
+    assert len({reply.headers["x-request-id"] for reply in replies}) == 3
+    assert len(seen) == 1
+
+
+def test_flask_signals_of_an_error_outside_of_a_request_pass() -> None:
+    app = Flask(__name__)
+    wrap(app)
+    with app.app_context():
+        got_request_exception.send(app, exception=ValueError())
+
+
+def test_an_application_may_be_mounted_in_itself() -> None:
+    app = Flask(__name__)
+    app.get("/items")(lambda: "")
+    app.wsgi_app = DispatcherMiddleware(app.wsgi_app, {"/v1": app})  # type: ignore[method-assign]
+    wrapped = wrap(app)
+    ask_wsgi(wrapped, "/v1/items")
+    assert counts(scrape_wsgi(wrapped)) == {("GET", "/v1/items", "200", ""): 1}
 
 
 def test_a_line_says_what_was_asked_and_answered(story: CapturedLog) -> None:
