@@ -1,11 +1,13 @@
 """Health checks that settings name: of a port, of a URL, of a command, or of a function."""
 
+import os
 import socket
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, suppress
 from functools import partial
 from shlex import split
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 from urllib.parse import urlsplit
 
 from attrs import frozen
@@ -18,11 +20,15 @@ from stator.settings.declare import StartError, positive, setting
 from stator.settings.duration import Duration
 from stator.settings.masking import mask_target, mask_uris
 
+if TYPE_CHECKING:
+    import subprocess
+
 Check: TypeAlias = Callable[[], object]
 """Passes unless it raises or returns False; an awaitable that it returns is awaited."""
 
 TARGETS = "tcp://host:port, http://host:port/path, https://..., exec:command or module:function"
 MAX_OUTPUT = 200  # characters of a command's output in its error
+PIPE = 1 << 16  # bytes that a pipe holds, and of a command's output that are kept
 
 
 class CheckError(Exception):
@@ -118,21 +124,49 @@ def execute(command: list[str], timeout: float, environ: Callable[[], Mapping[st
         msg = f"{command[0]} can't be started: {error.strerror}"
         raise CheckError(msg) from error
     with process:
-        try:
-            output, _ = process.communicate(timeout=timeout)
-        except subprocess.TimeoutExpired as error:
+        output = _output(process, time.monotonic() + timeout)
+        if output is None:
             with suppress(psutil.NoSuchProcess):
                 root = psutil.Process(process.pid)
                 for each in (root, *root.children(recursive=True)):
                     with suppress(psutil.NoSuchProcess):
                         each.kill()
             msg = f"{command[0]} was killed: it did not end within {timeout:g} s"
-            raise CheckError(msg) from error
+            raise CheckError(msg)
     if process.returncode:
         text = " ".join(output.decode(errors="replace").split())
         text = text if len(text) <= MAX_OUTPUT else text[:MAX_OUTPUT] + TRUNCATED
         msg = f"{command[0]} exited with {process.returncode}{': ' if text else ''}{text}"
         raise CheckError(msg)
+
+
+def _output(process: "subprocess.Popen[bytes]", deadline: float) -> bytes | None:
+    """Returns the beginning of what a command writes until it ends; None if it does not end before a monotonic time.
+
+    It is not waited for the end of its output, which what it leaves in the background may hold open.
+    """
+    import selectors
+
+    output, has_ended = b"", False
+    end, written = os.pidfd_open(process.pid), process.stdout.fileno() if process.stdout else -1
+    os.set_blocking(written, False)
+    try:
+        with selectors.DefaultSelector() as selector:
+            selector.register(end, selectors.EVENT_READ)
+            selector.register(written, selectors.EVENT_READ)
+            while not has_ended:
+                ready = {key.fd for key, _ in selector.select(max(0.0, deadline - time.monotonic()))}
+                has_ended = end in ready
+                if not has_ended and time.monotonic() >= deadline:
+                    return None
+                with suppress(BlockingIOError):
+                    if data := os.read(written, PIPE):
+                        output = (output + data)[:PIPE]
+                    elif written in ready and not has_ended:
+                        selector.unregister(written)
+    finally:
+        os.close(end)
+    return output
 
 
 def load_function(spec: str) -> Check:

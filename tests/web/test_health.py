@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import os
+import signal
 import socket
 from pathlib import Path
 
@@ -92,6 +94,30 @@ def test_a_command_that_does_not_end_is_killed_with_what_it_started(tmp_path: Pa
         check(f"exec:{script}", STTR_MONITOR_CHECKTIMEOUT="300ms")()
     pids = [*map(int, file.read_text().split())]
     eventually(lambda: not any(map(is_alive, pids)))
+
+
+def test_a_command_may_leave_something_in_the_background(tmp_path: Path) -> None:
+    script = tmp_path / "leaves"
+    script.write_text(f"#!/bin/sh\nsleep 600 & echo $! > {tmp_path}/pid; echo no space; exit $1")
+    script.chmod(0o755)
+    check(f"exec:{script} 0")()
+    os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
+    with pytest.raises(CheckError, match="leaves exited with 1: no space"):
+        check(f"exec:{script} 1")()
+    os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
+
+
+def test_of_a_command_that_writes_without_end_little_is_kept() -> None:
+    before = psutil.Process().memory_info().rss
+    with pytest.raises(CheckError, match="yes was killed"):
+        check("exec:yes", STTR_MONITOR_CHECKTIMEOUT="500ms")()
+    assert psutil.Process().memory_info().rss - before < 20 << 20
+
+
+def test_of_much_output_the_beginning_is_shown() -> None:
+    with pytest.raises(CheckError) as failed:
+        check("exec:sh -c 'echo first; head -c 1000000 /dev/zero; exit 4'")()
+    assert str(failed.value).startswith("sh exited with 4: first ")
 
 
 def is_alive(pid: int) -> bool:
