@@ -126,7 +126,7 @@ class Config:
         return Negotiator(self.metrics.timestamps)
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class Environment:
     """The variables of a start, and the settings that read them: those of `Config`, and of the chosen plugins."""
 

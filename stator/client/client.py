@@ -68,7 +68,7 @@ class Response:
     body: bytes
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Client:
     """Sends requests to the server of a base URI, and keeps one idle connection for the next. Thread-safe."""
 

@@ -18,7 +18,7 @@ from stator.log.redact import redact_headers, redact_query
 SHOWN_PARAMETERS = frozenset({"filter", "hash", "ns", "partition", "replace-existing-checks", "wait"})
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class LoggedClient:
     """Sends requests through a client, and logs each request and its response with the same ``request_id``."""
 

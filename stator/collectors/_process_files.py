@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from prometheus_client import Metric
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class ProcessFiles:
     """The files in a folder, one or more for each process; those that can't be read are left out, and logged once."""
 

@@ -40,7 +40,7 @@ class Scraped(NamedTuple):
     errors: list[Exception]
 
 
-@frozen(eq=False)
+@frozen(eq=False, repr=False)
 class Scraper:
     """Asks one target."""
 

@@ -28,7 +28,7 @@ class ProcessConfig:
         return ServiceProcess(context.processes)
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class ServiceProcess:
     """Reports the standard ``process_*`` families, summed over all processes of the service.
 

@@ -46,7 +46,7 @@ class PrometheusClientConfig:
         return PrometheusClient(ProcessFiles(folder, changes), without)
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class PrometheusClient:
     """Reports all families of prometheus_client's registry, with the samples that the library itself exposes.
 

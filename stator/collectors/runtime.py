@@ -36,7 +36,7 @@ class RuntimeConfig:
         return Runtime(context.app_id, context.run_id, context.processes)
 
 
-@define
+@define(eq=False, repr=False)
 class Runtime:
     """Reports what the Python runtime and the kernel know of each process of the service.
 

@@ -38,7 +38,7 @@ class Sine:
         return self.amplitude * math.sin(2 * math.pi * math.fmod(now, self.period) / self.period + self.phase)
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class Wave:
     """Reports the series ``simple``, ``three_random`` and ``square``, each a pure function of time from -1.2 to 1.2.
 

@@ -37,7 +37,7 @@ def _memory() -> int | None:
     return None
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class StackDump:
     """Asks a service's processes for their stacks. To be created before the service forks."""
 

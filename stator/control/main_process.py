@@ -14,7 +14,7 @@ from stator.log.level import Level
 from stator.log.logger import Log
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class MainControl:
     """Handles the signals that the main process waits for."""
 

@@ -14,7 +14,7 @@ CHUNK = 4096
 Series: TypeAlias = frozenset[tuple[str, str]]
 
 
-@frozen(eq=False)
+@frozen(eq=False, repr=False)
 class SeriesKeys:
     """All that a source's points have but their values: what stays the same from one scrape to the next."""
 

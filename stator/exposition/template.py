@@ -17,7 +17,7 @@ from stator.exposition.validation import INVALID_VALUE, NO_TEXTS, BadPointError,
 from stator.points import LabelPairs, MetricType, PointError
 
 
-@frozen(eq=False)
+@frozen(eq=False, repr=False)
 class FamilyTemplate:
     """The part of a family that one source gives: the points at `positions` among the source's `keys`."""
 
@@ -69,7 +69,7 @@ class FamilyTemplate:
 
 
 # A line is a head, `shop_jobs{queue="mail"} `, a number, and an end: a time, if samples have one, and a line feed.
-@frozen(eq=False)
+@frozen(eq=False, repr=False)
 class Template:
     """All families of one source, and the heads of all their lines, in order."""
 

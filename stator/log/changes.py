@@ -18,7 +18,7 @@ def error_fields(error: BaseException, *expected: type[BaseException]) -> dict[s
     return {"reason": safely(str, error)} if isinstance(error, expected) else {"error": error}
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class ChangeLog:
     """Logs problems of named subjects when they begin, when their reason changes, and when they end. Thread-safe."""
 

@@ -1,6 +1,5 @@
 """Structured logging: one JSON object a line, with structlog."""
 
-import os
 import random
 import re
 import string
@@ -122,9 +121,8 @@ def unbind(tokens: Mapping[str, Token[Any]]) -> None:
     structlog.contextvars.reset_contextvars(**tokens)
 
 
-# Not Python's own: an application may seed that, and expects its sequence to be whole.
-RANDOM = random.Random()  # noqa: S311 # ids are not secret
-os.register_at_fork(after_in_child=RANDOM.seed)
+# Not Python's own sequence, which an application may seed, and processes that are forked behind Python's back share.
+RANDOM = random.SystemRandom()
 
 
 def new_id(random_bits: Callable[[int], int] = RANDOM.getrandbits) -> str:

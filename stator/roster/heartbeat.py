@@ -27,7 +27,7 @@ class Health:
     output: str
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class HealthProbe:
     """Checks the health of a service of our own, and logs requests and responses at level debug."""
 

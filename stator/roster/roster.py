@@ -65,7 +65,7 @@ class RosterConfig:
         return Roster(self, registrar, find_service, is_serving, log, memory=memory, report=report)
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Roster:
     """Registers a service when it is started, keeps it registered, and unregisters it when it is stopped."""
 

@@ -19,7 +19,7 @@ LONGEST = 3600.0  # seconds between two messages that we are alive, whatever is 
 ALIVE_RETRY = 0.5  # longest wait in seconds until a service that did not answer is asked again
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class ServiceManager:
     """Reports the service's state to the manager that started it; does nothing where there is none. Thread-safe."""
 

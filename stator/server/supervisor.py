@@ -49,7 +49,7 @@ class _Stopped(Exception):  # noqa: N818 # not an error
     by: signal.Signals
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class Supervisor:
     """Runs the service from start to end; waits for signals, so that none interrupts anything half-way."""
 

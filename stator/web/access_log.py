@@ -36,7 +36,7 @@ CLIENT_DISCONNECTED = -1
 REFUSALS = {408: b'{"error":"request body took too long"}', 413: b'{"error":"request body too long"}'}
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class AccessLogMiddleware:
     """ASGI middleware that logs each request, and its response before the client gets the last of it.
 

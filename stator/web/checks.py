@@ -100,7 +100,7 @@ class Checks:
         return (await result_of(call.future)).unwrap()
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class CheckMetrics:
     """A collector that makes the checks; `checks` returns those of this process."""
 

@@ -14,7 +14,7 @@ from stator.exposition.negotiation import Negotiator, choose_encoding
 MARGIN = 0.5
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class Metrics:
     """Answers scrapes in the format that the scraper prefers, over WSGI or, with the suffix ``async``, over ASGI."""
 

@@ -9,7 +9,7 @@ from stator.web.checks import Checks, Health
 BRIEF = "stator.brief"
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class Monitor:
     """Answers 200 where all checks pass, otherwise 503 and the state of each; over ASGI with the suffix ``async``."""
 

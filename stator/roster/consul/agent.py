@@ -23,7 +23,7 @@ T = TypeVar("T")
 CLOSE = {"Connection": "close"}
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class AgentClient:
     """Sends requests to an agent, with a token, and with ``ns`` and ``partition`` as far as `scope` has them."""
 

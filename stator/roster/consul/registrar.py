@@ -92,7 +92,7 @@ class ConsulConfig:
         return Consul(self, agent, evolve(agent, client=client.clone()), heartbeat)
 
 
-@define
+@define(eq=False, repr=False)
 class Consul:
     """Registers a service with an agent, and observes how the agent reports it."""
 

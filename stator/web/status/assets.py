@@ -2,7 +2,6 @@
 
 import gzip
 import hashlib
-from importlib.resources import files
 
 import falcon.asgi
 from attrs import field, frozen
@@ -35,6 +34,8 @@ class Asset:
 
 def read_assets() -> dict[str, Asset]:
     """Returns all files by name."""
+    from importlib.resources import files  # which takes long to import, and most pages are never asked for
+
     folder = files("stator.web.status") / "assets"
     return {each.name: Asset.of(each.name, each.read_bytes()) for each in folder.iterdir()}
 

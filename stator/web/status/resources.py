@@ -29,7 +29,7 @@ ALONE = Place("/", "/assets", "")
 EMBEDDED = Place("/status/page", "/status/assets", "../")
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class StatusResource:
     """Answers with the facts as JSON, over WSGI or, with the suffix ``async``, over ASGI."""
 
@@ -50,7 +50,7 @@ class StatusResource:
         resp.cache_control = ["no-store"]
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class PageResource:
     """Answers with the page, over WSGI or, with the suffix ``async``, over ASGI."""
 
