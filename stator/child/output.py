@@ -143,6 +143,7 @@ class OutputLog:
     _max_len: int  # characters of a text; 0: any number
     _thread: threading.Thread | None = field(default=None, init=False)
     _is_closed: bool = field(default=False, init=False)  # nobody reads what we write
+    _break: bytes = field(default=b"", init=False)  # what ends a line of which only a part could be written
 
     def start(self, stdout: IO[bytes], stderr: IO[bytes]) -> None:
         """Begins to read."""
@@ -226,6 +227,7 @@ class OutputLog:
         return text[: max(0, self._max_len - len(TRUNCATED))] + TRUNCATED
 
     def _write(self, lines: bytes) -> None:
+        lines = self._break + lines
         data = memoryview(lines)
         # The program waits, as it would if it wrote there itself; if nobody reads any longer it goes on.
         while data and not self._is_closed:
@@ -236,7 +238,11 @@ class OutputLog:
                     _wait_for_room(self._fd)
             except OSError as error:
                 self._is_closed = error.errno in (errno.EPIPE, errno.EBADF)
-                return  # of a disk that is full, and may have room again, these lines are lost
+                # Of a disk that is full, and may have room again, these lines are lost; the next begins a new one.
+                if written := lines[: len(lines) - len(data)]:
+                    self._break = b"" if written.endswith(b"\n") else b"\n"
+                return
+        self._break = b""
 
 
 def _plain(value: msgspec.Raw | None) -> str:

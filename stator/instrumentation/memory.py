@@ -7,6 +7,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
+from sys import is_finalizing
 
 from stator.instrumentation.layout import (
     FAMILY,
@@ -228,6 +229,9 @@ class Memory:
     def _warn_once(self, message: str) -> None:
         if message not in self._warned:
             self._warned.add(message)
+            if is_finalizing():  # a thread would not begin any more
+                self._warn(message)
+                return
             thread = threading.Thread(target=self._warn, args=(message,), daemon=True)
             with suppress(RuntimeError):  # no thread can be started
                 thread.start()

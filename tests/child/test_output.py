@@ -156,15 +156,21 @@ def test_lines_that_go_on_for_long_are_written_in_parts(tmp_path: Path) -> None:
     assert 1 < len(run(tmp_path, code)) < 10
 
 
-def test_after_a_write_that_failed_later_lines_are_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write, failures = os.write, [OSError(errno.ENOSPC, "full")]
+@pytest.mark.parametrize("part", [0, 10])
+def test_after_a_write_that_failed_later_lines_are_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: int
+) -> None:
+    write, room = os.write, [part, 0]
 
-    def fails_once(fd: int, data: bytes) -> int:
-        if failures and threading.current_thread().name == "output":
-            raise failures.pop()
-        return write(fd, data)
+    def fills_the_disk(fd: int, data: bytes) -> int:
+        if not room or threading.current_thread().name != "output":
+            return write(fd, data)
+        if count := room.pop(0):
+            return write(fd, data[:count])
+        room.clear()
+        raise OSError(errno.ENOSPC, "full")
 
-    monkeypatch.setattr(os, "write", fails_once)
+    monkeypatch.setattr(os, "write", fills_the_disk)
     (stdout, into), (stderr, end) = os.pipe(), os.pipe()
     os.close(end)
     log = tmp_path / "log"
@@ -172,11 +178,13 @@ def test_after_a_write_that_failed_later_lines_are_written(tmp_path: Path, monke
         output = OutputLog(file.fileno(), "shop", "RUN", 999)
         output.start(out, err)
         write(into, b'{"msg":"lost"}\n')
-        eventually(lambda: not failures)
+        eventually(lambda: not room)
         write(into, b'{"msg":"there"}\n')
         os.close(into)
         output.finish()
-    assert [json.loads(line)["msg"] for line in log.read_bytes().splitlines()] == ["there"]
+    *cut, line = log.read_bytes().splitlines()
+    assert [len(each) for each in cut] == ([part] if part else [])
+    assert json.loads(line)["msg"] == "there"
 
 
 def test_a_line_is_written_though_the_next_does_not_come(tmp_path: Path) -> None:
