@@ -74,7 +74,7 @@ class DiskUsageConfig:
         return DiskUsage(tuple(dict.fromkeys(self.paths)))
 
 
-@frozen(eq=False, repr=False)
+@frozen
 class DiskUsage:
     """Reports size, available and used space of each path's filesystem, as ``df`` does.
 

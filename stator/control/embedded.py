@@ -7,6 +7,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
+from functools import partial
 from hashlib import sha256
 from itertools import chain
 from types import FrameType
@@ -84,18 +85,24 @@ Act: TypeAlias = Callable[[list[EmbeddedControl], FrameType | None], None]
 
 
 class _Handler:
-    """A signal's handler, for all objects that are still there."""
+    """A signal's handler, for all objects that are still there; one that interrupts it lets it act once more."""
 
     def __init__(self, act: Act) -> None:
         self._act, self.controls = act, WeakSet[EmbeddedControl]()
         self.configured: dict[logging.Logger, int] = {}
+        self._is_acting = self._is_asked = False
 
     def __call__(self, _number: int, frame: FrameType | None) -> None:
-        try:
-            self._act(list(self.controls), frame)
-        except Exception as error:  # noqa: BLE001 # it would end whatever the signal has interrupted
-            failure = error
-            _outside_of_handler(lambda: _LOG.error("failed to do what ctl asks for", exc_info=failure))
+        self._is_asked = True
+        # Calls within calls would have no end where signals come faster than they can be answered.
+        while self._is_asked and not self._is_acting:
+            self._is_asked, self._is_acting = False, True
+            try:
+                self._act(list(self.controls), frame)
+            except Exception as error:  # noqa: BLE001 # it would end whatever the signal has interrupted
+                _outside_of_handler(partial(_LOG.error, "failed to do what ctl asks for", exc_info=error))
+            finally:
+                self._is_acting = False
 
 
 def _change_level(controls: list[EmbeddedControl], _frame: FrameType | None) -> None:

@@ -44,7 +44,8 @@ def _noting_route(resolve: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
     def resolve_request(request: Any) -> Any:
         resolved = resolve(request)
-        if route := request.resolver_match.route:  # a URL pattern of the application's own class may leave it out
+        route = request.resolver_match.route
+        if route is not None:  # a URL pattern of the application's own class may leave it out
             _kept(request)[ROUTE] = route if route.startswith(("/", "^")) else f"/{route}"
         return resolved
 

@@ -38,7 +38,7 @@ class FileConfig:
         return File(Path(self.path))
 
 
-@frozen(eq=False, repr=False)
+@frozen
 class File:
     """Writes one service as the only target of a file, atomically; a symbolic link stays, and its target is written."""
 
