@@ -155,6 +155,7 @@ class Roster:
         self.metrics.stopped()
         if not self._stay:
             self._unregister(registrar)
+            self.metrics.drains()
         registrar.close()
         self._log.info("worker stopped", name="roster")
 

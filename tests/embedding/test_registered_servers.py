@@ -169,6 +169,7 @@ def test_a_signal_to_all_processes_unregisters_first_and_drains(shop: Shops) -> 
     for each in keepers(served.folder):
         each.terminate()
     eventually(lambda: not shop.registered())
+    eventually(lambda: served.monitor().status == 503)  # Consul may be known to have dropped it before we have read so
     served.send(signal.SIGTERM)
     sent = time.monotonic()
     while time.monotonic() < sent + 1.2:
