@@ -1,13 +1,10 @@
 """`python -m stator`, and the command `stator`."""
 
-import gc
 import sys
 
 
 def run() -> int:
     """Runs the program, or the command `ctl`, with this process's command line; returns its exit status."""
-    # Little of what a start makes is garbage, and to look for it takes a tenth of the start.
-    gc.disable()
     # Each imports nothing of the other: a look at a service is to be quick.
     if sys.argv[1:2] == ["ctl"]:
         from stator.control.ctl import run as run_ctl
