@@ -36,7 +36,7 @@ from stator.web.health import TARGETS, Check, MonitorConfig, build_check, is_tar
 REGISTRARS = ("auto", "consul", "file", "none")
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class Config:
     """The root Config, with the settings of everything but plugins."""
 
@@ -84,6 +84,17 @@ class Config:
         pairs = (*header_pairs(self.client.headers), *header_pairs(self.consul.check_headers))
         named = (Secret(value) for name, value in pairs if name.lower() in self.client.secret_headers)
         return KnownSecrets([*named, *chain.from_iterable(map(secrets_of, configs))], user=self.client.user)
+
+    def redacted(self) -> dict[str, Any]:
+        """Returns all settings, with those of plugins, as plain data without secrets."""
+        from stator.settings.dump import dump
+
+        data = dump(self)
+        data["collectors"]["plugins"] = {name: dump(each) for name, each in self.collectors.plugins.configs().items()}
+        if configs := self.registrars.configs():
+            data["roster"]["plugins"] = {name: dump(each) for name, each in configs.items()}
+        masked: dict[str, Any] = mask_texts(data, self.known_secrets().mask)
+        return masked
 
     def secrets(self, prefix: str = "STTR") -> dict[str, Secret]:
         """Returns the secrets by the variables that name their files."""
@@ -181,14 +192,7 @@ class Environment:
 
     def dump(self, config: Config) -> dict[str, Any]:
         """Returns the root Config, and those of plugins, as plain data without secrets."""
-        from stator.settings.dump import dump
-
-        data = dump(config)
-        data["collectors"]["plugins"] = {name: dump(each) for name, each in config.collectors.plugins.configs().items()}
-        if configs := config.registrars.configs():
-            data["roster"]["plugins"] = {name: dump(each) for name, each in configs.items()}
-        masked: dict[str, Any] = mask_texts(data, config.known_secrets().mask)
-        return masked
+        return config.redacted()
 
 
 def _chosen_plugins(prefix: str, variables: Mapping[str, str]) -> tuple[list[str], list[str]]:

@@ -47,7 +47,7 @@ group_name = Constraint(
 )
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class MetricsConfig:
     """How metrics are exposed."""
 
@@ -68,7 +68,7 @@ class MetricsConfig:
     )
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class ScrapeRequest:
     """What a scraper asks for; a timeout of 0 is the configured one, and None for collectors are all."""
 
@@ -78,7 +78,7 @@ class ScrapeRequest:
     collectors: frozenset[str] | None = None
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class ScrapeResponse:
     """An answer to a scrape."""
 

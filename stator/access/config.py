@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from stator.access.rules import Credentials, Rules
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class AccessConfig:
     """Who may ask for what."""
 

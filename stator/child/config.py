@@ -24,7 +24,7 @@ def _signal(name: str) -> signal.Signals | None:
         return None
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class ChildConfig:
     """How a wrapped program is started, checked and stopped."""
 

@@ -27,7 +27,7 @@ LONGEST_CAUSE = 300  # characters of an error, which may quote what a peer has s
 UNKNOWN_AUTHORITY = frozenset({18, 19, 20, 21})
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class TLSHints:
     """What errors say of the settings that would mend them."""
 
@@ -41,7 +41,7 @@ CLIENT_TLS = TLSHints(
 )
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class Request:
     """A request, which must be idempotent: it is sent again if an idle connection turns out to be closed."""
 
@@ -59,7 +59,7 @@ class Request:
         return self.uri.netloc.rpartition("@")[2]
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class Response:
     """An answer, whatever its status is."""
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from stator.client.logged import LoggedClient
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class ClientConfig:
     """How to reach the discovery service."""
 

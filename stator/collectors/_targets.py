@@ -28,7 +28,7 @@ class OptionsError(Exception):
     """The file of options can't be used; the message says why, without secrets."""
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class Target:
     """Something that answers with metrics.
 
@@ -105,7 +105,7 @@ def default_tls_context() -> "SSLContext":
     return tls_context(TLSConfig(), Path())
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class Options:
     """How a target is asked: by default without credentials, and trusting the system's authorities."""
 

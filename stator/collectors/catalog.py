@@ -20,7 +20,7 @@ DEFAULT = ("runtime", "diskusage", "wave")
 ENABLED = "collectors that run: {}, a plugin's name, or module:Class for one of your own"
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class Collectors:
     """Which collectors run, and their settings: a section registers a built-in one by the name that variables have."""
 

@@ -63,7 +63,7 @@ class Mounts:
         return all(_is_local(path, types) for path in self._paths)
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class DiskUsageConfig:
     """Settings of the `diskusage` collector."""
 

@@ -19,7 +19,7 @@ FAMILIES = (
 EXPOSED_BY = frozenset({"child", "process"})
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class ProcessConfig:
     """The `process` collector has no settings."""
 

@@ -27,7 +27,7 @@ class Registry(Protocol):
         """Returns the current families."""
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class PrometheusClientConfig:
     """The `prometheus_client` collector has no settings, but the library has."""
 

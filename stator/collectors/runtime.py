@@ -27,7 +27,7 @@ COLLECTIONS = (
 )
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class RuntimeConfig:
     """The `runtime` collector has no settings."""
 

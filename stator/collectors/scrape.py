@@ -24,7 +24,7 @@ MARGIN = 0.5  # seconds that are left for our own answer when the last target's 
 FAMILIES_LOGGED = 3
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class ScrapeConfig:
     """Settings of the `scrape` collector."""
 

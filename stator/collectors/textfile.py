@@ -20,7 +20,7 @@ from stator.settings.declare import setting
 LARGEST = 64 << 20
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class TextfileConfig:
     """Settings of the `textfile` collector."""
 

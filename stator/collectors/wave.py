@@ -12,7 +12,7 @@ from stator.settings.declare import setting
 PERIOD = 60.0
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class WaveConfig:
     """Settings of the `wave` collector."""
 
@@ -25,7 +25,7 @@ class WaveConfig:
         return Wave(tuple(sines))
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class Sine:
     """One sine wave: amplitude, period in seconds, and phase in radians."""
 

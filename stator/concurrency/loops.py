@@ -30,7 +30,7 @@ def call_soon_in_trio() -> Run:
     return run
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class InTwoIterations:
     """Runs functions in an event loop of asyncio, an iteration later than `call_soon`.
 

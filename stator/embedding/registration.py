@@ -56,7 +56,8 @@ class KeeperTask:
     @property
     def digest(self) -> bytes:
         """The same for the same task, in each process."""
-        return hashlib.sha256(repr(self).encode()).digest()
+        task = (self.config.redacted(), self.host, self.port, str(self.folder), self.server)
+        return hashlib.sha256(repr(task).encode()).digest()
 
     def membership(self) -> Membership:
         """Returns the lock that the processes of this service share, whatever else differs in their tasks."""

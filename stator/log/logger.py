@@ -28,7 +28,7 @@ else:
 _ID_LETTERS = ((string.ascii_letters + string.digits) * 5)[:256].encode()
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class LoggerConfig:
     """Settings of the log."""
 

@@ -21,12 +21,12 @@ UNKNOWN = "there is no"
 _WORDS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class NoConfig:
     """The Config of a class that has none."""
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class Plugin:
     """A class of the user's own."""
 
@@ -50,7 +50,7 @@ class Plugin:
             raise StartError(msg) from error
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class Plugins:
     """The plugins that were chosen, by the names that chose them; a sentence for each name without one says why."""
 

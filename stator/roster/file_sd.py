@@ -16,7 +16,7 @@ from stator.roster.service import Service
 from stator.settings.declare import setting
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class FileConfig:
     """Where the targets file is."""
 

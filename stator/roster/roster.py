@@ -26,7 +26,7 @@ STOP_TIMEOUT = 5.0  # longest time in seconds to unregister: container engines k
 NOT_YET_REGISTERED = Observation("not registered yet", keep_checks=True)
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class RosterConfig:
     """How the service stays registered."""
 

@@ -27,7 +27,7 @@ class Endpoint(NamedTuple):
     scheme: str = "http"  # what we speak: http or https
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class ServiceConfig:
     """How the service is registered."""
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 REPLACED = ("cert_file", "key_file", "client_ca_file", "client_names", "users_file")
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class ServerConfig:
     """How the service listens."""
 

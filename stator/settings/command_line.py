@@ -47,7 +47,7 @@ class Environment(Protocol[C]):
         """Returns the root Config as plain data without secrets."""
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class Trial:
     """What fails when the parts are tried: what must be mended, and what may be well elsewhere or later."""
 
@@ -55,7 +55,7 @@ class Trial:
     warnings: Sequence[str] = ()
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class Loaded(Generic[C]):
     """The settings of a start."""
 

@@ -83,7 +83,7 @@ class Secret:
         return REDACTED if self else ""
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class Constraint:
     """A bound on a setting's value, and its description: ``an integer from 0 to 65535``."""
 
@@ -98,7 +98,7 @@ class Constraint:
             raise ValueError(msg)
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class FieldOptions:
     """The arguments with which a field was declared."""
 
@@ -109,7 +109,7 @@ class FieldOptions:
     is_section: bool = False
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class Setting:
     """One variable that a Config reads."""
 

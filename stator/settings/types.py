@@ -15,7 +15,7 @@ BOOLEANS = dict.fromkeys(("1", "t", "true", "y", "yes", "on"), True) | dict.from
 )
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class SettingType:
     """A type: its name in the table of settings, what a text must be, and how texts become values and back."""
 

@@ -39,7 +39,7 @@ def _show(_config: object, checks: tuple[tuple[str, str], ...]) -> list[list[str
     return [[name, mask_target(target)] for name, target in checks]
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class MonitorConfig:
     """What is checked when /monitor is asked."""
 

@@ -48,14 +48,14 @@ def _is_pattern(text: str) -> bool:
 PATTERN = Constraint("a regular expression", _is_pattern)
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class DiskstatsConfig:
     """Which disks are reported."""
 
     device_exclude: str = setting(DISKS, desc="regular expression for disks to leave out", check=PATTERN)
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class FilesystemConfig:
     """Which filesystems are reported, and how long a scrape waits for them."""
 
@@ -64,7 +64,7 @@ class FilesystemConfig:
     mount_timeout: Duration = setting(Duration.parse("1s"), desc="longest time to wait for filesystems", check=positive)
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class NetclassConfig:
     """Of which network devices it is reported what they are."""
 
@@ -74,14 +74,14 @@ class NetclassConfig:
     ignore_invalid_speed: bool = setting(default=False, desc="leave out the speed -1 of devices that do not know it")
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class NetdevConfig:
     """Of which network devices the traffic is reported."""
 
     device_exclude: str = setting("", desc="regular expression for network devices to leave out", check=PATTERN)
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class NetstatConfig:
     """Which fields of /proc/net/netstat, snmp and snmp6 are reported."""
 
@@ -90,7 +90,7 @@ class NetstatConfig:
     )
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class VmstatConfig:
     """Which fields of /proc/vmstat are reported."""
 
@@ -99,7 +99,7 @@ class VmstatConfig:
     )
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class HostConfig:
     """Settings of the `host` collector."""
 

@@ -34,7 +34,7 @@ ENTERPRISE_NAME = Constraint(
 )
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class ConsulConfig:
     """How Consul watches the service."""
 

@@ -16,7 +16,7 @@ CONTENT_TYPES = {
 }
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class Asset:
     """A file of the page."""
 

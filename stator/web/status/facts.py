@@ -84,7 +84,7 @@ class Facts(msgspec.Struct, frozen=True):
     processes: list[ProcessFacts]
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class About:
     """What does not change while the service runs."""
 

@@ -15,7 +15,7 @@ from stator.web.status.page import Page
 STATUS = "/status"
 
 
-@frozen
+@frozen(eq=False, repr=False)
 class Place:
     """Where the page is, and where its files are."""
 
