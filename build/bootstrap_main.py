@@ -7,6 +7,7 @@ is no writable home. shiv still unpacks, and takes over when one of its settings
 # ruff: noqa: PTH100, PTH102, PTH110, PTH111, PTH112, PTH116, PTH117, PTH104, PTH118, PTH119, PTH120, PTH208
 
 import _imp
+import gc
 import os
 import stat
 import sys
@@ -70,6 +71,8 @@ def main() -> int:
     # In the archive's own place, so before PYTHONPATH: what runs is what was locked and tested together.
     sys.path[0] = site
 
+    # Little of what is imported is garbage, and to look for it takes a part of each start. `stator.main` enables it.
+    gc.disable()
     from stator.__main__ import run
 
     remove_others(root)
