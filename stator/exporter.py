@@ -68,9 +68,12 @@ class MetricsConfig:
     )
 
 
-@frozen(eq=False, repr=False)
+@frozen(repr=False)
 class ScrapeRequest:
-    """What a scraper asks for; a timeout of 0 is the configured one, and None for collectors are all."""
+    """What a scraper asks for; a timeout of 0 is the configured one, and None for collectors are all.
+
+    Equal requests share an answer.
+    """
 
     encoder: Encoder
     encoding: Encoding = "identity"

@@ -30,9 +30,9 @@ def call_soon_in_trio() -> Run:
     return run
 
 
-@frozen(eq=False, repr=False)
+@frozen(repr=False)
 class InTwoIterations:
-    """Runs functions in an event loop of asyncio, an iteration later than `call_soon`.
+    """Runs functions in an event loop of asyncio, an iteration later than `call_soon`; equal for the same loop.
 
     Requests that lie in their sockets by then are read first, and share the call: under load it is half as many calls.
     """
