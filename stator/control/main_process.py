@@ -13,6 +13,8 @@ from stator.control.state import SharedState
 from stator.log.level import Level
 from stator.log.logger import Log
 
+MOST_AT_ONCE = 1000  # signals that ask for stacks, and get one answer
+
 
 @define(eq=False, repr=False)
 class MainControl:
@@ -55,8 +57,10 @@ class MainControl:
         if number == signal.SIGHUP:
             self._reload(server)
         elif number in (signal.SIGUSR2, STACKS_SIGNAL):
-            while signal.sigtimedwait({STACKS_SIGNAL}, 0):
-                pass  # one answer is for all who have asked by now
+            # One answer is for all who have asked by now; not for more, who may come without end while a stop waits.
+            for _ in range(MOST_AT_ONCE):
+                if not signal.sigtimedwait({STACKS_SIGNAL}, 0):
+                    break
             self._stacks.ask()
         elif number == signal.SIGUSR1:
             self._level.toggle()
