@@ -91,7 +91,12 @@ class Exemplar:
             msg = f"an exemplar's labels have more than {MOST_LETTERS} characters: {self.labels!r}"
             raise PointError(msg)
         for number in (self.value, 0 if self.stamp is None else self.stamp):
-            if not isinstance(number, Real) or isnan(number):
+            try:
+                is_number = isinstance(number, Real) and not isnan(number)
+            except OverflowError as error:
+                msg = "an exemplar's value or time is too large for a float"
+                raise PointError(msg) from error
+            if not is_number:
                 msg = f"an exemplar's value and time must be numbers, not {number!r}"
                 raise PointError(msg)
         if self.stamp is not None and isinf(self.stamp):

@@ -11,7 +11,9 @@ _NOT_A_NUMBER = b'ntf"{['
 
 
 def joined(values: Sequence[Any]) -> bytes:
-    """All values' texts, with commas between them."""
+    """All values' texts, with commas between them; raises OverflowError for an integer that is beyond every float."""
+    # Prometheus refuses such a number, and with it the whole scrape. This reads each as a float, and quickly.
+    math.hypot(*values)
     try:
         json = encode(values)[1:-1]
     except TypeError:
@@ -24,13 +26,18 @@ def joined(values: Sequence[Any]) -> bytes:
 
 
 def text(value: float) -> str:
-    """One number's text; True and False are 1 and 0. Raises a `TypeError` for a text, which `float` would read."""
-    # The repr of the plain types, since that of a subclass, such as bool or NumPy's floats, may be any text.
-    if isinstance(value, int):
-        return int.__repr__(value)
+    """One number's text; True and False are 1 and 0.
+
+    Raises:
+        TypeError: It's a text, which `float` would read.
+        OverflowError: It's an integer that is beyond every float.
+    """
     if isinstance(value, str | bytes):
         raise TypeError
     number = float(value)
+    # The repr of the plain types, since that of a subclass, such as bool or NumPy's floats, may be any text.
+    if isinstance(value, int):
+        return int.__repr__(value)
     if math.isnan(number):
         return "NaN"
     if math.isinf(number):

@@ -145,7 +145,10 @@ def _reason(error: Exception, type_: MetricType, value: object) -> str:
         return str(error)
     if isinstance(error, UnicodeEncodeError):
         return NO_TEXTS
-    return f"not all of {safe_repr(value)} are numbers" if type_ in CLASSES else f"{safe_repr(value)} is not a number"
+    given = safe_repr(value)
+    if isinstance(error, OverflowError):
+        return f"not all of {given} fit into a float" if type_ in CLASSES else f"{given} is too large for a float"
+    return f"not all of {given} are numbers" if type_ in CLASSES else f"{given} is not a number"
 
 
 def _are_counts(values: list[Any]) -> bool:

@@ -125,7 +125,9 @@ def test_labels_have_128_characters_at_most() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "stamp"), [("1", None), (None, None), (float("nan"), None), (1, "now"), (1, float("inf"))]
+    ("value", "stamp"),
+    [("1", None), (None, None), (float("nan"), None), (10**5000, None), (1, "now"), (1, float("inf")), (1, 10**400)],
+    ids=lambda _: "",
 )
 def test_values_and_times_that_are_none_are_refused(value: Any, stamp: Any) -> None:
     with pytest.raises(PointError, match="an exemplar's"):

@@ -81,7 +81,10 @@ BAD: list[tuple[Point, str]] = [
     (point("gauge", b"1"), "a_b: b'1' is not a number"),
     (point("gauge", 1j), "a_b: 1j is not a number"),
     (point("gauge", Summary((), 1, 1)), "a_b: Summary(quantiles=(), sum=1, count=1) is not a number"),
-    (point("gauge", Fraction(10**400)), f"a_b: {Fraction(10**400)!r} is not a number"),
+    (point("gauge", Fraction(10**400)), f"a_b: {Fraction(10**400)!r} is too large for a float"),
+    (point("gauge", 10**400), f"a_b: {10**400} is too large for a float"),
+    (point("gauge", -(10**309)), f"a_b: {-(10**309)} is too large for a float"),
+    (point("counter", 10**309), f"a_b: {10**309} is too large for a float"),
     (point("unknown", None, (("k", "v"),)), 'a_b{k="v"}: None is not a number'),
     (point("counter", -1), "a_b: a counter can't be -1"),
     (point("counter", -math.inf), "a_b: a counter can't be -inf"),
@@ -327,9 +330,26 @@ def test_labels_that_can_not_be_compared_need_a_new_template_only() -> None:
         assert f'k="{labels[0][1]}"' in written(encoder, PointsAt("a", 0.0, points=[point("gauge", 1, labels)]))
 
 
-@pytest.mark.parametrize("value", [10**5000, Unspeakable()], ids=["a long integer", "without a repr"])
-def test_a_value_without_a_repr_is_named_by_its_type(value: Any) -> None:
-    assert refusal(point("gauge", value)) == f"a_b: a value of the type {type(value).__name__} is not a number"
+@pytest.mark.parametrize(
+    ("value", "named"),
+    [(10**5000, "int is too large for a float"), (Unspeakable(), "Unspeakable is not a number")],
+    ids=["a long integer", "without a repr"],
+)
+def test_a_value_without_a_repr_is_named_by_its_type(value: Any, named: str) -> None:
+    assert refusal(point("gauge", value)) == f"a_b: a value of the type {named}"
+
+
+@pytest.mark.parametrize(
+    "point",
+    [
+        point("histogram", histogram((1, 1), total=10**400)),
+        point("histogram", histogram((1, 10**400), count=10**401)),
+        point("histogram", histogram((10**400, 1))),
+        point("summary", Summary(((0.5, 10**400),), 1, 1)),
+    ],
+)
+def test_a_distribution_with_a_number_too_large_for_a_float_is_refused(point: Point) -> None:
+    assert refusal(point) == f"a_b: not all of {point.value} fit into a float"
 
 
 @pytest.mark.parametrize("stamp", [10**400, 1.7e308, float("nan"), "now"])
