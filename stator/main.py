@@ -181,7 +181,7 @@ def assemble(
     collections = LastCollections(processes, collectors)
     exporter = Exporter(collectors, config.metrics, build_labels(), log, collected=collections.report)
 
-    status = page_status(config, run_id, checks, collections, processes, roster=roster, program=program)
+    status = partial(page_status, config, run_id, checks, collections, processes, roster=roster, program=program)
     web = config.server.open_web_config()
     tls = None if web else config.server.tls_options()
     stack = stacked(

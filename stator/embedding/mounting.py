@@ -7,7 +7,7 @@ from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from stator.web.access_log import App, Receive, Scope, Send
 from stator.web.headers import SECURITY_HEADERS, send_securely, start_securely
-from stator.web.status.resources import EMBEDDED, STATUS
+from stator.web.status.place import EMBEDDED, STATUS
 
 T = TypeVar("T")
 METRICS, MONITOR, READY, LIVE = ENDPOINTS = "/metrics", "/monitor", "/monitor/ready", "/monitor/live"

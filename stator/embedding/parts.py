@@ -33,7 +33,8 @@ from stator.web.metrics import Metrics
 from stator.web.monitor import Monitor
 from stator.web.status.collections import LastCollections
 from stator.web.status.facts import About, Status
-from stator.web.status.resources import EMBEDDED, page_resources
+from stator.web.status.place import EMBEDDED
+from stator.web.status.resources import page_resources
 
 # The collector of the wrapped applications' requests.
 REQUESTS = "http_server"
@@ -100,11 +101,11 @@ class Parts:
         return page_resources(self._status(), EMBEDDED, web.LINKS)[path]
 
     def _page_paths(self) -> Iterable[str]:
-        return page_resources(self._status(), EMBEDDED, web.LINKS) if self._has_page else ()
+        return EMBEDDED.paths if self._has_page else ()
 
     def asgi_app(self) -> App:
         """Returns an ASGI application of this process."""
-        status = self._status() if self._has_page else None
+        status = self._status if self._has_page else None
         app = web.asgi_app(self._exporter(), self._config.formats(), None, self._log, self._checks(), status)
         if guard := self._guard():
             from stator.web.guarded import guarded_asgi  # most applications have none
@@ -114,7 +115,7 @@ class Parts:
 
     def wsgi_app(self) -> WSGIApplication:
         """Returns a WSGI application of this process."""
-        status = self._status() if self._has_page else None
+        status = self._status if self._has_page else None
         app = web.wsgi_app(self._exporter(), self._config.formats(), self._log, self._checks(), status)
         if guard := self._guard():
             from stator.web.guarded import guarded_wsgi

@@ -1,7 +1,7 @@
 """The Falcon applications: /metrics, /monitor and what is below it, /config, and the page with /status."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from wsgiref.types import WSGIApplication
 
 import falcon.asgi
@@ -14,8 +14,11 @@ from stator.web.access_log import App
 from stator.web.checks import Checks
 from stator.web.metrics import Metrics
 from stator.web.monitor import Monitor
-from stator.web.status.facts import Status
-from stator.web.status.resources import ALONE, EMBEDDED, add_page_routes
+from stator.web.status.place import ALONE, EMBEDDED
+from stator.web.status.routes import add_page_routes
+
+if TYPE_CHECKING:
+    from stator.web.status.facts import Status
 
 # Paths that the page leads to.
 LINKS = ("metrics", "monitor", "status")
@@ -27,11 +30,12 @@ def asgi_app(
     config: dict[str, Any] | None,
     log: Log,
     checks: Checks | None = None,
-    status: Status | None = None,
+    status: "Callable[[], Status] | None" = None,
 ) -> App:
     """Returns an ASGI application; it answers ``/config`` with `config`, without secrets, unless that is None.
 
-    With a `status` it has the page: at ``/`` where there is a `config`, as in the program, or at ``/status/page``.
+    With a `status`, a function that returns what the page shows, it has the page: at ``/`` where there is a `config`,
+    as in the program, or at ``/status/page``.
     """
     app: falcon.asgi.App[falcon.asgi.Request, falcon.asgi.Response] = falcon.asgi.App()
     _add_routes(app, Metrics(exporter, negotiator), Monitor(checks or Checks({}, log)), log, suffix="async")
@@ -44,7 +48,7 @@ def asgi_app(
 
 
 def wsgi_app(
-    exporter: Exporter, negotiator: Negotiator, log: Log, checks: Checks, status: Status | None = None
+    exporter: Exporter, negotiator: Negotiator, log: Log, checks: Checks, status: "Callable[[], Status] | None" = None
 ) -> WSGIApplication:
     """Returns the same as a WSGI application, without ``/config``."""
     app = falcon.App()

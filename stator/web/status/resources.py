@@ -11,22 +11,7 @@ from stator.exposition.negotiation import choose_encoding
 from stator.web.status.assets import Assets
 from stator.web.status.facts import Facts, Status, as_json
 from stator.web.status.page import Page
-
-STATUS = "/status"
-
-
-@frozen(eq=False, repr=False)
-class Place:
-    """Where the page is, and where its files are."""
-
-    page: str
-    assets: str
-    root: str  # what leads from the page to where /metrics is
-
-
-# In the program, which owns all paths, and inside an application.
-ALONE = Place("/", "/assets", "")
-EMBEDDED = Place("/status/page", "/status/assets", "../")
+from stator.web.status.place import Place
 
 
 @frozen(eq=False, repr=False)
@@ -85,16 +70,5 @@ class PageResource:
 
 def page_resources(status: Status, place: Place, links: Iterable[str]) -> dict[str, Any]:
     """Returns the resources by path; `links` are the names of other paths that answer."""
-    return {
-        place.page: PageResource(status, Page(place.root, links)),
-        STATUS: StatusResource(status),
-        f"{place.assets}/{{name}}": Assets(),
-    }
-
-
-def add_page_routes(
-    app: "falcon.App[Any, Any]", status: Status, place: Place, links: Iterable[str], suffix: str | None = None
-) -> None:
-    """Adds the page to a Falcon application."""
-    for path, resource in page_resources(status, place, links).items():
-        app.add_route(path, resource, suffix=suffix)
+    resources = PageResource(status, Page(place.root, links)), StatusResource(status), Assets()
+    return dict(zip(place.paths, resources, strict=True))
