@@ -146,6 +146,11 @@ def test_all_that_a_config_hides_is_known() -> None:
     assert "open" not in {each.latest for each in secrets_of(config)}
 
 
+def test_what_a_config_hides_is_not_in_its_repr() -> None:
+    config = Outer(Secret("s1"), ("open", "s2"))
+    assert repr(config) == f"Outer(token={MASK}, pairs={MASK}, inner=Inner(uri=''))"
+
+
 def test_no_pattern_has_what_early_releases_of_python_3_11_match_wrongly() -> None:
     # https://github.com/python/cpython/issues/101955: possessive quantifiers and atomic groups
     early = re.compile(r"(?<!\\)[*+?}]\+|\(\?>")
