@@ -32,19 +32,31 @@ Key = tuple[str, tuple[tuple[str, str], ...]]
 
 
 class Case(NamedTuple):
-    """An application under a server of several workers."""
+    """An application under a server of several workers.
+
+    Attributes:
+        loaded: What each worker writes when it has loaded the application, if the server must not be stopped before.
+    """
 
     code: str
     command: Command
     where: str
     workers: int
+    loaded: str = ""
 
 
 CASES = {
     "gunicorn sync": Case(FLASK, gunicorn("-k=sync", "--workers=4"), "/internal", 4),
     "gunicorn gthread, preloaded": Case(FALCON_WSGI, gunicorn("-k=gthread", "--workers=4", "--preload"), "", 4),
     "gunicorn asgi, preloaded": Case(FASTAPI, gunicorn("-k=asgi", "--workers=4", "--preload"), "/internal", 4),
-    "uwsgi, an interpreter each": Case(FLASK, uwsgi("--processes=3", "--lazy-apps"), "/internal", 3),
+    "uwsgi, an interpreter each": Case(
+        # Python code that is stopped by uWSGI while it loads ends with KeyboardInterrupt, and a traceback.
+        FLASK,
+        uwsgi("--processes=3", "--lazy-apps"),
+        "/internal",
+        3,
+        loaded="WSGI app 0 (mountpoint='') ready",
+    ),
     "uwsgi, at-fork hooks": Case(FLASK, uwsgi("--processes=3", "--py-call-osafterfork"), "/internal", 3),
     "uvicorn": Case(FALCON_ASGI, uvicorn("--workers=2"), "", 2),
 }
@@ -63,6 +75,8 @@ def served(case: Case, serve_app: ServeApp) -> Iterator[Served]:
     code = case.code.replace('"runtime"', '"runtime", "process"')
     running = serve_app(code, case.command, where=case.where)
     eventually(lambda: len(workers(running)) == case.workers, within=20)
+    if case.loaded:
+        eventually(lambda: running.errors.count(case.loaded) >= case.workers)
     yield running
     running.kill()
 
