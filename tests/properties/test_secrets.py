@@ -62,6 +62,13 @@ def test_no_secret_is_in_a_dump(given_: tuple[dict[str, str], list[str]]) -> Non
 
 
 @given(environments())
+def test_no_secret_is_in_a_configs_repr(given_: tuple[dict[str, str], list[str]]) -> None:
+    environment, secrets = given_
+    config = decode(Config, "STTR", environment)
+    holds_none(f"{config} {config!r} {config.client.password!s} {config.consul.token!r}", secrets)
+
+
+@given(environments())
 # Each example reads what it alone has written.
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30)
 def test_no_secret_is_in_what_conf_prints(

@@ -1,7 +1,7 @@
 """The routes of the page; what it takes is imported when somebody first looks: most starts are followed by no look."""
 
 from collections.abc import Callable, Iterable, Mapping
-from functools import cache, partial
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import falcon
@@ -13,18 +13,18 @@ if TYPE_CHECKING:
 
 
 class _LateResource:
-    """A Falcon resource that answers by another, which a function finds; with the suffix ``async`` over ASGI."""
+    """Answers by the resource of a path, which is made when it is first asked; with the suffix ``async`` over ASGI."""
 
-    def __init__(self, find: Callable[[], Any]) -> None:
-        self._find = find
+    def __init__(self, resources: Callable[[], Mapping[str, Any]], path: str) -> None:
+        self._resources, self._path = resources, path
 
     def on_get(self, req: Any, resp: Any, **parts: str) -> None:
         """Answers."""
-        self._find().on_get(req, resp, **parts)
+        self._resources()[self._path].on_get(req, resp, **parts)
 
     async def on_get_async(self, req: Any, resp: Any, **parts: str) -> None:
         """Answers."""
-        await self._find().on_get_async(req, resp, **parts)
+        await self._resources()[self._path].on_get_async(req, resp, **parts)
 
     on_head, on_head_async = on_get, on_get_async
 
@@ -45,8 +45,4 @@ def add_page_routes(
         return page_resources(status(), place, links)
 
     for path in place.paths:
-        app.add_route(path, _LateResource(partial(_resource, resources, path)), suffix=suffix)
-
-
-def _resource(resources: Callable[[], Mapping[str, Any]], path: str) -> Any:
-    return resources()[path]
+        app.add_route(path, _LateResource(resources, path), suffix=suffix)
